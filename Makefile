@@ -1,0 +1,53 @@
+# Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
+# uv is taken from PATH, or installed into .uv at the version pinned here.
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast check fix stack bench clean
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv || echo .uv/bin/uv)
+RUN := $(UV) run --frozen --no-sync
+PYTHON_FOLDERS := service telemetry tests benchmarks
+
+help:  ## this list
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/.synced  ## train, serve, replay flights; ARGS="--duration 20" ends by itself
+	@$(RUN) sightline demo $(ARGS)
+
+test: stack .venv/.synced  ## every test, those on the real collector, Prometheus and trace store too
+	$(RUN) pytest $(ARGS)
+
+test-fast: .venv/.synced  ## tests that need no stack, in under a minute
+	$(RUN) pytest -m "not stack and not slow" $(ARGS)
+
+check: .venv/.synced  ## formatting, lint, types, lock file
+	$(UV) lock --check
+	$(RUN) ruff format --check $(PYTHON_FOLDERS)
+	$(RUN) ruff check $(PYTHON_FOLDERS)
+	$(RUN) mypy $(PYTHON_FOLDERS)
+
+fix: .venv/.synced  ## format, and mend what the linter can mend
+	$(RUN) ruff format $(PYTHON_FOLDERS)
+	$(RUN) ruff check --fix $(PYTHON_FOLDERS)
+
+stack:  ## build collector, Prometheus, promtool and Jaeger into a cache, once
+	@tests/stack/build.sh >/dev/null
+
+bench: .venv/.synced  ## what the README claims in figures, measured here
+	$(RUN) python benchmarks/counting_cost.py
+	$(RUN) python benchmarks/request_cost.py
+
+clean:  ## forget the environment and the demo's bundle
+	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache
+
+.venv/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@$(UV) sync --frozen --quiet
+	@touch $@
+
+# Newer than this file, or made again: UV_VERSION may have changed.
+.uv/bin/uv: Makefile
+	@python3 -m venv .uv
+	@.uv/bin/pip install --quiet --no-input --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@

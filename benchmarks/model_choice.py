@@ -1,0 +1,58 @@
+"""Which classifier the demo serves: gradient boosting or logistic regression, side by side in one run.
+
+    uv run python benchmarks/model_choice.py
+
+Trains both on January to June and prints, for each: time to fit, AUC on every later month, log loss, and the
+time of one row and of 10,000 through the whole pipeline.
+"""
+
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+
+from service.demo.flights import FEATURES, LATE, TARGET, load_flights, replay_months, training_months
+from service.demo.pipeline import gradient_boosting, make_pipeline
+
+
+def main() -> None:
+    """Prints a line a classifier."""
+    flights = load_flights()
+    training, later = training_months(flights), replay_months(flights)
+    print(f"{'':22}{'fit s':>7}  {'AUC July .. December':34}{'log loss':>9}{'1 row ms':>10}{'10,000 rows ms':>16}")
+    for name, classifier in (
+        ("gradient boosting", gradient_boosting()),
+        ("logistic regression", LogisticRegression(max_iter=1000)),
+    ):
+        start = perf_counter()
+        model = make_pipeline(classifier).fit(training[list(FEATURES)], training[TARGET])
+        fit_s = perf_counter() - start
+        months = [month for _, month in later.groupby(later["scheduled"].dt.month)]
+        aucs = " ".join(f"{_auc(model, month):.3f}" for month in months)
+        score = model.predict_proba(later[list(FEATURES)])
+        loss = log_loss(later[TARGET], score, labels=model.classes_)
+        one, many = _ms(model, later[list(FEATURES)][:1], 50), _ms(model, later[list(FEATURES)][:10_000], 5)
+        print(f"{name:22}{fit_s:>7.1f}  {aucs:34}{loss:>9.4f}{one:>10.2f}{many:>16.1f}")
+
+
+def _auc(model: Any, flights: pd.DataFrame) -> float:
+    late = list(model.classes_).index(LATE)
+    score = model.predict_proba(flights[list(FEATURES)])[:, late]
+    return float(roc_auc_score(np.asarray(flights[TARGET] == LATE), score))
+
+
+def _ms(model: Any, rows: pd.DataFrame, rounds: int) -> float:
+    times = []
+    for _ in range(rounds):
+        start = perf_counter()
+        model.predict_proba(rows)
+        times.append(perf_counter() - start)
+    return median(times) * 1e3
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One scikit-learn model over HTTP."""

@@ -1,0 +1,194 @@
+"""create_app(settings): the only place where parts are wired to one another; its lifespan starts and stops them."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.trace import SpanProcessor
+from starlette.exceptions import HTTPException
+
+from service.batching import Batcher, is_quick
+from service.bundle import Bundle, load_bundle
+from service.columns import ColumnBuilder
+from service.errors import PROBLEM, Fault, SightlineError, problem
+from service.predictor import Predictor
+from service.profiling import sample_columns
+from service.routes.health import health_router
+from service.routes.metrics import metrics_router
+from service.routes.predict import PredictEndpoint, predict_route
+from service.routes.random import random_recorder, random_route
+from service.routes.traces import traces_router
+from service.schema import InstanceReader
+from service.settings import Settings, load_settings
+from telemetry.faults import Faults
+from telemetry.middleware import TIMELINE, GoldenSignals, TelemetryMiddleware
+from telemetry.producer import Producer
+from telemetry.providers import Providers
+from telemetry.recorder import ModelId, Recorder
+from telemetry.tail_sampling import Reason, SamplingRules, TailSampler
+from telemetry.trace_ring import TraceRing
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Parts:
+    """What one process is made of, wired; for tests and for those who embed the app."""
+
+    bundle: Bundle
+    recorder: Recorder
+    batcher: Batcher
+    signals: GoldenSignals
+    sampler: TailSampler
+    producer: Producer
+    providers: Providers
+    is_ready: bool = False
+
+
+def create_app(
+    settings: Settings | None = None,
+    readers: tuple[Callable[[Producer], MetricReader], ...] = (),
+    processors: tuple[SpanProcessor, ...] = (),
+) -> FastAPI:
+    """The service for the bundle that settings name (by default: from the environment).
+
+    readers, processors: further readers of metrics (made with the producer) and takers of finished spans.
+    Raises StartupError, whose text says what to do.
+    """
+    settings = settings or load_settings()
+    bundle = load_bundle(settings.bundle, settings.trusted_types)
+    faults = Faults("middleware", "recorder")
+    predictor = Predictor(bundle.model, bundle.profile)
+    recorder = Recorder(
+        ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps, lambda: batcher.queued_rows
+    )
+    batcher = Batcher(
+        predictor,
+        recorder,
+        faults,
+        is_quick=is_quick(predictor, sample_columns(bundle.sample[:1], bundle.profile)),
+        max_rows=settings.max_rows,
+        max_queued_rows=settings.max_queued_rows,
+    )
+    dummy = random_recorder() if settings.random_endpoint else None
+    signals, sampler = GoldenSignals(), TailSampler(_sampling_rules(settings))
+    producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults)
+    ring = TraceRing() if settings.trace_ring else None
+    providers = Providers(producer, ring, tuple(reader(producer) for reader in readers), processors)
+    parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers)
+
+    app = _bare_app(parts)
+    reader = InstanceReader(bundle.profile, settings.max_rows)
+    columns = ColumnBuilder(bundle.profile, reader.fields)
+    endpoint = PredictEndpoint(reader, columns, batcher, recorder, faults, settings.max_body_bytes)
+    app.router.routes.append(predict_route(endpoint, recorder, settings))
+    if dummy is not None:
+        app.router.routes.append(random_route(dummy, faults))
+    if ring is not None:
+        app.include_router(traces_router(ring))
+    app.include_router(health_router(lambda: parts.is_ready))
+    app.include_router(metrics_router(providers.scrape))
+    writer = providers if providers.keeps_traces else None
+    app.add_middleware(TelemetryMiddleware, signals=signals, sampler=sampler, writer=writer, faults=faults)
+    _expect_documented(app, signals)
+    return app
+
+
+def _bare_app(parts: Parts) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        parts.providers.start()
+        # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
+        gc.collect()
+        gc.freeze()
+        parts.is_ready = True
+        try:
+            yield
+        finally:
+            parts.is_ready = False
+            gc.unfreeze()
+            parts.batcher.close()
+            parts.providers.shutdown()
+
+    app = FastAPI(
+        title=f"{parts.bundle.name} {parts.bundle.version}",
+        summary="Predictions of a scikit-learn model, measured by Sightline.",
+        lifespan=lifespan,
+        # FastAPI's own telemetry would count every request a second time as soon as a global provider exists.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
+    )
+    app.state.parts = parts
+    app.add_exception_handler(SightlineError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_validation_error)
+    app.add_exception_handler(Exception, _answer_unexpected)
+    return app
+
+
+def _sampling_rules(settings: Settings) -> SamplingRules:
+    return SamplingRules(
+        slow_s=settings.slow_s,
+        share=settings.trace_share,
+        allowances={
+            Reason.ASKED: settings.traces_asked_per_s,
+            Reason.FAILED: settings.traces_failed_per_s,
+            Reason.SLOW: settings.traces_slow_per_s,
+            Reason.DOT: settings.traces_dot_per_s,
+        },
+    )
+
+
+def _expect_documented(app: FastAPI, signals: GoldenSignals) -> None:
+    """Every documented answer of every route has its series at 0 before the first request."""
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            signals.expect(method.upper(), path, [int(status) for status in operation["responses"]])
+
+
+def _problem(request: Request, status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Response:
+    timeline = request.scope.get(TIMELINE)
+    body = problem(status, detail, timeline.trace_id_hex if timeline is not None else None, faults)
+    return Response(body, status, media_type=PROBLEM.decode())
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SightlineError)  # noqa: S101  # registered for this class
+    response = _problem(request, error.status, error.detail, error.faults)
+    if error.retry_after_s is not None:
+        response.headers["retry-after"] = str(error.retry_after_s)
+    return response
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    response = _problem(request, error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    faults = tuple(Fault(fault["msg"], str(fault["loc"][-1])) for fault in error.errors())
+    detail = "; ".join(f"field {fault.field!r}: {fault.message}" for fault in faults)
+    return _problem(request, 422, detail, faults)
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> Response:
+    """Runs outside the telemetry middleware, which has ended the request by now; so the header is set here."""
+    _log.error("unexpected %s", type(error).__qualname__)
+    response = _problem(request, 500, "the service failed; its log has more under this trace id")
+    timeline = request.scope.get(TIMELINE)
+    if timeline is not None:
+        response.headers["traceresponse"] = timeline.traceresponse().decode()
+    return response

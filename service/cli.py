@@ -1,0 +1,77 @@
+"""The console script `sightline`; each command only reads its arguments and hands them on."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+from rich.console import Console
+
+from service.app import create_app
+from service.bundle import load_bundle
+from service.demo.run import Demo
+from service.demo.training import train as train_demo
+from service.errors import SettingsError, StartupError
+from service.settings import PREFIX, load_settings
+
+DEMO_BUNDLE = Path(".sightline") / "flights"
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Serves a scikit-learn model and lets the people behind it see straight through it.",
+)
+
+Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")]
+
+
+def main() -> None:
+    """Runs a command; an error of ours is one sentence and exit code 2."""
+    try:
+        cli()
+    except StartupError as error:
+        Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, soft_wrap=True)
+        raise SystemExit(2) from None
+
+
+@cli.command()
+def demo(
+    port: Port = 8000,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second.")] = 20.0,
+    duration: Annotated[float | None, typer.Option(min=1, help="Seconds; without it, until Ctrl-C.")] = None,
+    bundle: Annotated[Path, typer.Option(help="Where the demo's bundle is, or is made.")] = DEMO_BUNDLE,
+) -> None:
+    """Train if there is no bundle, serve, replay flights, and say what to look at."""
+    if not Demo(bundle, port, rate, duration, Console()).run():
+        raise typer.Exit(1)
+
+
+@cli.command()
+def train(out: Annotated[Path, typer.Option(help="Folder of the bundle.")] = DEMO_BUNDLE) -> None:
+    """Train the demo's model on the flights of January to June and write its bundle."""
+    train_demo(out, Console().log)
+
+
+@cli.command()
+def serve(
+    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs OTLP.")] = 1,
+) -> None:
+    """Serve a bundle over HTTP."""
+    settings = load_settings(bundle=bundle)
+    if workers == 1:
+        uvicorn.run(create_app(settings), host=host, port=port, log_level="info", access_log=False)
+        return
+    if not any(os.environ.get(name) for name in _ENDPOINTS):
+        raise SettingsError(
+            f"--workers {workers} needs {_ENDPOINTS[0]}: each worker counts for itself, and a scrape of /metrics would "
+            "see one of them only; set it, or run one worker"
+        )
+    load_bundle(settings.bundle, settings.trusted_types)  # a bundle that cannot be served stops us here, once
+    os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
+    uvicorn.run("service.app:create_app", factory=True, host=host, port=port, workers=workers, access_log=False)

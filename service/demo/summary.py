@@ -1,0 +1,73 @@
+"""What the demo says at its end: sent against counted, and one slow request found through an exemplar."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx2 as httpx
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from rich.table import Table
+
+from service.demo.drawing import draw_trace
+from service.demo.replay import Counted
+from telemetry.names import PREDICTION_ERRORS, PREDICTIONS, REQUEST_DURATION
+
+OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class SlowRequest:
+    """An exemplar of `/metrics`: how long the request took, and where its trace is."""
+
+    duration_s: float
+    trace_id: str
+
+
+def scrape(client: httpx.Client) -> list[Metric]:
+    """Everything that `/metrics` says."""
+    text = client.get("/metrics", headers=OPENMETRICS).raise_for_status().text
+    return list(text_string_to_metric_families(text))
+
+
+def counted(families: Iterable[Metric]) -> Counted:
+    """Rows by model and outcome, and failed requests, as the service counted them."""
+    counts: Counted = Counter()
+    for family in families:
+        for sample in family.samples:
+            if sample.name == PREDICTIONS.prometheus_name:
+                counts[sample.labels["model_name"], sample.labels["outcome"]] += int(sample.value)
+            elif sample.name == PREDICTION_ERRORS.prometheus_name and sample.labels["reason"] == "failed":
+                counts[sample.labels["model_name"], "failed"] += int(sample.value)
+    return counts
+
+
+def slowest(families: Iterable[Metric]) -> SlowRequest | None:
+    """The exemplar with the longest duration."""
+    exemplars = [
+        SlowRequest(sample.exemplar.value, sample.exemplar.labels["trace_id"])
+        for family in families
+        if family.name == REQUEST_DURATION.prometheus_name
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+    return max(exemplars, key=lambda exemplar: exemplar.duration_s, default=None)
+
+
+def comparison(received: Counted, counts: Counted) -> Table:
+    """A table of what clients received beside what was counted."""
+    table = Table("model", "outcome", "received", "counted", "", title="received by clients, counted by the service")
+    for model, outcome in sorted(received.keys() | {key for key, count in counts.items() if count}):
+        mine, theirs = received[model, outcome], counts[model, outcome]
+        verdict = "agree" if mine == theirs else f"{theirs - mine:+,}"
+        table.add_row(model, outcome, f"{mine:,}", f"{theirs:,}", verdict)
+    return table
+
+
+def draw_slowest(client: httpx.Client, families: Iterable[Metric]) -> str:
+    """The slowest request that an exemplar points at, drawn."""
+    slow = slowest(families)
+    if slow is None:
+        return "no exemplar yet: no request was traced"
+    trace = client.get(f"/traces/{slow.trace_id}").raise_for_status().json()
+    return f"an exemplar of /metrics stands at {slow.duration_s:.3f} s; it leads to\n{draw_trace(trace)}"

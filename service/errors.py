@@ -1,0 +1,116 @@
+"""One base error; each subclass knows its HTTP status and how it is counted.
+
+    SightlineError
+        RequestError            the client's to mend: 4xx, counted as `rejected`
+            MalformedBodyError       400
+            BodyTooLargeError        413
+            UnsupportedMediaError    415
+            InvalidRowsError         422, names field and row
+        QueueFullError          503
+        PredictionFailedError   500
+        StartupError            never over HTTP: a bundle or a setting that stops start-up
+            BundleError
+            SettingsError
+
+Over HTTP an error is a problem of RFC 9457, `application/problem+json`.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+PROBLEM = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one value: its field, its row where there is one, and why."""
+
+    message: str
+    field: str | None = None
+    row: int | None = None
+
+
+class SightlineError(Exception):
+    """Base of all errors that are raised on purpose; its text says what, which value, and what to do."""
+
+    status = 500
+    reason = "failed"
+    retry_after_s: int | None = None
+
+    def __init__(self, detail: str, *faults: Fault) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.faults = faults
+
+
+class RequestError(SightlineError):
+    """The request is at fault."""
+
+    status = 400
+    reason = "rejected"
+
+
+class MalformedBodyError(RequestError):
+    """The body is not JSON."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body is larger than the service takes."""
+
+    status = 413
+
+
+class UnsupportedMediaError(RequestError):
+    """The body is of a type that the route does not read."""
+
+    status = 415
+
+
+class InvalidRowsError(RequestError):
+    """The body is JSON, and some value in it is not what the model takes."""
+
+    status = 422
+
+
+class QueueFullError(SightlineError):
+    """Too many rows wait for the model already."""
+
+    status = 503
+    reason = "rejected"
+    retry_after_s = 1
+
+
+class PredictionFailedError(SightlineError):
+    """The model raised."""
+
+
+class StartupError(SightlineError):
+    """The service cannot start; the text says what to do."""
+
+
+class BundleError(StartupError):
+    """The bundle is missing, altered, or made for other versions."""
+
+
+class SettingsError(StartupError):
+    """A setting has a value that makes no sense, or a name that does not exist."""
+
+
+def problem(status: int, detail: str, trace_id: str | None, faults: tuple[Fault, ...] = ()) -> bytes:
+    """The body of an error, as RFC 9457 shapes it, with the trace id to ask us about."""
+    body: dict[str, object] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
+    body["detail"] = detail
+    if faults:
+        body["errors"] = [
+            {
+                key: value
+                for key, value in (("field", f.field), ("row", f.row), ("message", f.message))
+                if value is not None
+            }
+            for f in faults
+        ]
+    if trace_id is not None:
+        body["trace_id"] = trace_id
+    return msgspec.json.encode(body)

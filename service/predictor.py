@@ -1,0 +1,103 @@
+"""Columns become predictions, with the time of each step; no HTTP, no OpenTelemetry."""
+
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from service.columns import Columns
+from service.errors import InvalidRowsError, PredictionFailedError
+from telemetry.counts import Codes, Floats
+from telemetry.profile import ReferenceProfile
+
+ESTIMATOR_STEP = "estimator"
+"""Name of the only step of a model that is not a Pipeline."""
+
+
+class Classifier(Protocol):
+    """What a fitted scikit-learn classifier offers."""
+
+    classes_: Any
+
+    def predict(self, x: Any) -> Any:
+        """Labels, (n_rows,)."""
+
+    def predict_proba(self, x: Any) -> Any:
+        """P(class), (n_rows, n_classes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """When one step of the pipeline worked, in ns of the monotonic clock."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """outcomes: (n_rows,) indices into the classes; probabilities: (n_rows, n_classes)."""
+
+    outcomes: Codes
+    probabilities: Floats
+    steps: tuple[StepTime, ...] = ()
+
+    def part(self, start: int, stop: int) -> "Prediction":
+        """The predictions of some of the rows."""
+        return Prediction(self.outcomes[start:stop], self.probabilities[start:stop], self.steps)
+
+
+class Predictor:
+    """Runs a fitted classifier, step by step if it is a Pipeline."""
+
+    def __init__(self, model: Any, profile: ReferenceProfile) -> None:
+        self._profile = profile
+        self._transforms: list[tuple[str, Any]] = []
+        last, self._estimator = ESTIMATOR_STEP, model
+        if hasattr(model, "steps"):
+            *before, (last, self._estimator) = model.steps
+            self._transforms = [(name, step) for name, step in before if step is not None and step != "passthrough"]
+        self._last = last
+        self._classes = np.asarray(self._estimator.classes_)
+        self.steps = (*(name for name, _ in self._transforms), last)
+
+    def predict(self, columns: Columns) -> Prediction:
+        """Predicts all rows at once.
+
+        Raises InvalidRowsError if the model refuses the values (scikit-learn raises ValueError for that), and
+        PredictionFailedError for anything else that it raises.
+        """
+        try:
+            return self._predict(frame(columns, self._profile))
+        except ValueError as error:
+            raise InvalidRowsError(f"the model refuses these rows: {error}") from error
+        except Exception as error:
+            raise PredictionFailedError(f"the model failed with {type(error).__name__}") from error
+
+    def _predict(self, x: Any) -> Prediction:
+        steps = []
+        mark = perf_counter_ns()
+        for name, transform in self._transforms:
+            x = transform.transform(x)
+            start, mark = mark, perf_counter_ns()
+            steps.append(StepTime(name, start, mark))
+        # Both are asked for: an argmax of the probabilities is not every classifier's `predict`.
+        probabilities = np.asarray(self._estimator.predict_proba(x), dtype=np.float64)
+        outcomes = np.searchsorted(self._classes, self._estimator.predict(x))
+        steps.append(StepTime(self._last, mark, perf_counter_ns()))
+        return Prediction(outcomes, probabilities, tuple(steps))
+
+
+def frame(columns: Columns, profile: ReferenceProfile) -> pd.DataFrame:
+    """The DataFrame that the pipeline was fitted on: its column names in its order, NaN where missing."""
+    values: dict[str, Any] = {}
+    for feature, numbers in zip(profile.numeric, columns.numeric, strict=True):
+        values[feature.name] = numbers
+    for category, strings in zip(profile.categorical, columns.raw, strict=True):
+        column = np.empty(len(strings), dtype=object)
+        column[:] = [np.nan if string is None else string for string in strings]
+        values[category.name] = column
+    return pd.DataFrame({name: values[name] for name in profile.order}, copy=False)

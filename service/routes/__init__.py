@@ -1,0 +1,1 @@
+"""Endpoints: each only translates between HTTP and the service."""

@@ -1,0 +1,70 @@
+"""What the bare ASGI endpoints share: a body read under a limit, an answer sent in two messages."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import BodyTooLargeError, UnsupportedMediaError
+
+JSON = b"application/json"
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection before its request was whole; nobody is there to answer."""
+
+
+class AsgiRoute(APIRoute):
+    """Documented in OpenAPI like any other route, served by an ASGI endpoint.
+
+    FastAPI's own work on a request (dependencies, validation, response model) costs more than a small model.
+    """
+
+    def __init__(self, path: str, documented: Callable[..., Any], served: ASGIApp, **options: Any) -> None:
+        super().__init__(path, documented, **options)
+        self.app = served
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+    """The whole body of a request. Raises BodyTooLargeError, UnsupportedMediaError or ClientGoneError.
+
+    A body over the limit is read to its end and thrown away: a client that is still sending reads no answer.
+    """
+    content_type, content_length = b"", 0
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length" and value.isdigit():
+            content_length = int(value)
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if max(size, content_length) <= max_bytes:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+        if not message.get("more_body"):
+            break
+    if size > max_bytes:
+        raise BodyTooLargeError(f"the body has {size} bytes; at most {max_bytes} are read, send fewer rows")
+    if content_type.partition(b";")[0].strip().lower() != JSON:
+        shown = content_type.decode("latin-1")[:80] or "none"
+        raise UnsupportedMediaError(f"the content type is {shown}; send application/json")
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def respond(
+    send: Send, status: int, body: bytes, content_type: bytes = JSON, retry_after_s: int | None = None
+) -> None:
+    """Sends a whole response."""
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+    if retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % retry_after_s))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,212 @@
+"""Pure ASGI: the golden signals of every request, its ids and its timeline.
+
+Attributes are OpenTelemetry's stable HTTP semantic conventions; query strings are left out, for they carry
+secrets. What a client sends can become a label only if it is one of a fixed set of words.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from telemetry.counts import DottedBuckets, Exemplar
+from telemetry.faults import Faults
+from telemetry.names import DURATION_BOUNDS_S
+from telemetry.tail_sampling import TailSampler
+from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
+
+TIMELINE = "sightline.timeline"
+"""Key of the request's Timeline in its ASGI scope."""
+
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_SCHEMES = frozenset({"http", "https"})
+_VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
+_NO_CONTEXT = SpanContext(0, 0, False)
+
+
+class TraceWriter(Protocol):
+    """Where a kept timeline goes; `telemetry.spans.SpanWriter` is one."""
+
+    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
+        """Writes the spans of an ended request."""
+
+
+class RequestSpan(NonRecordingSpan):
+    """Stands for the running request in OpenTelemetry's context; builds its SpanContext only when asked for it."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__(_NO_CONTEXT)
+        self._timeline = timeline
+        self._built: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        """The ids of the request's server span, sampled only if the trace was asked for."""
+        if self._built is None:
+            line = self._timeline
+            self._built = SpanContext(line.trace_id, line.span_id, False, TraceFlags(line.flags))
+        return self._built
+
+
+class GoldenSignals:
+    """Request durations by method, route, status, scheme and protocol version, and the requests that run now."""
+
+    def __init__(self) -> None:
+        self.durations: dict[tuple[str, str, int, str, str], DottedBuckets] = {}
+        self.active: dict[tuple[str, str], int] = {}
+
+    def expect(self, method: str, route: str, statuses: Iterable[int]) -> None:
+        """Makes series exist at 0, so that the first request counts in a rate."""
+        self.active.setdefault((method, "http"), 0)
+        for status in statuses:
+            self.series(method, route, status, "http", "1.1")
+
+    def series(self, method: str, route: str, status: int, scheme: str, version: str) -> DottedBuckets:
+        """The histogram of one series, made if it is new."""
+        key = (method, route, status, scheme, version)
+        buckets = self.durations.get(key)
+        if buckets is None:
+            buckets = self.durations[key] = DottedBuckets(DURATION_BOUNDS_S)
+        return buckets
+
+    @staticmethod
+    def attributes(key: tuple[str, str, int, str, str]) -> dict[str, str | int]:
+        """The attributes of a series; no `http.route` where none matched, no status where no response was made."""
+        method, route, status, scheme, version = key
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.scheme": scheme,
+            "network.protocol.version": version,
+        }
+        if route:
+            attributes["http.route"] = route
+        if status:
+            attributes["http.response.status_code"] = status
+        if status >= 500 or not status:
+            attributes["error.type"] = str(status) if status else "cancelled"
+        return attributes
+
+
+class TelemetryMiddleware:
+    """Measures every HTTP request of an ASGI application, and decides at its end whether its trace is kept.
+
+    writer: where kept traces go; with None no trace is kept, and no exemplar made that would lead nowhere.
+    """
+
+    def __init__(
+        self, app: ASGIApp, signals: GoldenSignals, sampler: TailSampler, writer: TraceWriter | None, faults: Faults
+    ) -> None:
+        self._app = app
+        self._signals = signals
+        self._sampler = sampler
+        self._writer = writer
+        self._faults = faults
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request; anything but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        timeline = scope[TIMELINE] = self._begin(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
+        active, running = self._signals.active, (method, scheme)
+        active[running] = active.get(running, 0) + 1
+        token = attach(set_span_in_context(RequestSpan(timeline)))
+        status = 0
+
+        async def send_and_mark(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"traceresponse", timeline.traceresponse())]
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body") and not timeline.end_ns:
+                self._end(scope, timeline, method, scheme, status)
+
+        try:
+            await self._app(scope, receive, send_and_mark)
+        except Exception as error:
+            if not timeline.end_ns:  # whoever stands outside answers 500
+                self._end(scope, timeline, method, scheme, status or 500, type(error).__qualname__)
+            raise
+        finally:
+            if not timeline.end_ns:  # cancelled, or no complete response
+                self._end(scope, timeline, method, scheme, status)
+            active[running] -= 1
+            detach(token)
+
+    def _begin(self, scope: Scope) -> Timeline:
+        caller = _caller(scope["headers"])
+        timeline = Timeline(caller)
+        if self._writer is not None:
+            timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
+        return timeline
+
+    def _end(
+        self, scope: Scope, timeline: Timeline, method: str, scheme: str, status: int, error: str | None = None
+    ) -> None:
+        duration_s = timeline.end()
+        try:
+            route = getattr(scope.get("route"), "path", "")
+            version = scope.get("http_version", "1.1")
+            series = self._signals.series(method, route, status, scheme, version if version in _VERSIONS else "other")
+            bucket = series.add(duration_s)
+            if self._writer is None:
+                return
+            has_failed = status >= 500 or not status
+            reason = self._sampler.decide(
+                route,
+                duration_s,
+                is_asked=timeline.is_asked,
+                has_failed=has_failed,
+                is_bare=series.is_bare(bucket),
+            )
+            if reason is None:
+                return
+            attributes = _server_attributes(scope, method, route, status, error)
+            attributes["sightline.kept"] = reason.value
+            self._writer.write(timeline, f"{method} {route}".rstrip(), attributes, has_failed=has_failed)
+            unix_ns = timeline.unix(timeline.end_ns)
+            series.offer(bucket, Exemplar(duration_s, unix_ns, timeline.trace_id, timeline.span_id))
+        except Exception:
+            self._faults.note("middleware")
+
+
+def _caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+    traceparent, tracestate = None, b""
+    for name, value in headers:
+        if name == b"traceparent":
+            traceparent = value
+        elif name == b"tracestate":
+            tracestate = tracestate + b"," + value if tracestate else value
+    return parse_traceparent(traceparent, tracestate) if traceparent is not None else None
+
+
+def _server_attributes(
+    scope: Mapping[str, Any], method: str, route: str, status: int, error: str | None
+) -> dict[str, AttributeValue]:
+    """The attributes of a server span, as OpenTelemetry's own ASGI instrumentation names them."""
+    attributes: dict[str, AttributeValue] = {
+        "http.request.method": method,
+        "url.scheme": scope["scheme"],
+        "url.path": scope["path"],
+        "network.protocol.version": scope.get("http_version", ""),
+    }
+    if method == "_OTHER":
+        attributes["http.request.method_original"] = scope["method"]
+    if scope.get("server"):
+        attributes["server.address"], attributes["server.port"] = scope["server"][0], scope["server"][1] or 0
+    if scope.get("client"):
+        attributes["client.address"], attributes["client.port"] = scope["client"]
+    if route:
+        attributes["http.route"] = route
+    if status:
+        attributes["http.response.status_code"] = status
+    if status >= 500 or not status:
+        attributes["error.type"] = error or (str(status) if status else "cancelled")
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            attributes["user_agent.original"] = value.decode("latin-1")
+    return attributes

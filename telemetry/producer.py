@@ -1,0 +1,199 @@
+"""Hands the counts to OpenTelemetry: observable instruments, and histograms aggregated beforehand.
+
+Counters and gauges are observable instruments of the metrics API. Histograms have no observable form in it,
+and `record` costs more than a prediction, so their data points are made here and put beside the SDK's where a
+reader passes its data on: what the specification calls a MetricProducer and Python lacks
+(https://github.com/open-telemetry/opentelemetry-python/issues/4768).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from time import time_ns
+from typing import Any, TypeVar
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from telemetry import names
+from telemetry.counts import DottedBuckets, Exemplar, Snapshot
+from telemetry.faults import Faults
+from telemetry.middleware import GoldenSignals
+from telemetry.names import Instrument
+from telemetry.profile import SCORE_BOUNDS
+from telemetry.recorder import Recorder
+from telemetry.tail_sampling import TailSampler
+
+# The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
+HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
+
+T = TypeVar("T")
+Attributes = Mapping[str, str | int]
+Points = Iterable[tuple[Attributes, Snapshot]]
+Numbers = Iterable[tuple[Attributes, int]]
+
+
+class Producer:
+    """Reads the counts of one process and makes OpenTelemetry's data of them."""
+
+    def __init__(
+        self, signals: GoldenSignals, recorders: Sequence[Recorder], sampler: TailSampler, faults: Faults
+    ) -> None:
+        self._signals = signals
+        self._recorders = recorders
+        self._sampler = sampler
+        self._faults = faults
+        self._start_ns = time_ns()
+
+    def register(self, meter: Meter) -> None:
+        """Creates the observable instruments on a meter."""
+        observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
+            (names.ACTIVE_REQUESTS, self._active),
+            (names.QUEUE_LENGTH, lambda: self._each(lambda r: [({}, r.queue_length())])),
+            (names.PREDICTIONS, lambda: self._each(lambda r: _by("outcome", r.predictions()))),
+            (names.PREDICTION_ERRORS, lambda: self._each(lambda r: _by("reason", r.errors()))),
+            (names.FEATURE_CATEGORIES, lambda: self._each(_categories)),
+            (names.FEATURE_MISSING, lambda: self._each(lambda r: _by("feature", r.missing()))),
+            (names.FEATURE_IMPUTED, lambda: self._each(_imputed)),
+            (names.REFERENCE_FEATURE_CATEGORIES, lambda: self._each(_reference_categories)),
+            (names.REFERENCE_FEATURE_MISSING, lambda: self._each(_reference_missing)),
+            (names.REFERENCE_PREDICTIONS, lambda: self._each(_reference_predictions)),
+            (names.REFERENCE_LABELS, lambda: self._each(_reference_labels)),
+            (names.TRACES_KEPT, lambda: _by("reason", self._sampler.kept)),
+            (names.TRACES_OVER_BUDGET, lambda: _by("reason", self._sampler.over_budget)),
+            (names.FAULTS, lambda: _by("place", self._faults.counts)),
+        )
+        for instrument, read in observables:
+            _observe(meter, instrument, read)
+
+    def add_to(self, metrics: MetricsData) -> MetricsData:
+        """The SDK's data of one export with the histograms beside them, in a scope of their own."""
+        histograms = self.histograms(DottedBuckets.read_fresh)
+        resource = metrics.resource_metrics[0]
+        scope = ScopeMetrics(HISTOGRAM_SCOPE, histograms, schema_url="")
+        ours = replace(resource, scope_metrics=[*resource.scope_metrics, scope])
+        return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
+
+    def histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> list[Metric]:
+        """All histograms at this moment; read says which exemplars the request durations bring along."""
+        return list(self._histograms(read))
+
+    def _histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> Iterator[Metric]:
+        now_ns = time_ns()
+        durations = [
+            (GoldenSignals.attributes(key), read(buckets)) for key, buckets in list(self._signals.durations.items())
+        ]
+        sources: tuple[tuple[Instrument, Points], ...] = (
+            (names.REQUEST_DURATION, durations),
+            (names.QUEUE_DURATION, self._each(lambda r: [({}, r.queue_duration.read())])),
+            (names.BATCH_SIZE, self._each(lambda r: [({}, r.batch_size.read())])),
+            (names.PREDICTION_DURATION, self._each(lambda r: _by("step", _read_steps(r)))),
+            (names.PREDICTION_SCORE, self._each(lambda r: _by("outcome", r.scores()))),
+            (names.FEATURE_VALUE, self._each(lambda r: _by("feature", r.values()))),
+            (names.REFERENCE_FEATURE_VALUE, self._each(_reference_values)),
+            (names.REFERENCE_PREDICTION_SCORE, self._each(_reference_scores)),
+        )
+        for instrument, points in sources:
+            data_points = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
+            if data_points:
+                data = Histogram(data_points, AggregationTemporality.CUMULATIVE)
+                yield Metric(instrument.name, instrument.description, instrument.unit, data)
+
+    def _point(self, attributes: Attributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
+        return HistogramDataPoint(
+            attributes=attributes,
+            start_time_unix_nano=self._start_ns,
+            time_unix_nano=now_ns,
+            count=snapshot.count,
+            sum=snapshot.sum,
+            bucket_counts=snapshot.counts,
+            explicit_bounds=snapshot.bounds,
+            min=None,  # type: ignore[arg-type]  # optional in OTLP; of a cumulative histogram it says nothing
+            max=None,  # type: ignore[arg-type]
+            exemplars=[_sdk_exemplar(exemplar) for exemplar in snapshot.exemplars],
+        )
+
+    def _each(self, read: Callable[[Recorder], Iterable[tuple[Attributes, T]]]) -> Iterator[tuple[Attributes, T]]:
+        for recorder in self._recorders:
+            model = recorder.model.attributes
+            for attributes, value in read(recorder):
+                yield {**model, **attributes}, value
+
+    def _active(self) -> Numbers:
+        for (method, scheme), count in list(self._signals.active.items()):
+            yield {"http.request.method": method, "url.scheme": scheme}, count
+
+
+def _observe(meter: Meter, instrument: Instrument, read: Callable[[], Numbers]) -> None:
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(value, attributes) for attributes, value in read()]
+
+    create = {
+        "counter": meter.create_observable_counter,
+        "updowncounter": meter.create_observable_up_down_counter,
+        "gauge": meter.create_observable_gauge,
+    }[instrument.kind]
+    create(instrument.name, [callback], instrument.unit, instrument.description)
+
+
+def _sdk_exemplar(exemplar: Exemplar) -> SdkExemplar:
+    return SdkExemplar({}, exemplar.value, exemplar.time_ns, exemplar.span_id, exemplar.trace_id)
+
+
+def _by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[Attributes, T]]:
+    for name, value in values.items():
+        yield {attribute: str(name)}, value
+
+
+def _read_steps(recorder: Recorder) -> dict[str, Snapshot]:
+    return {step: buckets.read() for step, buckets in recorder.steps.items()}
+
+
+def _categories(recorder: Recorder) -> Numbers:
+    for feature, counts in recorder.categories().items():
+        for category, count in counts.items():
+            yield {"feature": feature, "category": category}, count
+
+
+def _imputed(recorder: Recorder) -> Numbers:
+    missing = recorder.missing()
+    for feature in recorder.profile.features:
+        if feature.imputed_by is not None:
+            yield {"feature": feature.name, "method": feature.imputed_by}, missing[feature.name]
+
+
+def _reference_categories(recorder: Recorder) -> Numbers:
+    for feature in recorder.profile.categorical:
+        counts = (*feature.counts, 0, feature.missing)
+        for category, count in zip((*feature.categories, names.UNSEEN, names.MISSING), counts, strict=True):
+            yield {"feature": feature.name, "category": category}, count
+
+
+def _reference_missing(recorder: Recorder) -> Numbers:
+    return _by("feature", {feature.name: feature.missing for feature in recorder.profile.features})
+
+
+def _reference_predictions(recorder: Recorder) -> Numbers:
+    return _by("outcome", dict(zip(recorder.profile.outcomes, recorder.profile.predicted, strict=True)))
+
+
+def _reference_labels(recorder: Recorder) -> Numbers:
+    return _by("outcome", dict(zip(recorder.profile.outcomes, recorder.profile.labels, strict=True)))
+
+
+def _reference_values(recorder: Recorder) -> Points:
+    for feature in recorder.profile.numeric:
+        yield {"feature": feature.name}, Snapshot(feature.bounds, list(feature.counts), feature.sum)
+
+
+def _reference_scores(recorder: Recorder) -> Points:
+    for score in recorder.profile.scores:
+        yield {"outcome": score.outcome}, Snapshot(SCORE_BOUNDS, list(score.counts), score.sum)

@@ -1,0 +1,201 @@
+"""Builds the SDK's providers and exporters, starts them, and shuts them down under a deadline.
+
+`OTEL_*` variables belong to the SDK and are left to it; what is set here are defaults where they are unset.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from threading import Thread
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+from opentelemetry import metrics as metrics_api
+from opentelemetry import trace as trace_api
+from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+from opentelemetry.sdk.metrics import (
+    Counter,
+    MeterProvider,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    TraceBasedExemplarFilter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics import Histogram as SdkHistogram
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    CardinalityLimits,
+    MetricExporter,
+    MetricReader,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
+
+from telemetry.producer import Producer
+from telemetry.prometheus import Scrape
+from telemetry.spans import SpanWriter
+from telemetry.timeline import Attributes, Timeline
+from telemetry.trace_ring import TraceRing
+
+_log = logging.getLogger(__name__)
+
+SHUTDOWN_S = 4.0
+_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_DEFAULTS = {
+    "OTEL_METRIC_EXPORT_INTERVAL": "5000",  # a dot must be on the screen while the spike is
+    "OTEL_BSP_SCHEDULE_DELAY": "1000",
+    "OTEL_SERVICE_NAME": "sightline",
+    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",  # spans and exports that were lost are counted
+}
+_PROCESS_METRICS: dict[str, list[str] | None] = {
+    "process.cpu.time": ["user", "system"],
+    "process.memory.usage": None,
+    "process.memory.virtual": None,
+    "process.thread.count": None,
+    "process.open_file_descriptor.count": None,
+}
+# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones.
+_LIMITS: CardinalityLimits = {ObservableCounter: 1_000_000}
+# Our histograms are cumulative, so everything is: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE has no say.
+_CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys(
+    (Counter, UpDownCounter, SdkHistogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge),
+    AggregationTemporality.CUMULATIVE,
+)
+
+
+class ExportReader(PeriodicExportingMetricReader):
+    """Adds the producer's histograms to what the SDK collected, on the way to the exporter."""
+
+    def __init__(self, exporter: MetricExporter, producer: Producer, interval_ms: float) -> None:
+        self._producer = producer
+        super().__init__(exporter, export_interval_millis=interval_ms, cardinality_limits=_LIMITS)
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        super()._receive_metrics(self._producer.add_to(metrics_data), timeout_millis, **kwargs)
+
+
+class Providers:
+    """The SDK of one process: not started until `start`, since threads must be born after a fork.
+
+    ring: holds kept traces in memory, if given.
+    readers: further metric readers, for tests.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        ring: TraceRing | None = None,
+        readers: tuple[MetricReader, ...] = (),
+        processors: tuple[SpanProcessor, ...] = (),
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._producer = producer
+        self._ring = ring
+        self._readers = readers
+        self._processors = processors
+        self._environment = {**_DEFAULTS, **environment}
+        self._meters: MeterProvider | None = None
+        self._tracers: TracerProvider | None = None
+        self._writer: SpanWriter | None = None
+        self._process_metrics = SystemMetricsInstrumentor(config=_PROCESS_METRICS)
+        self.scrape = Scrape(producer, self._resolves, is_only_reader=not self._exports("METRICS"))
+
+    @property
+    def keeps_traces(self) -> bool:
+        """True if a kept trace has somewhere to go."""
+        return self._ring is not None or bool(self._processors) or self._exports("TRACES")
+
+    def start(self) -> None:
+        """Builds providers and exporters; their threads begin to run."""
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        resource = _resource()
+        self._meters = self._build_meters(resource)
+        self._tracers = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
+        processors = list(self._processors)
+        if self._ring is not None:
+            processors.append(self._ring)
+        if self._exports("TRACES"):
+            processors.append(BatchSpanProcessor(self._span_exporter(), meter_provider=self._meters))
+        for processor in processors:
+            self._tracers.add_span_processor(processor)
+        self._writer = SpanWriter(resource, tuple(processors))
+        _set_globals(self._meters, self._tracers)
+
+    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
+        """Writes the spans of a kept timeline; before `start` there is nowhere to write to."""
+        if self._writer is not None:
+            self._writer.write(timeline, name, attributes, has_failed=has_failed)
+
+    def shutdown(self) -> None:
+        """Sends what is left and stops, in SHUTDOWN_S at most: retries to a dead endpoint are cut off."""
+        self._process_metrics.uninstrument()
+        stops = [provider.shutdown for provider in (self._tracers, self._meters) if provider is not None]
+        threads = [Thread(target=stop, daemon=True) for stop in stops]
+        for thread in threads:
+            thread.start()
+        deadline = monotonic() + SHUTDOWN_S
+        for thread in threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            _log.warning("the telemetry endpoint did not answer in %s s: the last interval is lost", SHUTDOWN_S)
+
+    def _build_meters(self, resource: Resource) -> MeterProvider:
+        readers: list[MetricReader] = [self.scrape.reader, *self._readers]
+        if self._exports("METRICS"):
+            interval_ms = float(self._environment["OTEL_METRIC_EXPORT_INTERVAL"])
+            readers.append(ExportReader(self._metric_exporter(), self._producer, interval_ms))
+        meters = MeterProvider(readers, resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False)
+        self._producer.register(meters.get_meter("sightline"))
+        self._process_metrics.instrument(meter_provider=meters)
+        return meters
+
+    def _exports(self, signal: str) -> bool:
+        if self._environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+            return False
+        return bool(self._environment.get(_ENDPOINT) or self._environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
+
+    def _is_grpc(self, signal: str) -> bool:
+        general = self._environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        return self._environment.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", general) == "grpc"
+
+    def _span_exporter(self) -> SpanExporter:
+        if self._is_grpc("TRACES"):  # imported where it is used: each of the two costs 16 to 31 MB
+            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
+
+            return GrpcSpanExporter(meter_provider=self._meters)
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        return OTLPSpanExporter(meter_provider=self._meters)
+
+    def _metric_exporter(self) -> MetricExporter:
+        if self._is_grpc("METRICS"):
+            from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
+
+            return GrpcMetricExporter(preferred_temporality=_CUMULATIVE)
+        from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+        return OTLPMetricExporter(preferred_temporality=_CUMULATIVE)
+
+    def _resolves(self, trace_id: int) -> bool:
+        return self._exports("TRACES") or (self._ring is not None and self._ring.holds(trace_id))
+
+
+def _resource() -> Resource:
+    resource = Resource.create()
+    if "service.instance.id" not in resource.attributes:
+        resource = resource.merge(Resource({"service.instance.id": str(uuid4())}))
+    return resource
+
+
+def _set_globals(meters: MeterProvider, tracers: TracerProvider) -> None:
+    """Lets other instrumentations make their spans under a request that is asked for; the first app wins."""
+    if isinstance(trace_api.get_tracer_provider(), trace_api.ProxyTracerProvider):
+        trace_api.set_tracer_provider(tracers)
+        metrics_api.set_meter_provider(meters)

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Builds the collector, Prometheus, promtool and Jaeger from their Go modules into a cache keyed by
+# version, once; run by `make stack`. Prints the folder that holds the binaries as its last line.
+# Trap: `go install pkg@version` refuses Jaeger for its `replace`, so that one is built in its module.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+# shellcheck source=../../.env
+source "$root/.env"
+cache=${STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sightline-stack}
+mkdir -p "$cache"
+
+say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+
+# once NAME COMMAND: runs COMMAND with OUT set to a fresh folder, then moves the folder into place, so that a
+# build that was interrupted is never taken for a finished one.
+once() {
+  local name=$1; shift
+  if [ -d "$cache/$name" ]; then return; fi
+  command -v go >/dev/null || { say "Go 1.26 or later is needed to build the test stack: https://go.dev/dl"; exit 1; }
+  say "$name: building, once (minutes)"
+  local out; out=$(mktemp -d "$cache/.building.XXXXXX")
+  local log="$cache/$name.log"
+  if ! OUT=$out "$@" >"$log" 2>&1; then
+    tail -n 30 "$log" >&2; say "$name: the build failed; the whole log is $log"; rm -rf "$out"; exit 1
+  fi
+  mv -T "$out" "$cache/$name"
+  say "$name: built"
+}
+
+rm -rf "$cache"/.building.* # what an interrupted run left behind
+export CGO_ENABLED=0
+
+# The steps are chained: `set -e` does not hold inside a function that stands under `if`.
+
+build_prometheus() { # without service discovery, which nothing here uses: half the size
+  local module=github.com/prometheus/prometheus/cmd
+  local version=v0.3${PROMETHEUS_VERSION#3.} # Prometheus 3.16.0 is the Go module v0.316.0
+  GOBIN=$OUT go install -tags remove_all_sd -ldflags="-s -w" "$module/prometheus@$version" "$module/promtool@$version"
+}
+
+build_collector() {
+  GOBIN=$OUT go install "go.opentelemetry.io/collector/cmd/builder@v$COLLECTOR_VERSION" &&
+    sed "s|\${STACK_BUILD_DIR}|$OUT/src|" "$root/otel-collector/builder.yaml" >"$OUT/builder.yaml" &&
+    "$OUT/builder" --config "$OUT/builder.yaml" &&
+    mv "$OUT/src/otelcol" "$OUT/otelcol" &&
+    rm -rf "$OUT/src" "$OUT/builder"
+}
+
+build_jaeger() {
+  local dir
+  dir=$(go mod download -json "github.com/jaegertracing/jaeger@v$JAEGER_VERSION" |
+    sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+    (cd "$dir" && go build -ldflags="-s -w" -o "$OUT/jaeger" ./cmd/jaeger)
+}
+
+manifest=$(sha256sum "$root/otel-collector/builder.yaml" | cut -c1-8)
+once "collector-$COLLECTOR_VERSION-$manifest" build_collector
+once "prometheus-$PROMETHEUS_VERSION" build_prometheus
+once "jaeger-$JAEGER_VERSION" build_jaeger
+
+bin="$cache/bin"
+mkdir -p "$bin"
+ln -sf "../collector-$COLLECTOR_VERSION-$manifest/otelcol" "../prometheus-$PROMETHEUS_VERSION/prometheus" \
+  "../prometheus-$PROMETHEUS_VERSION/promtool" "../jaeger-$JAEGER_VERSION/jaeger" "$bin/"
+echo "$bin"

@@ -1,0 +1,213 @@
+"""The stack that tests run: the committed config files, native processes, free ports on loopback."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx2 as httpx
+
+from tests.stack.polling import poll_until
+
+ROOT = Path(__file__).parents[2]
+COLLECTOR, BACKENDS = ROOT / "otel-collector", ROOT / "otel-collector" / "backends"
+READY_S = 30.0
+
+
+def binary(name: str) -> Path:
+    """A binary that `make stack` built. Raises FileNotFoundError, which says so, if it is not there."""
+    cache = (
+        os.environ.get("STACK_CACHE") or f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/sightline-stack"
+    )
+    path = Path(cache) / "bin" / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is not there; build the test stack with `make stack`")
+    return path
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on at this moment."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+class Process:
+    """A program that runs beside the test, with its output in a file."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        ready_url: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = [str(part) for part in command]
+        self._ready_url = ready_url
+        self._environment = {**os.environ, **(environment or {})}
+        self._running: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id. Raises RuntimeError if it was not started."""
+        if self._running is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._running.pid
+
+    def __enter__(self) -> "Process":
+        """Starts it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kills it, if it still runs."""
+        self.kill()
+
+    def start(self) -> None:
+        """Starts it and waits until it answers. Raises RuntimeError with its last lines if it does not."""
+        with self.log.open("ab") as log:
+            self._running = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
+            )
+        try:
+            poll_until(self._is_ready, READY_S)
+        except TimeoutError:
+            self.kill()
+            raise RuntimeError(f"{self.name} does not answer at {self._ready_url}:\n{self.tail()}") from None
+
+    def stop(self, timeout_s: float = 20.0) -> int:
+        """Ends it with SIGTERM and returns its exit code."""
+        return self._end(signal.SIGTERM, timeout_s)
+
+    def kill(self) -> int:
+        """Ends it with SIGKILL: nothing is flushed."""
+        return self._end(signal.SIGKILL, 10.0)
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of its output."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def _end(self, how: signal.Signals, timeout_s: float) -> int:
+        if self._running is None:
+            return 0
+        running, self._running = self._running, None
+        running.send_signal(how)
+        try:
+            return running.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+            raise
+
+    def _is_ready(self) -> bool:
+        if self._running is not None and self._running.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with exit code {self._running.returncode}:\n{self.tail()}")
+        try:
+            return httpx.get(self._ready_url, timeout=2).is_success
+        except httpx.TransportError:
+            return False
+
+
+class Stack:
+    """Collector, Prometheus and a trace store: Tempo if `tempo` is on PATH, Jaeger otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._running = ExitStack()
+        self.prometheus_url = f"http://127.0.0.1:{free_port()}"
+        self.has_tempo = shutil.which("tempo") is not None
+        self._trace_http, self._trace_otlp = free_port(), free_port()
+        self.traces_url = f"http://127.0.0.1:{self._trace_http}"
+        self._otlp_http = free_port()
+        self.otlp_endpoint = f"http://127.0.0.1:{self._otlp_http}"
+        self.prometheus = self._build_prometheus()
+        self.trace_store = self._build_tempo() if self.has_tempo else self._build_jaeger()
+        self.collector = self._build_collector()
+
+    def __enter__(self) -> "Stack":
+        """Starts all three, the collector last."""
+        with ExitStack() as starting:
+            for process in (self.prometheus, self.trace_store, self.collector):
+                starting.enter_context(process)
+            self._running = starting.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all three."""
+        self._running.close()
+
+    def _process(
+        self, name: str, command: Sequence[str | Path], ready_url: str, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        return Process(name, command, ready_url, self.folder / f"{name}.log", environment)
+
+    def _build_prometheus(self) -> Process:
+        flags = [
+            f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.folder / 'prometheus'}",
+            f"--web.listen-address={self.prometheus_url.removeprefix('http://')}",
+            "--web.enable-otlp-receiver",
+            "--enable-feature=exemplar-storage",
+        ]
+        return self._process("prometheus", [binary("prometheus"), *flags], f"{self.prometheus_url}/-/ready")
+
+    def _build_jaeger(self) -> Process:
+        environment = {
+            "JAEGER_HTTP_ENDPOINT": f"127.0.0.1:{self._trace_http}",
+            "JAEGER_GRPC_ENDPOINT": f"127.0.0.1:{free_port()}",
+            "JAEGER_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self._trace_otlp}",
+            "OTEL_TRACES_SAMPLER": "always_off",
+        }
+        command = [binary("jaeger"), "--config", ROOT / "tests" / "stack" / "jaeger.yaml"]
+        return self._process("jaeger", command, f"{self.traces_url}/api/services", environment)
+
+    def _build_tempo(self) -> Process:
+        environment = {
+            "TEMPO_HTTP_ADDRESS": "127.0.0.1",
+            "TEMPO_HTTP_PORT": str(self._trace_http),
+            "TEMPO_GRPC_PORT": str(free_port()),
+            "TEMPO_OTLP_ENDPOINT": f"127.0.0.1:{self._trace_otlp}",
+            "TEMPO_DATA": str(self.folder / "tempo"),
+        }
+        command = ["tempo", f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}", "-config.expand-env=true"]
+        return self._process("tempo", command, f"{self.traces_url}/ready", environment)
+
+    def _build_collector(self) -> Process:
+        health = f"127.0.0.1:{free_port()}"
+        environment = {
+            "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self._otlp_http}",
+            "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{free_port()}",
+            "HEALTH_ENDPOINT": health,
+            "QUEUE_DIR": str(self.folder / "queue"),
+            "COLLECTOR_METRICS_HOST": "127.0.0.1",
+            "COLLECTOR_METRICS_PORT": str(free_port()),
+            "PROMETHEUS_OTLP_ENDPOINT": f"{self.prometheus_url}/api/v1/otlp",
+            "TEMPO_OTLP_ENDPOINT": f"http://127.0.0.1:{self._trace_otlp}",
+            "JAEGER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._trace_otlp}",
+        }
+        trace_store = "tempo.yaml" if self.has_tempo else "jaeger.yaml"
+        configs = (COLLECTOR / "base.yaml", BACKENDS / "prometheus.yaml", BACKENDS / trace_store)
+        command = [binary("otelcol"), *(f"--config={config}" for config in configs)]
+        return self._process("collector", command, f"http://{health}/", environment)
+
+
+def service_process(
+    stack: Stack, bundle: Path, port: int, name: str = "service", environment: Mapping[str, str] | None = None
+) -> Process:
+    """`sightline serve` as a process of its own, exporting to the stack's collector every second."""
+    command = [Path(sys.executable).with_name("sightline"), "serve", bundle, "--port", str(port)]
+    variables = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_endpoint,
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+        "SIGHTLINE_RANDOM_ENDPOINT": "true",
+        **(environment or {}),
+    }
+    return Process(name, command, f"http://127.0.0.1:{port}/readyz", stack.folder / f"{name}.log", variables)

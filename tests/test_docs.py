@@ -1,0 +1,100 @@
+"""What the documents say is so: settings, the map of the house, links, dependencies."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from service.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "prometheus").rglob("*.md")])
+MODULES = sorted(
+    file.relative_to(ROOT)
+    for package in ("service", "telemetry")
+    for file in (ROOT / package).rglob("*.py")
+    if file.name != "__init__.py"
+)
+SETTINGS = sorted(PREFIX + name.upper() for name in Settings.model_fields)
+
+
+def _dependencies() -> list[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [Requirement(text).name for text in project["dependencies"]]
+
+
+def _house_map() -> dict[str, str]:
+    """Path -> what is said of it, as the block under "The house" lists them.
+
+    Two spaces deeper is a folder further in; a line indented further than that goes on with the line before.
+    """
+    assert ARCHITECTURE.is_file(), "docs/architecture.md, with the map of the house, is not written yet"
+    section = ARCHITECTURE.read_text().partition("\n## The house\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if re.match(r" {4,}\S", line)]
+    told: dict[str, str] = {}
+    folders: list[str] = []
+    for line in lines:
+        depth, odd = divmod(len(line) - len(line.lstrip()) - 4, 2)
+        if odd or depth > len(folders):
+            told[next(reversed(told))] += " " + line.strip()
+            continue
+        name, _, meaning = line.strip().partition(" ")
+        del folders[depth:]
+        told["".join(folders) + name.rstrip("/")] = meaning.strip()
+        if name.endswith("/"):
+            folders.append(name)
+    return told
+
+
+def _links(page: Path) -> Iterator[str]:
+    """Targets in this repository of a page's links and pictures, without their anchors."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(<?([^)>\s]+)", text) + re.findall(r"""(?:src|href)=["']([^"']+)""", text):
+        path = target.partition("#")[0]
+        if path and not re.match(r"[a-z][a-z+.-]*:", path):
+            yield path
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_in_the_readme(setting: str) -> None:
+    """Each setting has a row in the README's table."""
+    rows = [line for line in README.read_text().splitlines() if line.startswith("|")]
+    assert any(f"`{setting}`" in row for row in rows)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_names_a_setting_that_is_not(page: Path) -> None:
+    """A page promises only settings that exist."""
+    assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", page.read_text())) - set(SETTINGS) == set()
+
+
+def test_everything_on_the_map_is_in_the_house() -> None:
+    """Each file and folder that the map names exists."""
+    told = _house_map()
+    assert told, "docs/architecture.md has no block indented by four spaces under '## The house'"
+    assert [path for path in told if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_every_module_is_on_the_map(module: Path) -> None:
+    """Each module stands on the map, by a line of its own or in what is said of its folder."""
+    told = _house_map()
+    said_of_folder = told.get(str(module.parent), "")
+    assert str(module) in told or re.search(rf"\b{module.stem}\b", said_of_folder)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link of a page points at a file or folder that exists."""
+    assert [path for path in _links(page) if not (page.parent / path).exists()] == []
+
+
+@pytest.mark.parametrize("name", _dependencies())
+def test_every_dependency_has_its_reason(name: str) -> None:
+    """Each package that an installation brings along is accounted for."""
+    assert f"\n- `{name}`: " in (ROOT / "docs/decisions/0001-dependencies.md").read_text()
