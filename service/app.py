@@ -2,14 +2,12 @@
 
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from opentelemetry.sdk.metrics.export import MetricReader
-from opentelemetry.sdk.trace import SpanProcessor
 from starlette.exceptions import HTTPException
 
 from service.batching import Batcher, is_quick
@@ -50,17 +48,12 @@ class Parts:
     is_ready: bool = False
 
 
-def create_app(
-    settings: Settings | None = None,
-    readers: tuple[Callable[[Producer], MetricReader], ...] = (),
-    processors: tuple[SpanProcessor, ...] = (),
-) -> FastAPI:
-    """The service for the bundle that settings name (by default: from the environment).
+def create_app(**given: object) -> FastAPI:
+    """The service for one bundle, as the settings say: from the environment, overridden by those that are given.
 
-    readers, processors: further readers of metrics (made with the producer) and takers of finished spans.
     Raises StartupError, whose text says what to do.
     """
-    settings = settings or load_settings()
+    settings = load_settings(**given)
     bundle = load_bundle(settings.bundle, settings.trusted_types)
     faults = Faults("middleware", "recorder")
     predictor = Predictor(bundle.model, bundle.profile)
@@ -79,7 +72,7 @@ def create_app(
     signals, sampler = GoldenSignals(), TailSampler(_sampling_rules(settings))
     producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults)
     ring = TraceRing() if settings.trace_ring else None
-    providers = Providers(producer, ring, tuple(reader(producer) for reader in readers), processors)
+    providers = Providers(producer, ring)
     parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers)
 
     app = _bare_app(parts)

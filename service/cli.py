@@ -9,11 +9,10 @@ import uvicorn
 from rich.console import Console
 
 from service.app import create_app
-from service.bundle import load_bundle
 from service.demo.run import Demo
 from service.demo.training import train as train_demo
 from service.errors import SettingsError, StartupError
-from service.settings import PREFIX, load_settings
+from service.settings import PREFIX
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
@@ -63,15 +62,14 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs OTLP.")] = 1,
 ) -> None:
     """Serve a bundle over HTTP."""
-    settings = load_settings(bundle=bundle)
+    app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
     if workers == 1:
-        uvicorn.run(create_app(settings), host=host, port=port, log_level="info", access_log=False)
+        uvicorn.run(app, host=host, port=port, log_level="info", access_log=False)
         return
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         raise SettingsError(
             f"--workers {workers} needs {_ENDPOINTS[0]}: each worker counts for itself, and a scrape of /metrics would "
             "see one of them only; set it, or run one worker"
         )
-    load_bundle(settings.bundle, settings.trusted_types)  # a bundle that cannot be served stops us here, once
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
     uvicorn.run("service.app:create_app", factory=True, host=host, port=port, workers=workers, access_log=False)

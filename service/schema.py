@@ -130,5 +130,5 @@ def request_model(profile: ReferenceProfile, max_rows: int) -> type[BaseModel]:
         __config__=ConfigDict(
             extra="forbid", strict=True, json_schema_extra={"example": {"instances": [example_instance(profile)]}}
         ),
-        instances=(Annotated[list[instance], Field(min_length=1, max_length=max_rows)], ...),  # type: ignore[valid-type]
+        instances=(Annotated[list[instance], Field(min_length=1, max_length=max_rows)], ...),
     )

@@ -4,14 +4,21 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.errors import SettingsError
 
 PREFIX = "SIGHTLINE_"
 
-PerSecond = Annotated[float, Field(ge=0)]
+PerSecond = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _split(names: object) -> object:
+    return tuple(name.strip() for name in names.split(",") if name.strip()) if isinstance(names, str) else names
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
@@ -31,7 +38,7 @@ class Settings(BaseSettings):
     max_queued_rows: Annotated[int, Field(ge=1)] = 50_000
     """Rows that may wait for the model; a request above that is answered 503."""
 
-    trusted_types: Annotated[tuple[str, ...], NoDecode] = ()
+    trusted_types: Names = ()
     """Types, separated by commas, that a model may hold beyond those of the demo and of skops' own list."""
 
     random_endpoint: bool = False
@@ -43,7 +50,7 @@ class Settings(BaseSettings):
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of requests whose trace is kept whatever becomes of them."""
 
-    slow_s: Annotated[float, Field(gt=0)] = 0.5
+    slow_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
     """A request that takes longer is slow, in seconds."""
 
     traces_asked_per_s: PerSecond = 100.0

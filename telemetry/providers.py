@@ -84,21 +84,16 @@ class Providers:
     """The SDK of one process: not started until `start`, since threads must be born after a fork.
 
     ring: holds kept traces in memory, if given.
-    readers: further metric readers, for tests.
     """
 
     def __init__(
         self,
         producer: Producer,
         ring: TraceRing | None = None,
-        readers: tuple[MetricReader, ...] = (),
-        processors: tuple[SpanProcessor, ...] = (),
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._producer = producer
         self._ring = ring
-        self._readers = readers
-        self._processors = processors
         self._environment = {**_DEFAULTS, **environment}
         self._meters: MeterProvider | None = None
         self._tracers: TracerProvider | None = None
@@ -109,7 +104,7 @@ class Providers:
     @property
     def keeps_traces(self) -> bool:
         """True if a kept trace has somewhere to go."""
-        return self._ring is not None or bool(self._processors) or self._exports("TRACES")
+        return self._ring is not None or self._exports("TRACES")
 
     def start(self) -> None:
         """Builds providers and exporters; their threads begin to run."""
@@ -118,7 +113,7 @@ class Providers:
         resource = _resource()
         self._meters = self._build_meters(resource)
         self._tracers = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
-        processors = list(self._processors)
+        processors: list[SpanProcessor] = []
         if self._ring is not None:
             processors.append(self._ring)
         if self._exports("TRACES"):
@@ -147,7 +142,7 @@ class Providers:
             _log.warning("the telemetry endpoint did not answer in %s s: the last interval is lost", SHUTDOWN_S)
 
     def _build_meters(self, resource: Resource) -> MeterProvider:
-        readers: list[MetricReader] = [self.scrape.reader, *self._readers]
+        readers: list[MetricReader] = [self.scrape.reader]
         if self._exports("METRICS"):
             interval_ms = float(self._environment["OTEL_METRIC_EXPORT_INTERVAL"])
             readers.append(ExportReader(self._metric_exporter(), self._producer, interval_ms))

@@ -32,7 +32,7 @@ def _builder_versions() -> dict[str, str]:
     manifest = yaml.safe_load((ROOT / "otel-collector/builder.yaml").read_text())
     kinds = ("receivers", "processors", "exporters", "connectors", "extensions")
     modules = [component["gomod"].split() for kind in kinds for component in manifest.get(kind, [])]
-    return {"dist": f"v{manifest['dist']['version']}", **{path: version_ for path, version_ in modules}}
+    return {"dist": f"v{manifest['dist']['version']}", **dict(modules)}
 
 
 def _workflow_steps() -> list[dict[str, Any]]:

@@ -58,12 +58,14 @@ def load_flights() -> pd.DataFrame:
 
 def training_months(flights: pd.DataFrame) -> pd.DataFrame:
     """January to June."""
-    return flights[flights["scheduled"].dt.month <= 6]
+    half: pd.DataFrame = flights[flights["scheduled"].dt.month <= 6]
+    return half
 
 
 def replay_months(flights: pd.DataFrame) -> pd.DataFrame:
     """July to December."""
-    return flights[flights["scheduled"].dt.month >= 7]
+    half: pd.DataFrame = flights[flights["scheduled"].dt.month >= 7]
+    return half
 
 
 def _data_folder() -> Path:

@@ -21,6 +21,7 @@ def make_pipeline(classifier: Any = None) -> Pipeline:
     numeric = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     categorical = Pipeline(
         [
+            # No flight lacks one of these in training, so the encoder would not know a constant put in its place.
             ("impute", SimpleImputer(strategy="most_frequent")),
             # After June planes go to four destinations that training has not seen: they are data, not errors.
             ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False)),

@@ -7,16 +7,15 @@ from time import sleep
 
 import httpx2 as httpx
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 
 from service.app import create_app
-from service.bundle import load_bundle
 from service.demo.replay import Replay
 from service.demo.stream import FlightStream
 from service.demo.summary import comparison, counted, draw_slowest, scrape
 from service.demo.training import train
 from service.errors import BundleError
-from service.settings import load_settings
 
 _READY_S = 60
 _LOOK_AT = (
@@ -41,9 +40,7 @@ class Demo:
 
     def run(self) -> bool:
         """True if everything that clients received was counted."""
-        self._train_if_needed()
-        settings = load_settings(bundle=self._bundle, random_endpoint=True, trace_ring=True)
-        config = uvicorn.Config(create_app(settings), "127.0.0.1", self._port, log_level="warning", access_log=False)
+        config = uvicorn.Config(self._build_app(), "127.0.0.1", self._port, log_level="warning", access_log=False)
         server = uvicorn.Server(config)
         self._console.log("reading the flights of July to December")
         replay = Replay(self._url, self._rate, FlightStream())
@@ -54,12 +51,13 @@ class Demo:
         replaying.join(timeout=20)
         return self._agrees
 
-    def _train_if_needed(self) -> None:
+    def _build_app(self) -> FastAPI:
         try:
-            load_bundle(self._bundle, load_settings(bundle=self._bundle).trusted_types)
+            return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True)
         except BundleError as error:
             self._console.log(f"training, since {error}")
-            train(self._bundle, self._console.log)
+        train(self._bundle, self._console.log)
+        return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True)
 
     def _replay(self, server: uvicorn.Server, replay: Replay) -> None:
         try:

@@ -35,7 +35,8 @@ class FlightStream:
                 self._next = 0
                 self.rounds += 1
             rows = self._flights[list(FEATURES)].iloc[self._next : self._next + _CHUNK].astype(object)
-            self._chunk += rows.where(rows.notna(), None).to_dict("records")
+            columns = (rows[name].where(rows[name].notna(), None) for name in FEATURES)
+            self._chunk += [dict(zip(FEATURES, row, strict=True)) for row in zip(*columns, strict=True)]
             self._next += len(rows)
         taken, self._chunk = self._chunk[:n_rows], self._chunk[n_rows:]
         return taken

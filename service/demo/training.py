@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
+from sklearn.pipeline import Pipeline
+
 from service.bundle import save_bundle
 from service.demo.flights import FEATURES, TARGET, load_flights, training_months
 from service.demo.pipeline import make_pipeline
@@ -13,13 +16,18 @@ NAME, VERSION = "flights", "1"
 Progress = Callable[[str], None]
 
 
-def train(folder: Path, progress: Progress) -> None:
-    """Trains the demo's model and writes its bundle; tells each stage as it begins."""
+def fit_flights(progress: Progress) -> tuple[Pipeline, pd.DataFrame, pd.Series]:
+    """The fitted pipeline, the features (n_rows, n_features) it was fitted on and their labels (n_rows,)."""
     progress("reading the flights of 2013, with weather and planes")
     training = training_months(load_flights())
     progress(f"fitting on {len(training):,} flights from January to June (about ten seconds)")
     data, labels = training[list(FEATURES)], training[TARGET]
-    model = make_pipeline().fit(data, labels)
+    return make_pipeline().fit(data, labels), data, labels
+
+
+def train(folder: Path, progress: Progress) -> None:
+    """Trains the demo's model and writes its bundle; tells each stage as it begins."""
+    model, data, labels = fit_flights(progress)
     progress("profiling the training data and the model's predictions for them")
     bundle = make_bundle(model, data, labels, NAME, VERSION)
     progress(f"writing the bundle to {folder}")

@@ -1,10 +1,14 @@
 """What the backends answer: samples and exemplars of Prometheus, traces of Tempo or Jaeger."""
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 import httpx2 as httpx
+
+KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
+STATUSES = ("UNSET", "OK", "ERROR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,10 @@ class StoredExemplar:
 
 @dataclass(frozen=True, slots=True)
 class StoredSpan:
-    """A span as the trace store returns it; times are Unix nanoseconds."""
+    """A span as the trace store returns it; ids in hex, times in Unix nanoseconds.
+
+    kind: INTERNAL, SERVER, CLIENT, PRODUCER or CONSUMER; status: UNSET, OK or ERROR.
+    """
 
     name: str
     span_id: str
@@ -35,6 +42,8 @@ class StoredSpan:
     start_ns: int
     end_ns: int
     attributes: Mapping[str, str]
+    kind: str
+    status: str
 
 
 class Prometheus:
@@ -92,7 +101,7 @@ class TraceStore:
             _span(span)
             for resource in traces.get("resourceSpans", ())
             for scope in resource.get("scopeSpans", ())
-            for span in scope["spans"]
+            for span in scope.get("spans", ())  # Jaeger leaves a scope of duplicates standing, with no spans in it
         ]
 
     def __enter__(self) -> Self:
@@ -104,12 +113,32 @@ class TraceStore:
         self._client.close()
 
 
+def _hex_id(text: str) -> str:
+    """A span id, which Jaeger writes in hex and Tempo in base64.
+
+    >>> _hex_id("00f067aa0ba902b7"), _hex_id("APBnqgupArc="), _hex_id("")
+    ('00f067aa0ba902b7', '00f067aa0ba902b7', '')
+    """
+    return b64decode(text).hex() if text.endswith("=") else text
+
+
+def _enum_name(value: int | str, names: tuple[str, ...]) -> str:
+    """An OTLP enumeration, which Jaeger writes as its number and Tempo as its full name.
+
+    >>> _enum_name(2, STATUSES), _enum_name("STATUS_CODE_ERROR", STATUSES)
+    ('ERROR', 'ERROR')
+    """
+    return names[value] if isinstance(value, int) else value.rpartition("_")[2]
+
+
 def _span(span: Mapping[str, Any]) -> StoredSpan:
     return StoredSpan(
         name=span["name"],
-        span_id=span["spanId"],
-        parent_id=span.get("parentSpanId", ""),
+        span_id=_hex_id(span["spanId"]),
+        parent_id=_hex_id(span.get("parentSpanId", "")),
         start_ns=int(span["startTimeUnixNano"]),
         end_ns=int(span["endTimeUnixNano"]),
         attributes={a["key"]: str(next(iter(a["value"].values()))) for a in span.get("attributes", ())},
+        kind=_enum_name(span.get("kind", 0), KINDS),
+        status=_enum_name(span.get("status", {}).get("code", 0), STATUSES),
     )

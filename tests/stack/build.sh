@@ -4,7 +4,7 @@
 # Trap: `go install pkg@version` refuses Jaeger for its `replace`, so that one is built in its module.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
-# shellcheck source=../../.env
+# shellcheck source-path=SCRIPTDIR source=../../.env
 source "$root/.env"
 cache=${STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sightline-stack}
 mkdir -p "$cache"
@@ -21,13 +21,18 @@ once() {
   local out; out=$(mktemp -d "$cache/.building.XXXXXX")
   local log="$cache/$name.log"
   if ! OUT=$out "$@" >"$log" 2>&1; then
-    tail -n 30 "$log" >&2; say "$name: the build failed; the whole log is $log"; rm -rf "$out"; exit 1
+    tail -n 30 "$log" >&2; say "$name: the build failed; the whole log is $log"; exit 1
   fi
   mv -T "$out" "$cache/$name"
   say "$name: built"
 }
 
-rm -rf "$cache"/.building.* # what an interrupted run left behind
+# One build at a time: what lies in .building.* is then a leftover of an interrupted run, never another's work.
+exec 9>"$cache/.lock"
+command -v flock >/dev/null && { flock --nonblock 9 || { say "another build is running; waiting for it"; flock 9; }; }
+clean() { rm -rf "$cache"/.building.*; }
+clean
+trap clean EXIT
 export CGO_ENABLED=0
 
 # The steps are chained: `set -e` does not hold inside a function that stands under `if`.

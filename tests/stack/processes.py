@@ -82,6 +82,9 @@ class Process:
         except TimeoutError:
             self.kill()
             raise RuntimeError(f"{self.name} does not answer at {self._ready_url}:\n{self.tail()}") from None
+        except BaseException:  # Ctrl-C, too, must not leave it running: __exit__ is not called if __enter__ raises
+            self.kill()
+            raise
 
     def stop(self, timeout_s: float = 20.0) -> int:
         """Ends it with SIGTERM and returns its exit code."""
@@ -126,8 +129,9 @@ class Stack:
         self.has_tempo = shutil.which("tempo") is not None
         self._trace_http, self._trace_otlp = free_port(), free_port()
         self.traces_url = f"http://127.0.0.1:{self._trace_http}"
-        self._otlp_http = free_port()
+        self._otlp_http, self._otlp_grpc = free_port(), free_port()
         self.otlp_endpoint = f"http://127.0.0.1:{self._otlp_http}"
+        self.otlp_grpc_endpoint = f"http://127.0.0.1:{self._otlp_grpc}"
         self.prometheus = self._build_prometheus()
         self.trace_store = self._build_tempo() if self.has_tempo else self._build_jaeger()
         self.collector = self._build_collector()
@@ -143,6 +147,12 @@ class Stack:
     def __exit__(self, *_: object) -> None:
         """Ends all three."""
         self._running.close()
+
+    def restart_collector(self, *, kill: bool = True) -> None:
+        """Ends the collector, by SIGKILL or SIGTERM, and starts it on the same ports and the same queue."""
+        end = self.collector.kill if kill else self.collector.stop
+        end()
+        self.collector.start()
 
     def _process(
         self, name: str, command: Sequence[str | Path], ready_url: str, environment: Mapping[str, str] | None = None
@@ -166,7 +176,7 @@ class Stack:
             "JAEGER_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self._trace_otlp}",
             "OTEL_TRACES_SAMPLER": "always_off",
         }
-        command = [binary("jaeger"), "--config", ROOT / "tests" / "stack" / "jaeger.yaml"]
+        command: list[str | Path] = [binary("jaeger"), "--config", ROOT / "tests" / "stack" / "jaeger.yaml"]
         return self._process("jaeger", command, f"{self.traces_url}/api/services", environment)
 
     def _build_tempo(self) -> Process:
@@ -184,7 +194,7 @@ class Stack:
         health = f"127.0.0.1:{free_port()}"
         environment = {
             "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self._otlp_http}",
-            "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{free_port()}",
+            "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{self._otlp_grpc}",
             "HEALTH_ENDPOINT": health,
             "QUEUE_DIR": str(self.folder / "queue"),
             "COLLECTOR_METRICS_HOST": "127.0.0.1",
@@ -195,7 +205,7 @@ class Stack:
         }
         trace_store = "tempo.yaml" if self.has_tempo else "jaeger.yaml"
         configs = (COLLECTOR / "base.yaml", BACKENDS / "prometheus.yaml", BACKENDS / trace_store)
-        command = [binary("otelcol"), *(f"--config={config}" for config in configs)]
+        command: list[str | Path] = [binary("otelcol"), *(f"--config={config}" for config in configs)]
         return self._process("collector", command, f"http://{health}/", environment)
 
 
@@ -203,7 +213,7 @@ def service_process(
     stack: Stack, bundle: Path, port: int, name: str = "service", environment: Mapping[str, str] | None = None
 ) -> Process:
     """`sightline serve` as a process of its own, exporting to the stack's collector every second."""
-    command = [Path(sys.executable).with_name("sightline"), "serve", bundle, "--port", str(port)]
+    command: list[str | Path] = [Path(sys.executable).with_name("sightline"), "serve", bundle, "--port", str(port)]
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_endpoint,
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",

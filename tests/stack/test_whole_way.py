@@ -158,8 +158,8 @@ def grown_buckets(prometheus: Prometheus) -> list[tuple[dict[str, str], float, f
     """Labels, lower and upper bound of every latency bucket that holds a request."""
     series: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
     for sample in prometheus.query(DURATIONS):
-        labels = {key: value for key, value in sample.labels.items() if key not in ("le", "__name__")}
-        series.setdefault(frozenset(labels.items()), []).append((float(sample.labels["le"]), sample.value))
+        key = frozenset((name, value) for name, value in sample.labels.items() if name not in ("le", "__name__"))
+        series.setdefault(key, []).append((float(sample.labels["le"]), sample.value))
     grown = []
     for labels, buckets in series.items():
         for (low, below), (high, count) in pairwise([(0.0, 0.0), *sorted(buckets)]):

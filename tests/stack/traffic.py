@@ -1,7 +1,7 @@
 """Mixed traffic from several clients, and an account of it that owes nothing to the service's own counts."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 from threading import Event, Lock
@@ -64,10 +64,14 @@ class Traffic:
         with ThreadPoolExecutor(N_CLIENTS) as clients:
             running = [clients.submit(self._client, number) for number in range(N_CLIENTS)]
             for future in running:
-                future.add_done_callback(lambda done: done.exception() and self.halfway.set())
+                future.add_done_callback(self._stop_waiting_if_failed)
             for future in running:
                 future.result()
         return self.account
+
+    def _stop_waiting_if_failed(self, client: "Future[None]") -> None:
+        if client.exception() is not None:
+            self.halfway.set()
 
     def _client(self, number: int) -> None:
         random = Random(number)

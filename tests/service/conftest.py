@@ -1,0 +1,15 @@
+"""The small model, served once for all tests that do not change it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.service.running import Running, running
+
+
+@pytest.fixture(scope="session")
+def small_service(small_bundle: Path) -> Iterator[Running]:
+    """The small model behind real HTTP."""
+    with running(small_bundle) as service:
+        yield service

@@ -1,0 +1,60 @@
+"""A service under test: a real uvicorn on a free port of loopback, in a thread of the test's process."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import Any
+
+import httpx2 as httpx
+import uvicorn
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from service.app import Parts, create_app
+
+OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A client of the running service, and its parts."""
+
+    client: httpx.Client
+    parts: Parts
+    port: int
+
+    def predict(self, instances: list[dict[str, Any]], **options: Any) -> httpx.Response:
+        """Posts rows to `/predict/model`."""
+        return self.client.post("/predict/model", json={"instances": instances}, **options)
+
+    def samples(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
+        """The samples of `/metrics` with this name, by their labels."""
+        text = self.client.get("/metrics", headers=OPENMETRICS).raise_for_status().text
+        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        return {frozenset(s.labels.items()): s.value for family in families for s in family.samples if s.name == name}
+
+    def errors(self, model: str = "small") -> dict[str, int]:
+        """Requests without a prediction, by reason, as `/metrics` tells."""
+        labelled = [(dict(labels), value) for labels, value in self.samples("ml_prediction_errors_total").items()]
+        return {labels["reason"]: int(value) for labels, value in labelled if labels["model_name"] == model}
+
+
+@contextmanager
+def running(bundle: Path, **settings: Any) -> Iterator[Running]:
+    """Serves a bundle, with the dummy model and the trace ring unless settings say otherwise."""
+    app = create_app(**{"bundle": bundle, "random_endpoint": True, "trace_ring": True, **settings})
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False))
+    thread = Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the service ended before it was ready"
+        sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            yield Running(client, app.state.parts, port)
+    finally:
+        server.should_exit = True
+        thread.join(timeout=15)

@@ -1,0 +1,171 @@
+"""The queue before the model: together when waiting, never for company, nobody suffers for another."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.batching import Batcher, is_quick
+from service.bundle import Bundle, load_bundle
+from service.columns import Columns
+from service.errors import InvalidRowsError, PredictionFailedError, QueueFullError
+from service.predictor import Prediction, Predictor
+from service.profiling import sample_columns
+from telemetry.faults import Faults
+from telemetry.recorder import ModelId, Recorder
+
+POISON = -1.0
+
+
+class WatchedPredictor(Predictor):
+    """The real predictor, made slow or broken for some rows; `batches` holds the sizes it was given."""
+
+    def __init__(self, bundle: Bundle, delay_s: float = 0.0, error: Exception | None = None) -> None:
+        super().__init__(bundle.model, bundle.profile)
+        self.batches: list[int] = []
+        self._delay_s = delay_s
+        self._error = error
+
+    def predict(self, columns: Columns) -> Prediction:
+        """Predicts, or raises if a row is poisoned."""
+        self.batches.append(len(columns))
+        sleep(self._delay_s)
+        if self._error is not None and POISON in columns.numeric[0]:
+            raise self._error
+        return super().predict(columns)
+
+
+@pytest.fixture(scope="module")
+def bundle(small_bundle: Path) -> Bundle:
+    """The small bundle."""
+    return load_bundle(small_bundle)
+
+
+def rows(bundle: Bundle, n_rows: int = 1, age: float = 30.0) -> Columns:
+    """Columns of some equal rows."""
+    row = bundle.sample[0] | {"age": age, "plan": "free"}
+    return sample_columns((row,) * n_rows, bundle.profile)
+
+
+def run(
+    predictor: WatchedPredictor, bundle: Bundle, use: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any
+) -> Any:
+    """Runs a coroutine with a batcher before the predictor."""
+    recorder = Recorder(ModelId("small", "7"), bundle.profile, predictor.steps)
+    settings: dict[str, Any] = {"is_quick": False, "max_rows": 100, "max_queued_rows": 1000, **options}
+    batcher = Batcher(predictor, recorder, Faults("recorder"), **settings)
+
+    async def using() -> Any:
+        try:
+            return await asyncio.wait_for(use(batcher), 20)
+        finally:
+            batcher.close()
+
+    return asyncio.run(using())
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_each_request_gets_its_own_rows(bundle: Bundle, is_quick: bool) -> None:
+    """Requests of one batch get the predictions of their own rows, in order."""
+    predictor = WatchedPredictor(bundle)
+    parts = [rows(bundle, n, age) for n, age in ((1, 20.0), (3, 60.0), (2, 35.0))]
+
+    async def use(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.predict(part) for part in parts))
+
+    answers = run(predictor, bundle, use, is_quick=is_quick)
+    assert predictor.batches == [6]
+    for answer, part in zip(answers, parts, strict=True):
+        alone = Predictor(bundle.model, bundle.profile).predict(part)
+        np.testing.assert_allclose(answer.prediction.probabilities, alone.probabilities, rtol=0, atol=1e-12)
+        assert answer.batch.n_rows == 6
+
+
+def test_those_who_come_while_the_model_works_go_together(bundle: Bundle) -> None:
+    """The first request runs alone at once; all that come meanwhile make the second batch."""
+    predictor = WatchedPredictor(bundle, delay_s=0.1)
+
+    async def use(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.predict(rows(bundle)))
+        await asyncio.sleep(0.03)
+        await asyncio.gather(first, *(batcher.predict(rows(bundle)) for _ in range(9)))
+
+    run(predictor, bundle, use)
+    assert predictor.batches == [1, 9]
+
+
+def test_a_batch_has_a_limit(bundle: Bundle) -> None:
+    """No batch is larger than the limit, unless one request alone is."""
+    predictor = WatchedPredictor(bundle)
+
+    async def use(batcher: Batcher) -> None:
+        await asyncio.gather(*(batcher.predict(rows(bundle, n)) for n in (60, 60, 30, 150)))
+
+    run(predictor, bundle, use)
+    assert predictor.batches == [60, 90, 150]
+
+
+@pytest.mark.parametrize("error", [InvalidRowsError("no"), PredictionFailedError("no"), ZeroDivisionError("no")])
+def test_nobody_suffers_for_another(bundle: Bundle, error: Exception) -> None:
+    """Of a batch in which one request's rows make the model raise, only that request fails."""
+    predictor = WatchedPredictor(bundle, error=error)
+
+    async def use(batcher: Batcher) -> Any:
+        ages = (30.0, POISON, 50.0)
+        return await asyncio.gather(*(batcher.predict(rows(bundle, 1, age)) for age in ages), return_exceptions=True)
+
+    good, bad, better = run(predictor, bundle, use)
+    assert isinstance(bad, InvalidRowsError if isinstance(error, InvalidRowsError) else PredictionFailedError)
+    assert len(good.prediction.outcomes) == len(better.prediction.outcomes) == 1
+
+
+def test_a_full_queue_refuses_at_once(bundle: Bundle) -> None:
+    """Above the limit of rows that wait, a request is refused before it waits, and told when to come back."""
+    predictor = WatchedPredictor(bundle, delay_s=0.2)
+
+    async def use(batcher: Batcher) -> int:
+        first = asyncio.create_task(batcher.predict(rows(bundle)))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(batcher.predict(rows(bundle, 8)))
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFullError) as refused:
+            await batcher.predict(rows(bundle, 8))
+        assert refused.value.retry_after_s == 1
+        queued = batcher.queued_rows
+        await asyncio.gather(first, second)
+        return queued
+
+    assert run(predictor, bundle, use, max_queued_rows=10) == 8
+
+
+def test_a_client_that_gave_up_costs_no_prediction(bundle: Bundle) -> None:
+    """A request that is cancelled while it waits is not predicted, and the queue is empty afterwards."""
+    predictor = WatchedPredictor(bundle, delay_s=0.1)
+
+    async def use(batcher: Batcher) -> int:
+        first = asyncio.create_task(batcher.predict(rows(bundle)))
+        await asyncio.sleep(0.03)
+        second = asyncio.create_task(batcher.predict(rows(bundle, 5)))
+        third = asyncio.create_task(batcher.predict(rows(bundle, 2)))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(first, third)
+        return batcher.queued_rows
+
+    assert run(predictor, bundle, use) == 0
+    assert predictor.batches == [1, 2]
+
+
+def test_a_model_under_a_millisecond_is_quick(bundle: Bundle) -> None:
+    """A model is quick if the median of its answers for one row is below a millisecond."""
+
+    class Instant(WatchedPredictor):
+        def predict(self, columns: Columns) -> Prediction:
+            return Prediction(np.zeros(len(columns), dtype=np.intp), np.zeros((len(columns), 2)))
+
+    assert is_quick(Instant(bundle), rows(bundle))
+    assert not is_quick(WatchedPredictor(bundle, delay_s=0.002), rows(bundle))

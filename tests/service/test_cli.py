@@ -1,0 +1,127 @@
+"""The commands as processes of their own: what they print, and how they end."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+SIGHTLINE = Path(sys.executable).with_name("sightline")
+ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
+
+
+def sightline(*arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    command = [SIGHTLINE, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+
+
+@contextmanager
+def serving(bundle: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """`sightline serve` with an OTLP endpoint, and a client of it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    environment = {"PATH": "/usr/bin", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    command = [str(SIGHTLINE), "serve", str(bundle), "--port", str(port)]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            until = time.monotonic() + 60
+            while True:
+                try:
+                    client.get("/readyz").raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    assert process.poll() is None, log.read_text()
+                    assert time.monotonic() < until, log.read_text()
+                    time.sleep(0.1)
+            yield process, client
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_hanging", [False, True], ids=["dead", "hanging"])
+def test_a_collector_that_does_not_answer_harms_nobody(small_bundle: Path, tmp_path: Path, is_hanging: bool) -> None:
+    """With a dead or a hanging collector all requests succeed without delay, and shutdown takes at most 5 seconds."""
+    with socket.socket() as collector:
+        collector.bind(("127.0.0.1", 0))
+        if is_hanging:
+            collector.listen(64)
+        endpoint = f"http://127.0.0.1:{collector.getsockname()[1]}"
+        with serving(small_bundle, endpoint, tmp_path / "log") as (process, client):
+            times = []
+            until = time.monotonic() + 4
+            while time.monotonic() < until:
+                start = time.monotonic()
+                assert client.post("/predict/model", json={"instances": [ROW]}).status_code == 200
+                times.append(time.monotonic() - start)
+            assert max(times) < 0.5
+            assert sorted(times)[len(times) // 2] < 0.05
+            process.send_signal(signal.SIGTERM)
+            start = time.monotonic()
+            process.wait(timeout=20)
+            assert time.monotonic() - start <= 5
+
+
+def test_a_missing_bundle_stops_serve(tmp_path: Path) -> None:
+    """`serve` without a bundle ends with exit code 2 and one sentence that says what to do."""
+    ended = sightline("serve", tmp_path)
+    assert ended.returncode == 2
+    assert "there is no bundle in" in ended.stderr
+    assert "sightline train --out" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("n_workers", ["1", "2"])
+def test_an_altered_bundle_stops_serve(small_bundle: Path, tmp_path: Path, n_workers: str) -> None:
+    """`serve` refuses an altered bundle before it listens, whatever the number of workers."""
+    folder = shutil.copytree(small_bundle, tmp_path / "bundle")
+    (folder / "profile.json").write_text("{}")
+    environment = {"PATH": "/usr/bin", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    ended = sightline("serve", folder, "--workers", n_workers, environment=environment)
+    assert ended.returncode == 2
+    assert "profile.json was altered" in ended.stderr
+
+
+def test_several_workers_need_otlp(small_bundle: Path) -> None:
+    """More than one worker without an OTLP endpoint is refused, since a scrape would see one worker only."""
+    ended = sightline("serve", small_bundle, "--workers", "2", environment={"PATH": "/usr/bin"})
+    assert ended.returncode == 2
+    assert "--workers 2 needs OTEL_EXPORTER_OTLP_ENDPOINT" in ended.stderr
+
+
+def test_a_bad_setting_stops_serve(small_bundle: Path) -> None:
+    """A setting that makes no sense ends `serve` with its name and value."""
+    ended = sightline("serve", small_bundle, environment={"PATH": "/usr/bin", "SIGHTLINE_SLOW_S": "soon"})
+    assert ended.returncode == 2
+    assert "SIGHTLINE_SLOW_S='soon'" in ended.stderr
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_counts_that_agree(flights_bundle: Path, tmp_path: Path) -> None:
+    """`demo --duration` ends by itself: what was sent was counted, and an exemplar leads to a trace."""
+    folder = shutil.copytree(flights_bundle, tmp_path / "flights")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    ended = sightline("demo", "--duration", "6", "--port", port, "--bundle", folder)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("agree") >= 4
+    assert "training" not in ended.stdout
+    exemplar_s = float(re.search(r"stands at ([0-9.]+) s", ended.stdout)[1])  # type: ignore[index]
+    assert f"{exemplar_s * 1000:.0f}"[:2] in ended.stdout.partition("leads to")[2]
+    assert re.search(r"GET /predict/random +█+", ended.stdout)
+    assert json.loads((folder / "manifest.json").read_text())["name"] == "flights"
