@@ -1,11 +1,13 @@
 """Columns become predictions, with the time of each step; no HTTP, no OpenTelemetry."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import ThreadpoolController
 
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError
@@ -15,17 +17,8 @@ from telemetry.profile import ReferenceProfile
 ESTIMATOR_STEP = "estimator"
 """Name of the only step of a model that is not a Pipeline."""
 
-
-class Classifier(Protocol):
-    """What a fitted scikit-learn classifier offers."""
-
-    classes_: Any
-
-    def predict(self, x: Any) -> Any:
-        """Labels, (n_rows,)."""
-
-    def predict_proba(self, x: Any) -> Any:
-        """P(class), (n_rows, n_classes)."""
+PARALLEL_ROWS = 2_000
+"""For fewer rows a second OpenMP thread gains nothing, and where cores are busy its spinning waits cost dearly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +53,7 @@ class Predictor:
         if hasattr(model, "steps"):
             *before, (last, self._estimator) = model.steps
             self._transforms = [(name, step) for name, step in before if step is not None and step != "passthrough"]
+        self._threads = ThreadpoolController()
         self._last = last
         self._classes = np.asarray(self._estimator.classes_)
         self.steps = (*(name for name, _ in self._transforms), last)
@@ -70,8 +64,10 @@ class Predictor:
         Raises InvalidRowsError if the model refuses the values (scikit-learn raises ValueError for that), and
         PredictionFailedError for anything else that it raises.
         """
+        is_small = len(columns) < PARALLEL_ROWS
         try:
-            return self._predict(frame(columns, self._profile))
+            with self._threads.limit(limits=1, user_api="openmp") if is_small else nullcontext():
+                return self._predict(frame(columns, self._profile))
         except ValueError as error:
             raise InvalidRowsError(f"the model refuses these rows: {error}") from error
         except Exception as error:

@@ -155,7 +155,7 @@ class TelemetryMiddleware:
             bucket = series.add(duration_s)
             if self._writer is None:
                 return
-            has_failed = status >= 500 or not status
+            has_failed = status >= 500  # a client that left is no failure, and must not use up their allowance
             reason = self._sampler.decide(
                 route,
                 duration_s,

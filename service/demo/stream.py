@@ -25,7 +25,7 @@ class FlightStream:
     @property
     def now(self) -> datetime:
         """Where in the year the stream is."""
-        moment: pd.Timestamp = self._flights["scheduled"].iloc[self._next - len(self._chunk)]
+        moment: pd.Timestamp = self._flights["scheduled"].iloc[(self._next - len(self._chunk)) % len(self._flights)]
         return moment.to_pydatetime()
 
     def take(self, n_rows: int) -> list[SampleRow]:

@@ -93,10 +93,11 @@ class PredictEndpoint:
             problem_body = problem(error.status, error.detail, timeline.trace_id_hex, error.faults)
             await respond(send, error.status, problem_body, PROBLEM, error.retry_after_s)
             return
-        except (asyncio.CancelledError, ClientGoneError) as gone:
+        except ClientGoneError:
             self._recorder.error("cancelled")
-            if isinstance(gone, ClientGoneError):
-                return
+            return
+        except BaseException as error:
+            self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
         request_id = token_urlsafe(9)
         timeline.segments = PredictionTrace(answer, self._recorder.model, self._outcomes, request_id)

@@ -95,6 +95,7 @@ def test_every_exemplar_resolves(small_service: Running) -> None:
         assert any(abs(duration / 1e9 - value) < 1e-6 for duration in durations)
 
 
+@pytest.mark.slow
 def test_requests_that_wait_together_are_predicted_together(flights_bundle: Path) -> None:
     """While one batch runs, the requests of other clients gather, and the next run takes them all."""
     with running(flights_bundle) as service:
