@@ -21,6 +21,7 @@ from http import HTTPStatus
 import msgspec
 
 PROBLEM = b"application/problem+json"
+SHOWN_CHARS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,15 @@ class SettingsError(StartupError):
     """A setting has a value that makes no sense, or a name that does not exist."""
 
 
+def shortened(text: str) -> str:
+    """The text, or its beginning and its end: what a client sent may be quoted in it at any length."""
+    return text if len(text) <= 2 * SHOWN_CHARS else f"{text[:SHOWN_CHARS]} ... {text[-SHOWN_CHARS:]}"
+
+
 def problem(status: int, detail: str, trace_id: str | None, faults: tuple[Fault, ...] = ()) -> bytes:
     """The body of an error, as RFC 9457 shapes it, with the trace id to ask us about."""
     body: dict[str, object] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    body["detail"] = detail
+    body["detail"] = shortened(detail)
     if faults:
         body["errors"] = [
             {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from service.errors import Fault, InvalidRowsError, MalformedBodyError
+from service.errors import Fault, InvalidRowsError, MalformedBodyError, shortened
 from telemetry.profile import Feature, NumericFeature, ReferenceProfile
 
 _AT = re.compile(
@@ -43,7 +43,7 @@ class InstanceReader:
         try:
             instances: list[Any] = self._decode(body).instances  # type: ignore[attr-defined]
         except msgspec.ValidationError as error:
-            raise self._invalid(str(error)) from error
+            raise self._invalid(shortened(str(error))) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedBodyError(f"the body is not JSON: {error}") from error
         return instances

@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
+SUMMABLE = 1e150
+"""Larger values are left out of sums: a few of them, sent on purpose, would make a sum infinite for ever."""
+
 
 class Tallies:
     """How often each code was seen, for several vocabularies side by side.
@@ -91,14 +94,17 @@ class BucketTable:
         self._lock = Lock()
 
     def add(self, values: Floats) -> None:
-        """Counts values, (n_histograms, n_rows) floats; NaN is missing, an infinity is counted but not summed."""
+        """Counts values, (n_histograms, n_rows) floats; NaN is missing.
+
+        Infinities, and values whose sum could become one, are counted but not summed.
+        """
         bins = np.empty(values.shape, dtype=np.intp)
         for index, edges in enumerate(self._edges):
             bins[index] = edges.searchsorted(values[index], side="left") + self._ends[index]
         counted = np.bincount(bins.ravel(), minlength=len(self._counts))
         missing = np.isnan(values).sum(axis=1)
         counted[self._ends[1:] - 1] -= missing  # searchsorted puts NaN behind the last edge
-        sums = np.where(np.isfinite(values), values, 0.0).sum(axis=1)
+        sums = np.where(np.abs(values) < SUMMABLE, values, 0.0).sum(axis=1)
         with self._lock:
             self._counts += counted
             self._missing += missing

@@ -159,3 +159,21 @@ def test_wrong_addresses_are_problems(small_service: Running, method: str, path:
     assert response.status_code == response.json()["status"] == status
     assert response.headers["content-type"] == "application/problem+json"
     assert len(response.json()["trace_id"]) == 32
+
+
+def test_what_is_quoted_is_short(small_service: Running) -> None:
+    """However long a wrong name is, and whatever is in it, the answer is short and quick."""
+    name = "x - at `$." * 300_000
+    sent = json.dumps({"instances": [ROW | {name: 1}]}).encode()
+    response = small_service.client.post("/predict/model", content=sent, headers=JSON)
+    assert response.status_code == 422
+    assert len(response.content) < 3000
+    assert response.elapsed.total_seconds() < 2
+
+
+def test_enormous_numbers_leave_sums_finite(small_service: Running) -> None:
+    """Numbers near the largest float are predicted or refused as a 4xx, and no sum becomes infinite."""
+    response = small_service.predict([ROW | {"age": 1.7e308, "income": -1.7e308}] * 20)
+    assert response.status_code in (200, 422)
+    text = small_service.client.get("/metrics").text
+    assert all(" inf" not in line.lower() for line in text.splitlines() if "_sum" in line)
