@@ -15,7 +15,8 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.faults import Faults
-from telemetry.middleware import GoldenSignals, TelemetryMiddleware
+from telemetry.golden_signals import GoldenSignals
+from telemetry.middleware import TelemetryMiddleware
 from telemetry.tail_sampling import Reason, SamplingRules, TailSampler
 from telemetry.timeline import Attributes, Timeline
 

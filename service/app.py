@@ -24,7 +24,8 @@ from service.routes.traces import traces_router
 from service.schema import InstanceReader
 from service.settings import Settings, load_settings
 from telemetry.faults import Faults
-from telemetry.middleware import TIMELINE, GoldenSignals, TelemetryMiddleware
+from telemetry.golden_signals import GoldenSignals
+from telemetry.middleware import TIMELINE, TelemetryMiddleware
 from telemetry.producer import Producer
 from telemetry.providers import Providers
 from telemetry.recorder import ModelId, Recorder

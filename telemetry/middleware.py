@@ -11,9 +11,9 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telemetry.counts import DottedBuckets, Exemplar
+from telemetry.counts import Exemplar
 from telemetry.faults import Faults
-from telemetry.names import DURATION_BOUNDS_S
+from telemetry.golden_signals import GoldenSignals, RequestKind
 from telemetry.tail_sampling import TailSampler
 from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
 
@@ -47,45 +47,6 @@ class RequestSpan(NonRecordingSpan):
             line = self._timeline
             self._built = SpanContext(line.trace_id, line.span_id, False, TraceFlags(line.flags))
         return self._built
-
-
-class GoldenSignals:
-    """Request durations by method, route, status, scheme and protocol version, and the requests that run now."""
-
-    def __init__(self) -> None:
-        self.durations: dict[tuple[str, str, int, str, str], DottedBuckets] = {}
-        self.active: dict[tuple[str, str], int] = {}
-
-    def expect(self, method: str, route: str, statuses: Iterable[int]) -> None:
-        """Makes series exist at 0, so that the first request counts in a rate."""
-        self.active.setdefault((method, "http"), 0)
-        for status in statuses:
-            self.series(method, route, status, "http", "1.1")
-
-    def series(self, method: str, route: str, status: int, scheme: str, version: str) -> DottedBuckets:
-        """The histogram of one series, made if it is new."""
-        key = (method, route, status, scheme, version)
-        buckets = self.durations.get(key)
-        if buckets is None:
-            buckets = self.durations[key] = DottedBuckets(DURATION_BOUNDS_S)
-        return buckets
-
-    @staticmethod
-    def attributes(key: tuple[str, str, int, str, str]) -> dict[str, str | int]:
-        """The attributes of a series; no `http.route` where none matched, no status where no response was made."""
-        method, route, status, scheme, version = key
-        attributes: dict[str, str | int] = {
-            "http.request.method": method,
-            "url.scheme": scheme,
-            "network.protocol.version": version,
-        }
-        if route:
-            attributes["http.route"] = route
-        if status:
-            attributes["http.response.status_code"] = status
-        if status >= 500 or not status:
-            attributes["error.type"] = str(status) if status else "cancelled"
-        return attributes
 
 
 class TelemetryMiddleware:
@@ -151,7 +112,8 @@ class TelemetryMiddleware:
         try:
             route = getattr(scope.get("route"), "path", "")
             version = scope.get("http_version", "1.1")
-            series = self._signals.series(method, route, status, scheme, version if version in _VERSIONS else "other")
+            kind = RequestKind(method, route, status, scheme, version if version in _VERSIONS else "other")
+            series = self._signals.series(kind)
             bucket = series.add(duration_s)
             if self._writer is None:
                 return

@@ -26,7 +26,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from telemetry import names
 from telemetry.counts import DottedBuckets, Exemplar, Snapshot
 from telemetry.faults import Faults
-from telemetry.middleware import GoldenSignals
+from telemetry.golden_signals import GoldenSignals
 from telemetry.names import Instrument
 from telemetry.profile import SCORE_BOUNDS
 from telemetry.recorder import Recorder
@@ -88,9 +88,7 @@ class Producer:
 
     def _histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> Iterator[Metric]:
         now_ns = time_ns()
-        durations = [
-            (GoldenSignals.attributes(key), read(buckets)) for key, buckets in list(self._signals.durations.items())
-        ]
+        durations = [(kind.attributes, read(buckets)) for kind, buckets in list(self._signals.durations.items())]
         sources: tuple[tuple[Instrument, Points], ...] = (
             (names.REQUEST_DURATION, durations),
             (names.QUEUE_DURATION, self._each(lambda r: [({}, r.queue_duration.read())])),
