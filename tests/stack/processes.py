@@ -210,10 +210,17 @@ class Stack:
 
 
 def service_process(
-    stack: Stack, bundle: Path, port: int, name: str = "service", environment: Mapping[str, str] | None = None
+    stack: Stack,
+    bundle: Path,
+    port: int,
+    name: str = "service",
+    environment: Mapping[str, str] | None = None,
+    *,
+    workers: int = 1,
 ) -> Process:
     """`sightline serve` as a process of its own, exporting to the stack's collector every second."""
-    command: list[str | Path] = [Path(sys.executable).with_name("sightline"), "serve", bundle, "--port", str(port)]
+    sightline = Path(sys.executable).with_name("sightline")
+    command: list[str | Path] = [sightline, "serve", bundle, "--port", str(port), "--workers", str(workers)]
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_endpoint,
         "OTEL_METRIC_EXPORT_INTERVAL": "1000",
