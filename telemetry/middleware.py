@@ -158,10 +158,12 @@ def _server_attributes(
     }
     if method == "_OTHER":
         attributes["http.request.method_original"] = scope["method"]
-    if scope.get("server"):
-        attributes["server.address"], attributes["server.port"] = scope["server"][0], scope["server"][1] or 0
-    if scope.get("client"):
-        attributes["client.address"], attributes["client.port"] = scope["client"]
+    for side in ("server", "client"):
+        address, port = scope.get(side) or (None, None)  # a Unix socket has no port, and a client of it no address
+        if address is not None:
+            attributes[f"{side}.address"] = address
+        if port is not None:
+            attributes[f"{side}.port"] = port
     if route:
         attributes["http.route"] = route
     if status:
