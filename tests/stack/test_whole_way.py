@@ -101,6 +101,13 @@ def test_errors_equal_what_clients_saw(driven: Driven) -> None:
     }
 
 
+def test_the_process_is_measured(driven: Driven) -> None:
+    """CPU, memory and threads of the process arrive under their standard names."""
+    assert driven.prometheus.value("sum(process_cpu_time_seconds_total)") > 1
+    assert driven.prometheus.value("process_memory_usage_bytes") > 50e6
+    assert driven.prometheus.value("process_thread_count") >= 3
+
+
 def test_exemplars_resolve(driven: Driven, capsys: pytest.CaptureFixture[str]) -> None:
     """Every exemplar that Prometheus returns leads to a trace, and predictions' traces are whole and add up."""
     exemplars = driven.exemplars()

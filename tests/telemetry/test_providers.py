@@ -1,0 +1,136 @@
+"""Exporting for real to a server of the test's own, and ending in time whatever the endpoint does."""
+
+import os
+import socket
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from time import monotonic
+from unittest.mock import patch
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from telemetry.faults import Faults
+from telemetry.golden_signals import GoldenSignals
+from telemetry.producer import Producer
+from telemetry.providers import Providers
+from telemetry.recorder import Recorder
+from telemetry.tail_sampling import TailSampler
+from telemetry.timeline import Timeline
+from telemetry.trace_ring import TraceRing
+from tests.telemetry.test_recorder import random_rows
+
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+class Sink(ThreadingHTTPServer):
+    """An OTLP/HTTP endpoint that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), SinkHandler)
+        self.metrics: list[ExportMetricsServiceRequest] = []
+        self.traces: list[ExportTraceServiceRequest] = []
+
+
+class SinkHandler(BaseHTTPRequestHandler):
+    """Takes a POST of either signal."""
+
+    server: Sink
+
+    def do_POST(self) -> None:
+        """Keeps the body."""
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.path.endswith("/v1/metrics"):
+            self.server.metrics.append(ExportMetricsServiceRequest.FromString(body))
+        else:
+            self.server.traces.append(ExportTraceServiceRequest.FromString(body))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """A running sink."""
+    with Sink() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """No variable of OpenTelemetry before, and the same environment after."""
+    with patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("OTEL_")]:
+            del os.environ[name]
+        yield
+
+
+def providers(recorder: Recorder, variables: dict[str, str] | None = None, ring: TraceRing | None = None) -> Providers:
+    """Providers in an environment, not started."""
+    os.environ.update(variables or {})
+    producer = Producer(GoldenSignals(), [recorder], TailSampler(), Faults("middleware"))
+    return Providers(producer, ring)
+
+
+def ended() -> Timeline:
+    """A timeline that has ended."""
+    line = Timeline()
+    line.end()
+    return line
+
+
+def test_the_last_count_leaves_at_shutdown(recorder: Recorder, sink: Sink) -> None:
+    """Rows counted and traces kept just before shutdown are in what the endpoint received, of one resource."""
+    started = providers(recorder, {ENDPOINT: f"http://127.0.0.1:{sink.server_port}"})
+    started.start()
+    recorder.record(random_rows(300)[0])
+    line = ended()
+    started.write(line, "GET /", {}, has_failed=False)
+    started.shutdown()
+    (resource,) = sink.metrics[-1].resource_metrics
+    metrics = {metric.name: metric for scope in resource.scope_metrics for metric in scope.metrics}
+    assert sum(point.as_int for point in metrics["ml.predictions"].sum.data_points) == 300
+    assert sum(point.count for point in metrics["ml.prediction.score"].histogram.data_points) == 300
+    spans = [s for t in sink.traces for r in t.resource_spans for scope in r.scope_spans for s in scope.spans]
+    assert [span.trace_id.hex() for span in spans] == [line.trace_id_hex]
+    ids = {a.value.string_value for a in resource.resource.attributes if a.key == "service.instance.id"}
+    assert len(ids) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_hanging", [False, True], ids=["dead", "hanging"])
+def test_shutdown_ends_in_time(recorder: Recorder, is_hanging: bool) -> None:
+    """With a dead or hanging endpoint shutdown takes at most five seconds and raises nothing."""
+    with socket.socket() as endpoint:
+        endpoint.bind(("127.0.0.1", 0))
+        if is_hanging:
+            endpoint.listen(16)
+        started = providers(recorder, {ENDPOINT: f"http://127.0.0.1:{endpoint.getsockname()[1]}"})
+        started.start()
+        started.write(ended(), "GET /", {}, has_failed=False)
+        start = monotonic()
+        started.shutdown()
+        assert monotonic() - start <= 5
+
+
+def test_traces_are_kept_only_where_they_can_go(recorder: Recorder) -> None:
+    """Without ring and endpoint no trace is kept; a ring, or an endpoint for traces, is enough."""
+    assert not providers(recorder).keeps_traces
+    assert providers(recorder, ring=TraceRing()).keeps_traces
+    assert not providers(recorder, {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://127.0.0.1:1"}).keeps_traces
+    assert providers(recorder, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1"}).keeps_traces
+    assert not providers(recorder, {ENDPOINT: "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}).keeps_traces
+
+
+def test_nothing_is_written_before_the_start(recorder: Recorder) -> None:
+    """A trace that ends before `start` goes nowhere and harms nobody."""
+    ring = TraceRing()
+    line = ended()
+    providers(recorder, ring=ring).write(line, "GET /", {}, has_failed=False)
+    assert not ring.holds(line.trace_id)
