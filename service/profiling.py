@@ -42,12 +42,18 @@ def make_bundle(model: Any, data: pd.DataFrame, labels: pd.Series, name: str, ve
 
 def profile_training(model: Any, data: pd.DataFrame, labels: pd.Series) -> ReferenceProfile:
     """What the training data, the labels and the model's predictions for them look like."""
+    for needed in ("classes_", "predict_proba"):
+        if not hasattr(model, needed):
+            raise BundleError(f"{type(model).__name__} has no {needed}: only fitted classifiers with it can be bundled")
+    if nameless := [name for name in data.columns if not isinstance(name, str)]:
+        raise BundleError(f"the column {nameless[0]!r} has no name; fit on a DataFrame whose columns are strings")
     methods = imputation_methods(model, data.columns)
     numeric, categorical = [], []
     for name in data.columns:
         column = data[name]
         if pd.api.types.is_numeric_dtype(column):
-            numeric.append(profile_numeric(name, column.to_numpy(np.float64, na_value=np.nan), methods.get(name)))
+            feature = profile_numeric(name, column.to_numpy(np.float64, na_value=np.nan), methods.get(name))
+            numeric.append(replace(feature, is_boolean=pd.api.types.is_bool_dtype(column)))
         else:
             categorical.append(profile_categorical(name, _strings(column), methods.get(name)))
     classes = np.asarray(model.classes_)

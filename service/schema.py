@@ -6,12 +6,13 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from service.errors import Fault, InvalidRowsError, MalformedBodyError, shortened
+from service.errors import BundleError, Fault, InvalidRowsError, MalformedBodyError, shortened
 from telemetry.profile import Feature, NumericFeature, ReferenceProfile
 
 _AT = re.compile(
     r"(?P<what>.*?)(?: - at `\$(?:\.(?P<top>[^.\[]+))?(?:\[(?P<row>\d+)\])?(?:\.(?P<field>.*))?`)?", re.DOTALL
 )
+_READABLE = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
 
 
@@ -24,6 +25,10 @@ class InstanceReader:
     def __init__(self, profile: ReferenceProfile, max_rows: int) -> None:
         self._max_rows = max_rows
         self.fields = {f"f{index}": feature for index, feature in enumerate(profile.features)}
+        for feature in profile.features:
+            if not _READABLE.fullmatch(feature.name):
+                what = "a quote, a backslash or a control character, which the JSON reader takes in no name"
+                raise BundleError(f"the feature {feature.name!r} has {what}; rename the column and fit again")
         row = msgspec.defstruct(
             "Instance",
             [(field, _type(feature)) for field, feature in self.fields.items()],
@@ -62,7 +67,9 @@ class InstanceReader:
 
 
 def _type(feature: Feature) -> Any:
-    known: type = float if isinstance(feature, NumericFeature) else str
+    known: Any = float if isinstance(feature, NumericFeature) else str
+    if isinstance(feature, NumericFeature) and feature.is_boolean:
+        known = bool | float
     return known | None if feature.accepts_missing else known
 
 

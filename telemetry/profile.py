@@ -23,7 +23,10 @@ Task = Literal["binary", "multiclass"]
 
 @dataclass(frozen=True, slots=True)
 class NumericFeature:
-    """A numeric input: (n_bounds,) edges, and the training rows in each of their n_bounds + 1 bins."""
+    """A numeric input: (n_bounds,) edges, and the training rows in each of their n_bounds + 1 bins.
+
+    A boolean one counts as 0 and 1, and requests may say `false` and `true`.
+    """
 
     name: str
     bounds: tuple[float, ...]
@@ -34,6 +37,7 @@ class NumericFeature:
     median: float
     missing: int
     imputed_by: str | None
+    is_boolean: bool = False
     accepts_missing: bool = True
 
 
