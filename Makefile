@@ -32,7 +32,7 @@ fix: .venv/.synced  ## format, and mend what the linter can mend
 	$(RUN) ruff format $(PYTHON_FOLDERS)
 	$(RUN) ruff check --fix $(PYTHON_FOLDERS)
 
-stack:  ## build collector, Prometheus, promtool and Jaeger into a cache, once
+stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
 	@tests/stack/build.sh >/dev/null
 
 bench: .venv/.synced  ## what the README claims in figures, measured here

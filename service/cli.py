@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 import uvicorn
@@ -11,6 +12,7 @@ from rich.console import Console
 from service.app import create_app
 from service.demo.run import Demo
 from service.demo.training import train as train_demo
+from service.doctor import Doctor, report
 from service.errors import SettingsError, StartupError
 from service.settings import PREFIX
 
@@ -25,6 +27,13 @@ cli = typer.Typer(
 )
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")]
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise typer.BadParameter(f"{text!r} is not an address like http://127.0.0.1:8000")
+    return text.rstrip("/")
 
 
 def main() -> None:
@@ -73,3 +82,17 @@ def serve(
         )
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
     uvicorn.run("service.app:create_app", factory=True, host=host, port=port, workers=workers, access_log=False)
+
+
+@cli.command()
+def doctor(
+    service: Annotated[str, typer.Option(help="The service.", parser=_http_url)] = "http://127.0.0.1:8000",
+    prometheus: Annotated[
+        str, typer.Option(help="Prometheus, or what speaks its API.", parser=_http_url)
+    ] = "http://127.0.0.1:9090",
+    traces: Annotated[str, typer.Option(help="Tempo or Jaeger.", parser=_http_url)] = "http://127.0.0.1:3200",
+    patience: Annotated[float, typer.Option(min=1, help="Seconds that each station may take.")] = 30.0,
+) -> None:
+    """Follow one real request to the metrics, its trace and the dot that joins them; say where the way breaks."""
+    if not report(Doctor(service, prometheus, traces, patience).examine(), Console()):
+        raise typer.Exit(1)

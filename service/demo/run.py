@@ -13,8 +13,9 @@ from rich.console import Console
 from service.app import create_app
 from service.demo.replay import Replay
 from service.demo.stream import FlightStream
-from service.demo.summary import comparison, counted, draw_slowest, scrape
+from service.demo.summary import comparison, counted, draw_slowest
 from service.demo.training import train
+from service.deployment import scrape
 from service.errors import BundleError
 
 _READY_S = 60

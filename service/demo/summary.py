@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import httpx2 as httpx
 from prometheus_client import Metric
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rich.table import Table
 
 from service.demo.drawing import draw_trace
 from service.demo.replay import Counted
 from telemetry.names import PREDICTION_ERRORS, PREDICTIONS, REQUEST_DURATION
-
-OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +19,6 @@ class SlowRequest:
 
     duration_s: float
     trace_id: str
-
-
-def scrape(client: httpx.Client) -> list[Metric]:
-    """Everything that `/metrics` says."""
-    text = client.get("/metrics", headers=OPENMETRICS).raise_for_status().text
-    return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
 
 def counted(families: Iterable[Metric]) -> Counted:

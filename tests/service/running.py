@@ -10,11 +10,9 @@ from typing import Any
 
 import httpx2 as httpx
 import uvicorn
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from service.app import Parts, create_app
-
-OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+from service.deployment import scrape
 
 
 @dataclass(frozen=True)
@@ -31,9 +29,8 @@ class Running:
 
     def samples(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
         """The samples of `/metrics` with this name, by their labels."""
-        text = self.client.get("/metrics", headers=OPENMETRICS).raise_for_status().text
-        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
-        return {frozenset(s.labels.items()): s.value for family in families for s in family.samples if s.name == name}
+        samples = (sample for family in scrape(self.client) for sample in family.samples)
+        return {frozenset(sample.labels.items()): sample.value for sample in samples if sample.name == name}
 
     def errors(self, model: str = "small") -> dict[str, int]:
         """Requests without a prediction, by reason, as `/metrics` tells."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the collector, Prometheus, promtool and Jaeger from their Go modules into a cache keyed by
+# Builds the collector, Prometheus, promtool, Jaeger and VictoriaMetrics from their Go modules into a cache keyed by
 # version, once; run by `make stack`. Prints the folder that holds the binaries as its last line.
 # Trap: `go install pkg@version` refuses Jaeger for its `replace`, so that one is built in its module.
 set -euo pipefail
@@ -58,13 +58,20 @@ build_jaeger() {
     (cd "$dir" && go build -ldflags="-s -w" -o "$OUT/jaeger" ./cmd/jaeger)
 }
 
+build_victoria_metrics() {
+  GOBIN=$OUT go install -ldflags="-s -w" \
+    "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics@v$VICTORIAMETRICS_VERSION"
+}
+
 manifest=$(sha256sum "$root/otel-collector/builder.yaml" | cut -c1-8)
 once "collector-$COLLECTOR_VERSION-$manifest" build_collector
 once "prometheus-$PROMETHEUS_VERSION" build_prometheus
 once "jaeger-$JAEGER_VERSION" build_jaeger
+once "victoria-metrics-$VICTORIAMETRICS_VERSION" build_victoria_metrics
 
 bin="$cache/bin"
 mkdir -p "$bin"
 ln -sf "../collector-$COLLECTOR_VERSION-$manifest/otelcol" "../prometheus-$PROMETHEUS_VERSION/prometheus" \
-  "../prometheus-$PROMETHEUS_VERSION/promtool" "../jaeger-$JAEGER_VERSION/jaeger" "$bin/"
+  "../prometheus-$PROMETHEUS_VERSION/promtool" "../jaeger-$JAEGER_VERSION/jaeger" \
+  "../victoria-metrics-$VICTORIAMETRICS_VERSION/victoria-metrics" "$bin/"
 echo "$bin"

@@ -120,7 +120,10 @@ class Process:
 
 
 class Stack:
-    """Collector, Prometheus and a trace store: Tempo if `tempo` is on PATH, Jaeger otherwise."""
+    """Collector, Prometheus and a trace store: Tempo if `tempo` is on PATH, Jaeger otherwise.
+
+    `victoria_metrics` is a second metrics backend, for tests that swap; they start it themselves.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -132,9 +135,13 @@ class Stack:
         self._otlp_http, self._otlp_grpc = free_port(), free_port()
         self.otlp_endpoint = f"http://127.0.0.1:{self._otlp_http}"
         self.otlp_grpc_endpoint = f"http://127.0.0.1:{self._otlp_grpc}"
-        self.prometheus = self._build_prometheus()
+        self.victoria_metrics_url = f"http://127.0.0.1:{free_port()}"
+        self._environment = self._collector_environment()
+        self.prometheus = self.build_prometheus()
+        self.victoria_metrics = self._build_victoria_metrics()
         self.trace_store = self._build_tempo() if self.has_tempo else self._build_jaeger()
-        self.collector = self._build_collector()
+        self.trace_overlay = "tempo" if self.has_tempo else "jaeger"
+        self.collector = self._build_collector("prometheus", self.trace_overlay)
 
     def __enter__(self) -> "Stack":
         """Starts all three, the collector last."""
@@ -154,12 +161,14 @@ class Stack:
         end()
         self.collector.start()
 
-    def _process(
-        self, name: str, command: Sequence[str | Path], ready_url: str, environment: Mapping[str, str] | None = None
-    ) -> Process:
-        return Process(name, command, ready_url, self.folder / f"{name}.log", environment)
+    def swap_backends(self, *overlays: str) -> None:
+        """Ends the collector and starts it on the same ports with other files of backends/, by their names."""
+        self.collector.stop()
+        self.collector = self._build_collector(*overlays)
+        self._running.enter_context(self.collector)
 
-    def _build_prometheus(self) -> Process:
+    def build_prometheus(self, *left_out: str) -> Process:
+        """Prometheus with its flags, less those that are left out."""
         flags = [
             f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
@@ -167,7 +176,23 @@ class Stack:
             "--web.enable-otlp-receiver",
             "--enable-feature=exemplar-storage",
         ]
-        return self._process("prometheus", [binary("prometheus"), *flags], f"{self.prometheus_url}/-/ready")
+        command: list[str | Path] = [binary("prometheus"), *(flag for flag in flags if flag not in left_out)]
+        return self._process("prometheus", command, f"{self.prometheus_url}/-/ready")
+
+    def _process(
+        self, name: str, command: Sequence[str | Path], ready_url: str, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        return Process(name, command, ready_url, self.folder / f"{name}.log", environment)
+
+    def _build_victoria_metrics(self) -> Process:
+        flags = [
+            f"-storageDataPath={self.folder / 'victoria-metrics'}",
+            f"-httpListenAddr={self.victoria_metrics_url.removeprefix('http://')}",
+            "-opentelemetry.usePrometheusNaming",
+            "-search.latencyOffset=0s",  # else an instant query answers with what was there 30 s ago
+        ]
+        command: list[str | Path] = [binary("victoria-metrics"), *flags]
+        return self._process("victoria-metrics", command, f"{self.victoria_metrics_url}/health")
 
     def _build_jaeger(self) -> Process:
         environment = {
@@ -190,23 +215,24 @@ class Stack:
         command = ["tempo", f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}", "-config.expand-env=true"]
         return self._process("tempo", command, f"{self.traces_url}/ready", environment)
 
-    def _build_collector(self) -> Process:
-        health = f"127.0.0.1:{free_port()}"
-        environment = {
+    def _collector_environment(self) -> dict[str, str]:
+        return {
             "OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self._otlp_http}",
             "OTLP_GRPC_ENDPOINT": f"127.0.0.1:{self._otlp_grpc}",
-            "HEALTH_ENDPOINT": health,
+            "HEALTH_ENDPOINT": f"127.0.0.1:{free_port()}",
             "QUEUE_DIR": str(self.folder / "queue"),
             "COLLECTOR_METRICS_HOST": "127.0.0.1",
             "COLLECTOR_METRICS_PORT": str(free_port()),
             "PROMETHEUS_OTLP_ENDPOINT": f"{self.prometheus_url}/api/v1/otlp",
+            "VICTORIAMETRICS_OTLP_ENDPOINT": f"{self.victoria_metrics_url}/opentelemetry",
             "TEMPO_OTLP_ENDPOINT": f"http://127.0.0.1:{self._trace_otlp}",
             "JAEGER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._trace_otlp}",
         }
-        trace_store = "tempo.yaml" if self.has_tempo else "jaeger.yaml"
-        configs = (COLLECTOR / "base.yaml", BACKENDS / "prometheus.yaml", BACKENDS / trace_store)
+
+    def _build_collector(self, *overlays: str) -> Process:
+        configs = (COLLECTOR / "base.yaml", *(BACKENDS / f"{overlay}.yaml" for overlay in overlays))
         command: list[str | Path] = [binary("otelcol"), *(f"--config={config}" for config in configs)]
-        return self._process("collector", command, f"http://{health}/", environment)
+        return self._process("collector", command, f"http://{self._environment['HEALTH_ENDPOINT']}/", self._environment)
 
 
 def service_process(

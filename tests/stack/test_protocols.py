@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.stack.backends import Prometheus, TraceStore
+from service.deployment import Prometheus, TraceStore
 from tests.stack.polling import poll_until
 from tests.stack.processes import Stack, free_port, service_process
 
@@ -28,7 +28,7 @@ def test_both_protocols_arrive(stack: Stack, small_bundle: Path, protocol: str) 
     with (
         service_process(stack, small_bundle, port, name, variables),
         Prometheus(stack.prometheus_url) as prometheus,
-        TraceStore(stack.traces_url, is_tempo=stack.has_tempo) as traces,
+        TraceStore(stack.traces_url) as traces,
     ):
         url = f"http://127.0.0.1:{port}/predict/model"
         answer = httpx.post(url, json={"instances": [ROW] * 7}).raise_for_status().json()

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, Status, StatusCode, format_span_id, format_trace_id
 
-from tests.stack.backends import Prometheus, StoredSpan, TraceStore
+from service.deployment import Prometheus, StoredSpan, TraceStore
 from tests.stack.polling import poll_until
 from tests.stack.processes import BACKENDS, COLLECTOR, ROOT, Stack, binary
 
@@ -94,7 +94,7 @@ def _trace_id(span: ReadableSpan) -> str:
 def _stored(stack: Stack, server: ReadableSpan) -> dict[str, StoredSpan]:
     """The spans of a trace of two by name, as soon as the trace store has both."""
     trace_id = _trace_id(server)
-    with TraceStore(stack.traces_url, is_tempo=stack.has_tempo) as traces:
+    with TraceStore(stack.traces_url) as traces:
         poll_until(lambda: len(traces.trace(trace_id)) >= 2, ARRIVES_S)
         return {span.name: span for span in traces.trace(trace_id)}
 
@@ -196,7 +196,7 @@ def test_spans_that_arrive_again_are_stored_once(stack: Stack) -> None:
         assert _exporter(stack).export(sent) is SpanExportResult.SUCCESS
     marker, _ = _send_trace(_exporter(stack))
     assert set(_stored(stack, marker)) == {"GET /x", "predict"}
-    with TraceStore(stack.traces_url, is_tempo=stack.has_tempo) as traces:
+    with TraceStore(stack.traces_url) as traces:
         assert sorted(span.name for span in traces.trace(_trace_id(sent[0]))) == ["GET /x", "predict"]
 
 

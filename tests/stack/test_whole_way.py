@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.demo.stream import FlightStream
-from tests.stack.backends import Prometheus, StoredExemplar, StoredSpan, TraceStore
+from service.deployment import Prometheus, StoredExemplar, StoredSpan, TraceStore
 from tests.stack.polling import poll_until
 from tests.stack.processes import Process, Stack, free_port, service_process
 from tests.stack.traffic import Account, Traffic
@@ -53,7 +53,7 @@ def driven(stack: Stack, flights_bundle: Path) -> Iterator[Driven]:
     with (
         service_process(stack, flights_bundle, port) as service,
         Prometheus(stack.prometheus_url) as prometheus,
-        TraceStore(stack.traces_url, is_tempo=stack.has_tempo) as traces,
+        TraceStore(stack.traces_url) as traces,
     ):
         traffic = Traffic(f"http://127.0.0.1:{port}", FlightStream().take(2000), N_REQUESTS, SLOW_S + CLIENT_CLOCK_S)
         send_with_an_outage(traffic, stack.collector)

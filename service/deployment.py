@@ -1,12 +1,18 @@
-"""What the backends answer: samples and exemplars of Prometheus, traces of Tempo or Jaeger."""
+"""What a deployment answers: the service's scrape, samples and exemplars of Prometheus, traces of Tempo or Jaeger."""
 
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import httpx2 as httpx
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
+_EXPORTS = "otel_sdk_exporter_operation_duration_seconds_count"
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
 
@@ -46,8 +52,44 @@ class StoredSpan:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class Export:
+    """How one way out of the service ended: the address it goes to, and why it failed ("" if it did not)."""
+
+    address: str
+    failure: str
+
+
+def scrape(client: httpx.Client) -> list[Metric]:
+    """Everything that the service's `/metrics` says, exemplars too."""
+    text = client.get("/metrics", headers=OPENMETRICS).raise_for_status().text
+    return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
+
+
+def instance(client: httpx.Client) -> str:
+    """The service.instance.id of the process that answers: of several workers, the one this connection leads to."""
+    samples = (sample for family in scrape(client) for sample in family.samples)
+    return next(sample.labels["service_instance_id"] for sample in samples if sample.name == "target_info")
+
+
+def exports(client: httpx.Client, signal: str) -> Counter[Export]:
+    """How often a process exported a signal, `metric` or `span`, since it started, and how that ended.
+
+    Read from the duration of the SDK's exports: its count of exported points takes a refusal for a success.
+    """
+    ended: Counter[Export] = Counter()
+    for sample in (sample for family in scrape(client) for sample in family.samples):
+        labels = sample.labels
+        if sample.name == _EXPORTS and labels["otel_component_type"].endswith(f"_{signal}_exporter"):
+            status = labels.get("http_response_status_code", "")
+            failure = f"HTTP {status}" if status else labels.get("error_type", "")
+            address = f"{labels.get('server_address', '')}:{labels.get('server_port', '')}"
+            ended[Export(address, failure)] += int(sample.value)
+    return ended
+
+
 class Prometheus:
-    """Asks Prometheus' HTTP API."""
+    """Asks the HTTP API of Prometheus, or of what speaks it: VictoriaMetrics, Mimir, Thanos."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=10)
@@ -71,6 +113,17 @@ class Prometheus:
             for e in series["exemplars"]
         ]
 
+    def flags(self) -> dict[str, str]:
+        """The command line that Prometheus runs with; empty where there is no such answer."""
+        response = self._client.get("/api/v1/status/flags")
+        flags: dict[str, str] = response.json()["data"] if response.is_success else {}
+        return flags
+
+    def is_victoria_metrics(self) -> bool:
+        """True for VictoriaMetrics, which stores no exemplars."""
+        response = self._client.get("/metrics")
+        return response.is_success and "vm_app_version" in response.text
+
     def __enter__(self) -> Self:
         """Itself."""
         return self
@@ -86,13 +139,18 @@ class Prometheus:
 class TraceStore:
     """Reads traces by id from Tempo (`/api/v2/traces`) or Jaeger (`/api/v3/traces`), both as OTLP/JSON."""
 
-    def __init__(self, url: str, *, is_tempo: bool) -> None:
+    def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=10)
-        self._path = "/api/v2/traces" if is_tempo else "/api/v3/traces"
+
+    @cached_property
+    def is_tempo(self) -> bool:
+        """True for Tempo, which alone answers an echo; Jaeger answers any path it does not know with its pages."""
+        return self._client.get("/api/echo").text.strip() == "echo"
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
         """The spans of a trace; none if it is not stored."""
-        response = self._client.get(f"{self._path}/{trace_id}")
+        path = "/api/v2/traces" if self.is_tempo else "/api/v3/traces"
+        response = self._client.get(f"{path}/{trace_id}")
         if response.status_code == httpx.codes.NOT_FOUND:
             return []
         body = response.raise_for_status().json()
