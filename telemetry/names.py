@@ -1,7 +1,8 @@
-"""Every instrument: its name, kind, unit and attributes.
+"""Every instrument: its name, kind, unit, attributes, what it says and where it exists.
 
-Rules, dashboards and documents are checked against this list. Names follow OpenTelemetry's naming
-guidelines: no unit word, no `total`, and no gauge with unit `1` (Go would call it `x_ratio`, Python `x`).
+Rules, dashboards and documents are checked against this list; docs/metrics.md is made from it. Names follow
+OpenTelemetry's naming guidelines: no unit word, no `total`, and no gauge with unit `1` (Go would call it
+`x_ratio`, Python `x`).
 """
 
 from dataclasses import dataclass
@@ -9,22 +10,29 @@ from typing import Literal
 
 Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
 
+Source = Literal["requests", "process", "model", "training", "labels", "telemetry"]
+"""Where the numbers come from; `process` ones are made by opentelemetry-instrumentation-system-metrics."""
+
 MODEL = ("model.name", "model.version")
 MISSING = "__missing__"
 UNSEEN = "__unseen__"
+OTHER = "__other__"
 
 _SUFFIX_OF_UNIT = {"s": "_seconds", "By": "_bytes"}
 
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One instrument of the OpenTelemetry metrics API, and what its attributes may be."""
+    """One instrument of the OpenTelemetry metrics API, what its attributes may be, and which models have it."""
 
     name: str
     kind: Kind
     unit: str
     description: str
     attributes: tuple[str, ...] = ()
+    source: Source = "model"
+    where: str = ""
+    """What a model must have for this to exist, in words; empty if every model has it."""
 
     @property
     def prometheus_name(self) -> str:
@@ -40,6 +48,11 @@ class Instrument:
 
 
 _HTTP = ("http.request.method", "url.scheme")
+_CLASSIFIER = "classifiers"
+_REGRESSOR = "regressors"
+_SCORED = "classifiers with `predict_proba`, regressors"
+_NUMERIC = "numeric features"
+_CATEGORICAL = "categorical features"
 
 REQUEST_DURATION = Instrument(
     "http.server.request.duration",
@@ -47,9 +60,40 @@ REQUEST_DURATION = Instrument(
     "s",
     "Duration of HTTP server requests.",
     (*_HTTP, "http.route", "http.response.status_code", "network.protocol.version", "error.type"),
+    "requests",
 )
 ACTIVE_REQUESTS = Instrument(
-    "http.server.active_requests", "updowncounter", "{request}", "Number of active HTTP server requests.", _HTTP
+    "http.server.active_requests",
+    "updowncounter",
+    "{request}",
+    "Number of active HTTP server requests.",
+    _HTTP,
+    "requests",
+)
+
+PROCESS_CPU_TIME = Instrument(
+    "process.cpu.time",
+    "counter",
+    "s",
+    "Total CPU seconds broken down by different states.",
+    ("type",),
+    "process",
+)
+PROCESS_MEMORY_USAGE = Instrument(
+    "process.memory.usage", "updowncounter", "By", "The amount of physical memory in use.", (), "process"
+)
+PROCESS_MEMORY_VIRTUAL = Instrument(
+    "process.memory.virtual", "updowncounter", "By", "The amount of committed virtual memory.", (), "process"
+)
+PROCESS_THREADS = Instrument("process.thread.count", "updowncounter", "", "Process threads count.", (), "process")
+PROCESS_OPEN_FILES = Instrument(
+    "process.open_file_descriptor.count",
+    "updowncounter",
+    "",
+    "Number of file descriptors in use by the process.",
+    (),
+    "process",
+    "not on Windows",
 )
 
 QUEUE_LENGTH = Instrument("ml.queue.length", "gauge", "{row}", "Rows that wait for the model.", MODEL)
@@ -58,14 +102,28 @@ QUEUE_DURATION = Instrument(
 )
 
 PREDICTIONS = Instrument(
-    "ml.predictions", "counter", "{row}", "Rows predicted, by what the model said (y_pred).", (*MODEL, "outcome")
+    "ml.predictions",
+    "counter",
+    "{row}",
+    "Rows predicted, by what the model said (y_pred); in regression one series, without `outcome`.",
+    (*MODEL, "outcome"),
 )
 PREDICTION_SCORE = Instrument(
     "ml.prediction.score",
     "histogram",
     "",
-    "P(class) of each row; of the positive class only where there are two.",
+    "P(class) of each row, of the positive class only where there are two; in regression the value itself, on "
+    "bins frozen at training, without `outcome`.",
     (*MODEL, "outcome"),
+    where=_SCORED,
+)
+PREDICTION_CONFIDENCE = Instrument(
+    "ml.prediction.confidence",
+    "histogram",
+    "",
+    "P(predicted class) of each row; its mean is the accuracy that a calibrated model expects of itself.",
+    MODEL,
+    where="classifiers with `predict_proba`",
 )
 PREDICTION_DURATION = Instrument(
     "ml.prediction.duration", "histogram", "s", "Time of a batch in one step of the pipeline.", (*MODEL, "step")
@@ -76,18 +134,47 @@ PREDICTION_ERRORS = Instrument(
 )
 
 FEATURE_VALUE = Instrument(
-    "ml.feature.value", "histogram", "", "Numeric inputs, in bins frozen at training.", (*MODEL, "feature")
+    "ml.feature.value",
+    "histogram",
+    "",
+    "Numeric inputs, in bins frozen at training.",
+    (*MODEL, "feature"),
+    where=_NUMERIC,
 )
 FEATURE_CATEGORIES = Instrument(
-    "ml.feature.categories", "counter", "{row}", "Categorical inputs.", (*MODEL, "feature", "category")
+    "ml.feature.categories",
+    "counter",
+    "{row}",
+    "Categorical inputs.",
+    (*MODEL, "feature", "category"),
+    where=_CATEGORICAL,
 )
 FEATURE_IMPUTED = Instrument(
-    "ml.feature.imputed", "counter", "{row}", "Values that an imputer filled in.", (*MODEL, "feature", "method")
+    "ml.feature.imputed",
+    "counter",
+    "{row}",
+    "Missing inputs that an imputer filled in.",
+    (*MODEL, "feature", "method"),
+    where="features behind an imputer",
 )
 FEATURE_MISSING = Instrument("ml.feature.missing", "counter", "{row}", "Missing inputs.", (*MODEL, "feature"))
+FEATURE_OUT_OF_RANGE = Instrument(
+    "ml.feature.out_of_range",
+    "counter",
+    "{row}",
+    "Numeric inputs under the minimum of the training data (`low`) or over its maximum (`high`).",
+    (*MODEL, "feature", "side"),
+    where=_NUMERIC,
+)
 
 REFERENCE_FEATURE_VALUE = Instrument(
-    "ml.reference.feature.value", "histogram", "", "Numeric inputs of the training data.", (*MODEL, "feature")
+    "ml.reference.feature.value",
+    "histogram",
+    "",
+    "Numeric inputs of the training data.",
+    (*MODEL, "feature"),
+    "training",
+    _NUMERIC,
 )
 REFERENCE_FEATURE_CATEGORIES = Instrument(
     "ml.reference.feature.categories",
@@ -95,31 +182,134 @@ REFERENCE_FEATURE_CATEGORIES = Instrument(
     "{row}",
     "Categorical inputs of the training data.",
     (*MODEL, "feature", "category"),
+    "training",
+    _CATEGORICAL,
 )
 REFERENCE_FEATURE_MISSING = Instrument(
-    "ml.reference.feature.missing", "counter", "{row}", "Missing inputs of the training data.", (*MODEL, "feature")
+    "ml.reference.feature.missing",
+    "counter",
+    "{row}",
+    "Missing inputs of the training data.",
+    (*MODEL, "feature"),
+    "training",
+)
+REFERENCE_FEATURE_SINGLETONS = Instrument(
+    "ml.reference.feature.singletons",
+    "gauge",
+    "{category}",
+    "Categories that the training data holds once; they say how many unseen ones to expect.",
+    (*MODEL, "feature"),
+    "training",
+    _CATEGORICAL,
+)
+REFERENCE_DRIFT_FLOOR = Instrument(
+    "ml.reference.drift.floor",
+    "gauge",
+    "",
+    "What a drift statistic reached between windows of the training data, each as long as `window` says: no drift "
+    "below it.",
+    (*MODEL, "feature", "statistic", "window"),
+    "training",
+    "models profiled in the order of time",
 )
 REFERENCE_PREDICTIONS = Instrument(
-    "ml.reference.predictions", "counter", "{row}", "Outcomes predicted for the training data.", (*MODEL, "outcome")
+    "ml.reference.predictions",
+    "counter",
+    "{row}",
+    "Outcomes predicted for the training data; in regression one series, without `outcome`.",
+    (*MODEL, "outcome"),
+    "training",
 )
 REFERENCE_PREDICTION_SCORE = Instrument(
-    "ml.reference.prediction.score", "histogram", "", "P(class) for the training data.", (*MODEL, "outcome")
+    "ml.reference.prediction.score",
+    "histogram",
+    "",
+    "P(class) for the training data; in regression the predicted value, without `outcome`.",
+    (*MODEL, "outcome"),
+    "training",
+    _SCORED,
 )
 REFERENCE_LABELS = Instrument(
-    "ml.reference.labels", "counter", "{row}", "Labels of the training data (y_train).", (*MODEL, "outcome")
+    "ml.reference.labels",
+    "counter",
+    "{row}",
+    "Labels of the training data (y_train); in regression one series, without `outcome`.",
+    (*MODEL, "outcome"),
+    "training",
+)
+REFERENCE_LABEL_VALUE = Instrument(
+    "ml.reference.label.value",
+    "histogram",
+    "",
+    "Labels of the training data (y_train) as numbers.",
+    MODEL,
+    "training",
+    _REGRESSOR,
 )
 
-TRACES_KEPT = Instrument("sightline.traces.kept", "counter", "{trace}", "Traces kept, by reason.", ("reason",))
+FEEDBACK = Instrument(
+    "ml.feedback",
+    "counter",
+    "{row}",
+    "Labels accepted, by what the model had said and what was true: the confusion matrix.",
+    (*MODEL, "predicted", "actual"),
+    "labels",
+    _CLASSIFIER,
+)
+FEEDBACK_SCORE = Instrument(
+    "ml.feedback.score",
+    "histogram",
+    "",
+    "The score of labelled predictions, by what was true: calibration.",
+    (*MODEL, "actual"),
+    "labels",
+    "classifiers with `predict_proba`",
+)
+FEEDBACK_LOSS = Instrument(
+    "ml.feedback.loss",
+    "histogram",
+    "",
+    "Loss of each labelled prediction; sum by count is the exact mean.",
+    (*MODEL, "kind"),
+    "labels",
+    "classifiers with `predict_proba`",
+)
+FEEDBACK_ERROR = Instrument(
+    "ml.feedback.error",
+    "histogram",
+    "",
+    "Absolute error of each labelled prediction, by the side that it erred to: MAE is the sum of both, bias their "
+    "difference.",
+    (*MODEL, "side"),
+    "labels",
+    _REGRESSOR,
+)
+FEEDBACK_DELAY = Instrument(
+    "ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", MODEL, "labels"
+)
+FEEDBACK_REJECTED = Instrument(
+    "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*MODEL, "reason"), "labels"
+)
+
+TRACES_KEPT = Instrument(
+    "sightline.traces.kept", "counter", "{trace}", "Traces kept, by reason.", ("reason",), "requests"
+)
 TRACES_OVER_BUDGET = Instrument(
     "sightline.traces.over_budget",
     "counter",
     "{trace}",
     "Traces that had a reason and that the allowance cut.",
     ("reason",),
+    "requests",
 )
 
 FAULTS = Instrument(
-    "sightline.faults", "counter", "{fault}", "Faults of the telemetry itself; none reached a request.", ("place",)
+    "sightline.faults",
+    "counter",
+    "{fault}",
+    "Faults of the telemetry itself; none reached a request.",
+    ("place",),
+    "telemetry",
 )
 
 INSTRUMENTS: tuple[Instrument, ...] = tuple(
@@ -133,3 +323,4 @@ STEP_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 """A step of a pipeline takes from a tenth of a millisecond to seconds."""
 
 BATCH_SIZE_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 10000.0)
+"""A request of one row, the recorder's gathering, the largest request that the service takes."""
