@@ -21,7 +21,7 @@ class Columns:
 
     numeric: (n_numeric, n_rows) float64, NaN where missing.
     raw: n_categorical lists of n_rows values, None where missing.
-    codes: (n_categorical, n_rows) indices into the vocabulary; then one for unseen, one for missing.
+    codes: (n_categorical, n_rows) indices into the feature's labels.
     """
 
     numeric: Floats
@@ -64,7 +64,7 @@ class ColumnBuilder:
         raw = tuple(list(map(getter, instances)) for getter in self._strings)
         codes = np.empty((len(raw), len(instances)), dtype=np.intp)
         for index, (column, vocabulary) in enumerate(zip(raw, self._vocabularies, strict=True)):
-            unseen = len(vocabulary) - 1
+            unseen = vocabulary[None] - 1
             codes[index] = list(map(vocabulary.get, column, repeat(unseen)))
             if not self._features[index].accepts_unseen:
                 self._refuse_unseen(self._features[index], column, codes[index], unseen)
@@ -82,9 +82,10 @@ class ColumnBuilder:
 
 
 def _vocabulary(feature: CategoricalFeature) -> dict[str | None, int]:
-    """Codes of the known categories, of None; every other value takes the code between them."""
+    """Codes of the known categories, of None; every other value takes the last but one of the feature's labels."""
     codes: dict[str | None, int] = {category: index for index, category in enumerate(feature.categories)}
-    codes[None] = len(feature.categories) + 1
+    codes |= dict.fromkeys(feature.others, len(feature.categories))
+    codes[None] = len(feature.labels) - 1
     return codes
 
 

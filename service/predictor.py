@@ -32,19 +32,35 @@ class StepTime:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """outcomes: (n_rows,) indices into the classes; probabilities: (n_rows, n_classes)."""
+    """What a model said of some rows.
 
-    outcomes: Codes
-    probabilities: Floats
+    outcomes: (n_rows,) indices into the classes; None in regression.
+    probabilities: (n_rows, n_classes); None from a model without them.
+    values: (n_rows,) of a regression; otherwise None.
+    """
+
+    outcomes: Codes | None
+    probabilities: Floats | None
+    values: Floats | None = None
     steps: tuple[StepTime, ...] = ()
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.outcomes) if self.outcomes is not None else len(self.values)  # type: ignore[arg-type]
 
     def part(self, start: int, stop: int) -> "Prediction":
         """The predictions of some of the rows."""
-        return Prediction(self.outcomes[start:stop], self.probabilities[start:stop], self.steps)
+        rows = slice(start, stop)
+        return Prediction(
+            None if self.outcomes is None else self.outcomes[rows],
+            None if self.probabilities is None else self.probabilities[rows],
+            None if self.values is None else self.values[rows],
+            self.steps,
+        )
 
 
 class Predictor:
-    """Runs a fitted classifier, step by step if it is a Pipeline."""
+    """Runs a fitted estimator, step by step if it is a Pipeline."""
 
     def __init__(self, model: Any, profile: ReferenceProfile) -> None:
         self._profile = profile
@@ -55,7 +71,9 @@ class Predictor:
             self._transforms = [(name, step) for name, step in before if step is not None and step != "passthrough"]
         self._threads = ThreadpoolController()
         self._last = last
-        self._classes = np.asarray(self._estimator.classes_)
+        self._is_regression = profile.task == "regression"
+        self._has_probabilities = bool(profile.scores)
+        self._classes = np.empty(0) if self._is_regression else np.asarray(self._estimator.classes_)
         self.steps = (*(name for name, _ in self._transforms), last)
 
     def predict(self, columns: Columns) -> Prediction:
@@ -80,11 +98,16 @@ class Predictor:
             x = transform.transform(x)
             start, mark = mark, perf_counter_ns()
             steps.append(StepTime(name, start, mark))
-        # Both are asked for: an argmax of the probabilities is not every classifier's `predict`.
-        probabilities = np.asarray(self._estimator.predict_proba(x), dtype=np.float64)
-        outcomes = np.searchsorted(self._classes, self._estimator.predict(x))
+        outcomes = probabilities = values = None
+        if self._is_regression:
+            values = np.asarray(self._estimator.predict(x), dtype=np.float64).reshape(len(x))
+        else:
+            # Both are asked for: an argmax of the probabilities is not every classifier's `predict`.
+            if self._has_probabilities:
+                probabilities = np.asarray(self._estimator.predict_proba(x), dtype=np.float64)
+            outcomes = np.searchsorted(self._classes, self._estimator.predict(x))
         steps.append(StepTime(self._last, mark, perf_counter_ns()))
-        return Prediction(outcomes, probabilities, tuple(steps))
+        return Prediction(outcomes, probabilities, values, tuple(steps))
 
 
 def frame(columns: Columns, profile: ReferenceProfile) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from telemetry.profile import (
     CategoricalFeature,
     Feature,
     NumericFeature,
+    NumericType,
     ReferenceProfile,
     profile_categorical,
     profile_numeric,
@@ -53,7 +54,7 @@ def profile_training(model: Any, data: pd.DataFrame, labels: pd.Series) -> Refer
         column = data[name]
         if pd.api.types.is_numeric_dtype(column):
             feature = profile_numeric(name, column.to_numpy(np.float64, na_value=np.nan), methods.get(name))
-            numeric.append(replace(feature, is_boolean=pd.api.types.is_bool_dtype(column)))
+            numeric.append(replace(feature, dtype=_numeric_type(column)))
         else:
             categorical.append(profile_categorical(name, _strings(column), methods.get(name)))
     classes = np.asarray(model.classes_)
@@ -116,6 +117,14 @@ def _compare(model: Any, profile: ReferenceProfile, sample: tuple[SampleRow, ...
     same = np.array_equal(np.asarray(model.classes_)[ours.outcomes], labels)
     if not same or not np.allclose(ours.probabilities, probabilities, rtol=0, atol=1e-12):
         raise BundleError("the service would predict otherwise than the model itself on the sample rows; not bundled")
+
+
+def _numeric_type(column: "pd.Series[Any]") -> NumericType:
+    if pd.api.types.is_bool_dtype(column):
+        return "bool"
+    if pd.api.types.is_integer_dtype(column):
+        return "int64"
+    return "float32" if column.dtype == np.float32 else "float64"
 
 
 def _strings(column: "pd.Series[Any]") -> list[str | None]:

@@ -68,7 +68,7 @@ class InstanceReader:
 
 def _type(feature: Feature) -> Any:
     known: Any = float if isinstance(feature, NumericFeature) else str
-    if isinstance(feature, NumericFeature) and feature.is_boolean:
+    if isinstance(feature, NumericFeature) and feature.dtype == "bool":
         known = bool | float
     return known | None if feature.accepts_missing else known
 

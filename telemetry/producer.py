@@ -170,8 +170,7 @@ def _imputed(recorder: Recorder) -> Numbers:
 
 def _reference_categories(recorder: Recorder) -> Numbers:
     for feature in recorder.profile.categorical:
-        counts = (*feature.counts, 0, feature.missing)
-        for category, count in zip((*feature.categories, names.UNSEEN, names.MISSING), counts, strict=True):
+        for category, count in zip(feature.labels, feature.label_counts, strict=True):
             yield {"feature": feature.name, "category": category}, count
 
 

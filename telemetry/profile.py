@@ -11,21 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from telemetry.counts import BucketTable, Floats, Snapshot
-from telemetry.names import MISSING, UNSEEN
+from telemetry.names import MISSING, OTHER, UNSEEN
 
 N_BINS = 10
 """Deciles: of 5, 10, 20 and 40 bins the best power at 300 rows a window bar 5, and finer in the tails."""
 
 SCORE_BOUNDS = tuple(round(0.05 * i, 2) for i in range(1, 21))
 
-Task = Literal["binary", "multiclass"]
+MAX_CATEGORIES = 200
+"""Categories of one feature that have a series of their own; rarer ones are counted together."""
+
+Task = Literal["binary", "multiclass", "regression"]
+NumericType = Literal["float64", "float32", "int64", "bool"]
+CategoryType = Literal["str", "int64", "float64", "bool"]
 
 
 @dataclass(frozen=True, slots=True)
 class NumericFeature:
     """A numeric input: (n_bounds,) edges, and the training rows in each of their n_bounds + 1 bins.
 
-    A boolean one counts as 0 and 1, and requests may say `false` and `true`.
+    dtype: what the estimator was fitted on. A boolean one counts as 0 and 1, and requests may say `false` and `true`.
     """
 
     name: str
@@ -37,13 +42,20 @@ class NumericFeature:
     median: float
     missing: int
     imputed_by: str | None
-    is_boolean: bool = False
+    dtype: NumericType = "float64"
     accepts_missing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class CategoricalFeature:
-    """A categorical input: its training vocabulary, most frequent first, and the rows of each category."""
+    """A categorical input: its training vocabulary, most frequent first, and the training rows of each category.
+
+    others: known categories beyond the MAX_CATEGORIES most frequent, counted together; other_count: their rows.
+    singletons: categories seen once in training, of those in `others` too.
+    dtype: of the values, which are kept as strings here.
+    levels: the categories in pandas' own order, where the estimator was fitted on a column of dtype `category`.
+    none_is_missing: a missing value was None in training, not NaN: encoders tell one from the other.
+    """
 
     name: str
     categories: tuple[str, ...]
@@ -52,6 +64,22 @@ class CategoricalFeature:
     imputed_by: str | None
     accepts_missing: bool = True
     accepts_unseen: bool = True
+    others: tuple[str, ...] = ()
+    other_count: int = 0
+    singletons: int = 0
+    dtype: CategoryType = "str"
+    levels: tuple[str, ...] | None = None
+    none_is_missing: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label values in the order of their codes: categories, others if there are any, unseen, missing."""
+        return (*self.categories, *((OTHER,) if self.others else ()), UNSEEN, MISSING)
+
+    @property
+    def label_counts(self) -> tuple[int, ...]:
+        """Training rows of each label value; no category of training was unseen in it."""
+        return (*self.counts, *((self.other_count,) if self.others else ()), 0, self.missing)
 
 
 Feature = NumericFeature | CategoricalFeature
@@ -64,6 +92,27 @@ class ScoreDistribution:
     outcome: str
     counts: tuple[int, ...]
     sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValueDistribution:
+    """Values of a regression over the training rows: (n_bounds,) edges, the rows in their n_bounds + 1 bins."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFloors:
+    """What was normal from window to window of training: feature -> statistic -> value.
+
+    Statistics are `ks` and `psi` of numeric features, as `telemetry.drift` defines them.
+    """
+
+    window_s: int
+    n_windows: int
+    features: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +129,12 @@ class ReferenceProfile:
     predicted: tuple[int, ...]
     labels: tuple[int, ...]
     scores: tuple[ScoreDistribution, ...]
+    predicted_values: ValueDistribution | None = None
+    """Of a regression, whose `outcomes`, `predicted`, `labels` and `scores` are empty; otherwise None."""
+    label_values: ValueDistribution | None = None
+    """y_train of a regression, on the bounds of `predicted_values`; otherwise None."""
+    floors: DriftFloors | None = None
+    """None where the training data had no time."""
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -88,7 +143,12 @@ class ReferenceProfile:
 
     @property
     def scored(self) -> tuple[tuple[int, str], ...]:
-        """Index and name of the outcomes whose probability is measured: with two, the second (positive) only."""
+        """Index and name of the outcomes whose probability is measured: with two, the second (positive) only.
+
+        None where the model has no probabilities.
+        """
+        if not self.scores:
+            return ()
         scored = tuple(enumerate(self.outcomes))
         return scored[1:] if self.task == "binary" else scored
 
@@ -109,19 +169,19 @@ class ReferenceProfile:
             predicted=tuple(data["predicted"]),
             labels=tuple(data["labels"]),
             scores=tuple(ScoreDistribution(**_frozen(score)) for score in data["scores"]),
+            predicted_values=_distribution(data["predicted_values"]),
+            label_values=_distribution(data["label_values"]),
+            floors=DriftFloors(**data["floors"]) if data["floors"] else None,
         )
 
 
 def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) -> NumericFeature:
     """Profiles one numeric column, (n_rows,) float64 with NaN where missing.
 
-    Edges are the inner deciles of the values present, rounded to six significant digits; equal ones are merged.
+    Edges are the inner deciles of the values present.
     """
     present = values[np.isfinite(values)]
-    bounds: tuple[float, ...] = ()
-    if len(present):
-        quantiles = np.quantile(present, np.arange(1, N_BINS) / N_BINS)
-        bounds = tuple(sorted({float(f"{quantile:.6g}") for quantile in quantiles}))
+    bounds = deciles(present)
     (seen,) = _binned(bounds, present[np.newaxis])
     return NumericFeature(
         name=name,
@@ -139,31 +199,35 @@ def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) ->
 def profile_categorical(name: str, values: Iterable[str | None], imputed_by: str | None = None) -> CategoricalFeature:
     """Profiles one categorical column, (n_rows,) strings with None where missing."""
     column = list(values)
-    if reserved := {MISSING, UNSEEN}.intersection(column):
+    if reserved := {MISSING, OTHER, UNSEEN}.intersection(column):
         raise ValueError(f"feature {name!r} has the category {reserved.pop()!r}, which stands for something else here")
     present = np.array([value for value in column if value is not None], dtype=np.str_)
     categories, counts = np.unique(present, return_counts=True)
     order = np.argsort(-counts, kind="stable")
+    vocabulary = tuple(str(category) for category in categories[order])
     return CategoricalFeature(
         name=name,
-        categories=tuple(str(category) for category in categories[order]),
-        counts=tuple(int(count) for count in counts[order]),
+        categories=vocabulary[:MAX_CATEGORIES],
+        counts=tuple(int(count) for count in counts[order][:MAX_CATEGORIES]),
         missing=len(column) - len(present),
         imputed_by=imputed_by,
+        others=vocabulary[MAX_CATEGORIES:],
+        other_count=int(counts[order][MAX_CATEGORIES:].sum()),
+        singletons=int((counts == 1).sum()),
     )
 
 
 def profile_outcomes(
-    outcomes: Sequence[str], codes: NDArray[np.intp], labels: NDArray[np.intp], probabilities: Floats
+    outcomes: Sequence[str], codes: NDArray[np.intp], labels: NDArray[np.intp], probabilities: Floats | None
 ) -> dict[str, Any]:
-    """The profile's fields on predictions and labels.
+    """The profile's fields on predictions and labels of a classification.
 
-    codes, labels: (n_rows,) indices into outcomes; probabilities: (n_rows, n_outcomes).
+    codes, labels: (n_rows,) indices into outcomes; probabilities: (n_rows, n_outcomes), None if the model has none.
     """
     task: Task = "binary" if len(outcomes) == 2 else "multiclass"
     scores = []
     for index, outcome in enumerate(outcomes):
-        if task == "binary" and index == 0:
+        if probabilities is None or (task == "binary" and index == 0):
             continue
         (seen,) = _binned(SCORE_BOUNDS, probabilities[np.newaxis, :, index])
         scores.append(ScoreDistribution(outcome, tuple(seen.counts), seen.sum))
@@ -177,10 +241,38 @@ def profile_outcomes(
     }
 
 
+def profile_values(predicted: Floats, labels: Floats) -> dict[str, Any]:
+    """The profile's fields on predictions and labels of a regression, (n_rows,) each, on the predictions' deciles."""
+    bounds = deciles(predicted)
+    (seen,), (known,) = _binned(bounds, predicted[np.newaxis]), _binned(bounds, labels[np.newaxis])
+    return {
+        "task": "regression",
+        "n_rows": len(predicted),
+        "outcomes": (),
+        "predicted": (),
+        "labels": (),
+        "scores": (),
+        "predicted_values": ValueDistribution(bounds, tuple(seen.counts), seen.sum),
+        "label_values": ValueDistribution(bounds, tuple(known.counts), known.sum),
+    }
+
+
+def deciles(values: Floats) -> tuple[float, ...]:
+    """The inner deciles of (n_values,) finite values, rounded to six significant digits; equal ones are merged."""
+    if not len(values):
+        return ()
+    quantiles = np.quantile(values, np.arange(1, N_BINS) / N_BINS)
+    return tuple(sorted({float(f"{quantile:.6g}") for quantile in quantiles}))
+
+
 def _binned(bounds: tuple[float, ...], values: Floats) -> list[Snapshot]:
     table = BucketTable([bounds])
     table.add(values)
     return table.read()
+
+
+def _distribution(data: Mapping[str, Any] | None) -> ValueDistribution | None:
+    return ValueDistribution(**_frozen(data)) if data else None
 
 
 def _frozen(data: Mapping[str, Any]) -> dict[str, Any]:

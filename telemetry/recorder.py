@@ -12,7 +12,7 @@ from threading import Lock
 import numpy as np
 
 from telemetry.counts import Buckets, BucketTable, Codes, Floats, Snapshot, Tallies
-from telemetry.names import BATCH_SIZE_BOUNDS, MISSING, STEP_BOUNDS_S, UNSEEN
+from telemetry.names import BATCH_SIZE_BOUNDS, STEP_BOUNDS_S
 from telemetry.profile import SCORE_BOUNDS, ReferenceProfile
 
 GATHERED_ROWS = 128
@@ -26,15 +26,21 @@ class Rows:
     """Rows that were answered: what went in and what came out.
 
     numeric: (n_numeric, n_rows) float64, NaN where missing.
-    codes: (n_categorical, n_rows) indices into a feature's vocabulary, followed by those of UNSEEN and MISSING.
-    outcomes: (n_rows,) indices into the profile's outcomes.
-    probabilities: (n_rows, n_outcomes).
+    codes: (n_categorical, n_rows) indices into a feature's labels.
+    outcomes: (n_rows,) indices into the profile's outcomes; None in regression.
+    probabilities: (n_rows, n_outcomes); None from a model without them.
+    values: (n_rows,) of a regression; otherwise None.
     """
 
     numeric: Floats
     codes: Codes
-    outcomes: Codes
-    probabilities: Floats
+    outcomes: Codes | None
+    probabilities: Floats | None
+    values: Floats | None = None
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return int(self.numeric.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Recorder:
         self._waiting: list[Rows] = []
         self._n_waiting = 0
         self._values = BucketTable([feature.bounds for feature in profile.numeric])
-        self._categories = Tallies([len(feature.categories) + 2 for feature in profile.categorical])
+        self._categories = Tallies([len(feature.labels) for feature in profile.categorical])
         self._outcomes = Tallies([len(profile.outcomes)])
         self._scores = BucketTable([SCORE_BOUNDS] * len(profile.scored))
         self._scored = [index for index, _ in profile.scored]
@@ -83,7 +89,7 @@ class Recorder:
         """Counts the rows of one response that was handed to the server."""
         with self._lock:
             self._waiting.append(rows)
-            self._n_waiting += len(rows.outcomes)
+            self._n_waiting += len(rows)
             if self._n_waiting >= GATHERED_ROWS:
                 self._count_waiting()
 
@@ -119,11 +125,11 @@ class Recorder:
             return dict(zip((feature.name for feature in self.profile.numeric), self._values.read(), strict=True))
 
     def categories(self) -> dict[str, dict[str, int]]:
-        """Categorical inputs by feature and category, UNSEEN and MISSING among them."""
+        """Categorical inputs by feature and label."""
         with self._counted():
             counts = self._categories.read()
         return {
-            feature.name: dict(zip((*feature.categories, UNSEEN, MISSING), counted, strict=True))
+            feature.name: dict(zip(feature.labels, counted, strict=True))
             for feature, counted in zip(self.profile.categorical, counts, strict=True)
         }
 
@@ -148,6 +154,9 @@ class Recorder:
             self._values.add(np.concatenate([rows.numeric for rows in waiting], axis=1))
         if self.profile.categorical:
             self._categories.add(np.concatenate([rows.codes for rows in waiting], axis=1))
-        self._outcomes.add(np.concatenate([rows.outcomes for rows in waiting])[np.newaxis])
-        probabilities = np.concatenate([rows.probabilities for rows in waiting])
-        self._scores.add(probabilities[:, self._scored].T)
+        outcomes = [rows.outcomes for rows in waiting if rows.outcomes is not None]
+        if outcomes:
+            self._outcomes.add(np.concatenate(outcomes)[np.newaxis])
+        probabilities = [rows.probabilities for rows in waiting if rows.probabilities is not None]
+        if probabilities and self._scored:
+            self._scores.add(np.concatenate(probabilities)[:, self._scored].T)

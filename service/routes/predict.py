@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from secrets import token_urlsafe
 from typing import Any
@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from service.batching import Answer, Batcher
 from service.columns import ColumnBuilder, Columns
 from service.errors import PROBLEM, SightlineError, problem
+from service.predictor import Prediction
 from service.routes.asgi import AsgiRoute, ClientGoneError, read_body, respond
 from service.schema import InstanceReader, PredictOut, ProblemOut, request_model
 from service.settings import Settings
@@ -49,12 +50,13 @@ class PredictionTrace:
         yield Segment("predict", batch.start_ns, batch.end_ns, self._attributes(), steps)
 
     def _attributes(self) -> dict[str, AttributeValue]:
-        outcomes = Counter(self.answer.prediction.outcomes.tolist())
+        prediction = self.answer.prediction
+        outcomes = Counter(prediction.outcomes.tolist() if prediction.outcomes is not None else ())
         return {
             **self.model.attributes,
             "ml.batch.id": self.answer.batch.number,
             "ml.batch.size": self.answer.batch.n_rows,
-            "ml.request.rows": outcomes.total(),
+            "ml.request.rows": len(prediction),
             "ml.prediction.id": f"{self.request_id}.0",
             **{f"ml.outcome.{self.outcomes[code]}": count for code, count in sorted(outcomes.items())},
         }
@@ -107,24 +109,32 @@ class PredictEndpoint:
     def _count(self, columns: Columns, answer: Answer) -> None:
         prediction = answer.prediction
         try:
-            self._recorder.record(Rows(columns.numeric, columns.codes, prediction.outcomes, prediction.probabilities))
+            self._recorder.record(
+                Rows(
+                    columns.numeric, columns.codes, prediction.outcomes, prediction.probabilities, prediction.values
+                )
+            )
         except Exception:
             self._faults.note("recorder")
 
     def _render(self, answer: Answer, timeline: Timeline, request_id: str) -> bytes:
-        names = self._outcomes
-        rows = zip(answer.prediction.outcomes.tolist(), answer.prediction.probabilities.tolist(), strict=True)
         predictions = [
-            {
-                "prediction_id": f"{request_id}.{row}",
-                "outcome": names[code],
-                "probabilities": dict(zip(names, probabilities, strict=True)),
-            }
-            for row, (code, probabilities) in enumerate(rows)
+            {"prediction_id": f"{request_id}.{row}", **said} for row, said in enumerate(self._said(answer.prediction))
         ]
         return msgspec.json.encode(
             {"predictions": predictions, "model": self._model, "trace_id": timeline.trace_id_hex}
         )
+
+    def _said(self, prediction: Prediction) -> Iterator[dict[str, object]]:
+        """What the model said of each row: a value, or an outcome and, where there are any, probabilities."""
+        names = self._outcomes
+        if prediction.outcomes is None:
+            return ({"value": value} for value in prediction.values.tolist())
+        outcomes = (names[code] for code in prediction.outcomes.tolist())
+        if prediction.probabilities is None:
+            return ({"outcome": outcome} for outcome in outcomes)
+        rows = zip(outcomes, prediction.probabilities.tolist(), strict=True)
+        return ({"outcome": outcome, "probabilities": dict(zip(names, row, strict=True))} for outcome, row in rows)
 
 
 def predict_route(endpoint: PredictEndpoint, recorder: Recorder, settings: Settings) -> AsgiRoute:
