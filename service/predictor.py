@@ -46,7 +46,11 @@ class Prediction:
 
     def __len__(self) -> int:
         """How many rows there are."""
-        return len(self.outcomes) if self.outcomes is not None else len(self.values)  # type: ignore[arg-type]
+        return len(next(each for each in (self.outcomes, self.values) if each is not None))
+
+    def codes(self) -> list[int]:
+        """The outcomes as a list; empty in regression."""
+        return [] if self.outcomes is None else self.outcomes.tolist()
 
     def part(self, start: int, stop: int) -> "Prediction":
         """The predictions of some of the rows."""

@@ -114,8 +114,8 @@ def _compare(model: Any, profile: ReferenceProfile, sample: tuple[SampleRow, ...
     data = pd.DataFrame(list(sample), columns=list(profile.order))
     data = data.astype({feature.name: np.float64 for feature in profile.numeric})
     labels, probabilities = model.predict(data), model.predict_proba(data)
-    same = np.array_equal(np.asarray(model.classes_)[ours.outcomes], labels)
-    if not same or not np.allclose(ours.probabilities, probabilities, rtol=0, atol=1e-12):
+    same = ours.outcomes is not None and np.array_equal(np.asarray(model.classes_)[ours.outcomes], labels)
+    if not same or not np.allclose(ours.probabilities, probabilities, rtol=0, atol=1e-12):  # type: ignore[arg-type]
         raise BundleError("the service would predict otherwise than the model itself on the sample rows; not bundled")
 
 

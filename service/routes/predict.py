@@ -51,7 +51,7 @@ class PredictionTrace:
 
     def _attributes(self) -> dict[str, AttributeValue]:
         prediction = self.answer.prediction
-        outcomes = Counter(prediction.outcomes.tolist() if prediction.outcomes is not None else ())
+        outcomes = Counter(prediction.codes())
         return {
             **self.model.attributes,
             "ml.batch.id": self.answer.batch.number,
@@ -110,9 +110,7 @@ class PredictEndpoint:
         prediction = answer.prediction
         try:
             self._recorder.record(
-                Rows(
-                    columns.numeric, columns.codes, prediction.outcomes, prediction.probabilities, prediction.values
-                )
+                Rows(columns.numeric, columns.codes, prediction.outcomes, prediction.probabilities, prediction.values)
             )
         except Exception:
             self._faults.note("recorder")
@@ -128,9 +126,9 @@ class PredictEndpoint:
     def _said(self, prediction: Prediction) -> Iterator[dict[str, object]]:
         """What the model said of each row: a value, or an outcome and, where there are any, probabilities."""
         names = self._outcomes
-        if prediction.outcomes is None:
+        if prediction.values is not None:
             return ({"value": value} for value in prediction.values.tolist())
-        outcomes = (names[code] for code in prediction.outcomes.tolist())
+        outcomes = (names[code] for code in prediction.codes())
         if prediction.probabilities is None:
             return ({"outcome": outcome} for outcome in outcomes)
         rows = zip(outcomes, prediction.probabilities.tolist(), strict=True)

@@ -81,6 +81,8 @@ def test_each_request_gets_its_own_rows(bundle: Bundle, is_quick: bool) -> None:
     assert predictor.batches == [6]
     for answer, part in zip(answers, parts, strict=True):
         alone = Predictor(bundle.model, bundle.profile).predict(part)
+        assert answer.prediction.probabilities is not None
+        assert alone.probabilities is not None
         np.testing.assert_allclose(answer.prediction.probabilities, alone.probabilities, rtol=0, atol=1e-12)
         assert answer.batch.n_rows == 6
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from telemetry.profile import (
+    MAX_CATEGORIES,
     N_BINS,
     SCORE_BOUNDS,
     ReferenceProfile,
     profile_categorical,
     profile_numeric,
     profile_outcomes,
+    profile_values,
 )
 
 
@@ -45,10 +47,32 @@ def test_a_vocabulary_is_most_frequent_first() -> None:
     assert (feature.categories, feature.counts, feature.missing) == (("b", "a", "c"), (3, 2, 1), 1)
 
 
-def test_reserved_words_are_no_categories() -> None:
+def test_rare_categories_are_counted_together() -> None:
+    """Beyond the most frequent ones, known categories share the label `__other__`, and none is forgotten."""
+    names = [f"v{i:04}" for i in range(1000)]
+    feature = profile_categorical("c", [name for i, name in enumerate(names) for _ in range(1 + (i < 300))])
+    assert feature.categories == tuple(names[:MAX_CATEGORIES])
+    assert feature.others == tuple(names[MAX_CATEGORIES:])
+    assert feature.labels == (*feature.categories, "__other__", "__unseen__", "__missing__")
+    assert feature.label_counts == (*[2] * MAX_CATEGORIES, 2 * 100 + 700, 0, 0)
+    assert (feature.other_count, feature.singletons) == (900, 700)
+
+
+def test_a_regression_has_values() -> None:
+    """Predictions and labels of a regression are binned on the deciles of the predictions; nothing else is there."""
+    fields = profile_values(np.arange(1000.0), np.full(1000, 2000.0))
+    assert fields["task"] == "regression"
+    assert fields["predicted_values"].counts == (100,) * 10
+    assert fields["label_values"].counts == (*[0] * 9, 1000)
+    assert fields["label_values"].bounds == fields["predicted_values"].bounds
+    assert (fields["label_values"].sum, fields["outcomes"], fields["scores"]) == (2_000_000.0, (), ())
+
+
+@pytest.mark.parametrize("word", ["__missing__", "__unseen__", "__other__"])
+def test_reserved_words_are_no_categories(word: str) -> None:
     """A category that would be taken for our own word is refused with its name."""
-    with pytest.raises(ValueError, match="'c' has the category '__missing__'"):
-        profile_categorical("c", ["a", "__missing__"])
+    with pytest.raises(ValueError, match=f"'c' has the category '{word}'"):
+        profile_categorical("c", ["a", word])
 
 
 def test_scores_of_two_classes_are_the_second_ones() -> None:

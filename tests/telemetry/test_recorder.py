@@ -60,6 +60,8 @@ def test_a_reader_sees_every_row(recorder: Recorder) -> None:
 def test_rows_in_pieces_count_as_one(recorder: Recorder) -> None:
     """One request of 1,000 rows and 1,000 of one row are the same counts."""
     rows, _ = random_rows(1000)
+    assert rows.outcomes is not None
+    assert rows.probabilities is not None
     for i in range(1000):
         piece = slice(i, i + 1)
         recorder.record(
