@@ -16,9 +16,10 @@ from service.columns import ColumnBuilder
 from service.errors import PROBLEM, Fault, SightlineError, problem
 from service.predictor import Predictor
 from service.profiling import sample_columns
+from service.routes.endpoint import PredictionEndpoint
 from service.routes.health import health_router
 from service.routes.metrics import metrics_router
-from service.routes.predict import PredictEndpoint, predict_route
+from service.routes.predict import JsonDialect, predict_route
 from service.routes.random import random_recorder, random_route
 from service.routes.traces import traces_router
 from service.schema import InstanceReader
@@ -79,7 +80,8 @@ def create_app(**given: object) -> FastAPI:
     app = _bare_app(parts)
     reader = InstanceReader(bundle.profile, settings.max_rows)
     columns = ColumnBuilder(bundle.profile, reader.fields)
-    endpoint = PredictEndpoint(reader, columns, batcher, recorder, faults, settings.max_body_bytes)
+    dialect = JsonDialect(reader, columns, bundle.profile.outcomes, recorder.model)
+    endpoint = PredictionEndpoint(dialect, batcher, recorder, faults, settings.max_body_bytes)
     app.router.routes.append(predict_route(endpoint, recorder, settings))
     if dummy is not None:
         app.router.routes.append(random_route(dummy, faults))
@@ -159,8 +161,7 @@ def _problem(request: Request, status: int, detail: str, faults: tuple[Fault, ..
 async def _answer_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SightlineError)  # noqa: S101  # registered for this class
     response = _problem(request, error.status, error.detail, error.faults)
-    if error.retry_after_s is not None:
-        response.headers["retry-after"] = str(error.retry_after_s)
+    response.headers.update({name.decode(): value.decode() for name, value in error.headers})
     return response
 
 

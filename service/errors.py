@@ -45,6 +45,11 @@ class SightlineError(Exception):
         self.detail = detail
         self.faults = faults
 
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Headers of the response to it."""
+        return () if self.retry_after_s is None else ((b"retry-after", b"%d" % self.retry_after_s),)
+
 
 class RequestError(SightlineError):
     """The request is at fault."""

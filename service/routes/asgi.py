@@ -1,7 +1,7 @@
 """What the bare ASGI endpoints share: a body read under a limit, an answer sent in two messages."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,6 +9,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import BodyTooLargeError, UnsupportedMediaError
 
 JSON = b"application/json"
+
+
+class Reply(NamedTuple):
+    """A whole response; headers come on top of content type and length."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
 class ClientGoneError(Exception):
@@ -59,12 +68,12 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-async def respond(
-    send: Send, status: int, body: bytes, content_type: bytes = JSON, retry_after_s: int | None = None
-) -> None:
+async def respond(send: Send, reply: Reply) -> None:
     """Sends a whole response."""
-    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
-    if retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % retry_after_s))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -1,0 +1,126 @@
+"""What every route of predictions shares: read, predict, answer, count. A dialect says how one protocol writes it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from secrets import token_urlsafe
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from starlette.types import Receive, Scope, Send
+
+from service.batching import Answer, Batcher
+from service.columns import Columns
+from service.errors import SightlineError
+from service.predictor import Prediction
+from service.routes.asgi import ClientGoneError, Reply, read_body, respond
+from telemetry.faults import Faults
+from telemetry.middleware import TIMELINE
+from telemetry.recorder import ModelId, Recorder, Rows
+from telemetry.timeline import AttributeValue, Segment, Timeline
+
+Asked = TypeVar("Asked")
+"""What a dialect has to remember of a request until it is answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionTrace:
+    """Tells the segments of one request's prediction, if its trace is kept."""
+
+    answer: Answer
+    model: ModelId
+    outcomes: tuple[str, ...]
+    first_id: str
+
+    def __call__(self) -> Iterable[Segment]:
+        """`queue`, then `predict` with a child for each step of the pipeline."""
+        answer, batch = self.answer, self.answer.batch
+        yield Segment("queue", answer.queued_ns, batch.start_ns)
+        steps = tuple(Segment(step.name, step.start_ns, step.end_ns) for step in answer.prediction.steps)
+        yield Segment("predict", batch.start_ns, batch.end_ns, self._attributes(), steps)
+
+    def _attributes(self) -> dict[str, AttributeValue]:
+        prediction = self.answer.prediction
+        outcomes = Counter(prediction.codes())
+        return {
+            **self.model.attributes,
+            "ml.batch.id": self.answer.batch.number,
+            "ml.batch.size": self.answer.batch.n_rows,
+            "ml.request.rows": len(prediction),
+            "ml.prediction.id": self.first_id,
+            **{f"ml.outcome.{self.outcomes[code]}": count for code, count in sorted(outcomes.items())},
+        }
+
+
+class Predicted(NamedTuple):
+    """What there is to answer: the predictions of a request's rows, and an id for each."""
+
+    prediction: Prediction
+    ids: list[str]
+    trace_id: str
+
+
+class Dialect(Protocol[Asked]):
+    """How one protocol reads rows and writes answers; it translates and does nothing else."""
+
+    def read(self, scope: Scope, body: bytes) -> tuple[Columns, Asked]:
+        """The columns of a request. Raises SightlineError."""
+        ...
+
+    def answer(self, predicted: Predicted, asked: Asked) -> Reply:
+        """The response with the predictions."""
+        ...
+
+    def refuse(self, error: SightlineError, trace_id: str) -> Reply:
+        """The response to a request that has no prediction."""
+        ...
+
+
+class PredictionEndpoint(Generic[Asked]):
+    """Reads rows, has them predicted, answers, and only then counts them: rows in responses, not in attempts."""
+
+    def __init__(
+        self, dialect: Dialect[Asked], batcher: Batcher, recorder: Recorder, faults: Faults, max_body_bytes: int
+    ) -> None:
+        self._dialect = dialect
+        self._predict = batcher.predict
+        self._recorder = recorder
+        self._faults = faults
+        self._max_body_bytes = max_body_bytes
+        self._outcomes = recorder.profile.outcomes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        timeline: Timeline = scope[TIMELINE]
+        try:
+            body = await read_body(scope, receive, self._max_body_bytes)
+            columns, asked = self._dialect.read(scope, body)
+            answer = await self._predict(columns)
+        except SightlineError as error:
+            self._recorder.error(error.reason)
+            await respond(send, self._dialect.refuse(error, timeline.trace_id_hex))
+            return
+        except ClientGoneError:
+            self._recorder.error("cancelled")
+            return
+        except BaseException as error:
+            self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
+            raise
+        ids = _prediction_ids(len(columns))
+        timeline.segments = PredictionTrace(answer, self._recorder.model, self._outcomes, ids[0])
+        await respond(send, self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked))
+        self._count(columns, answer)
+
+    def _count(self, columns: Columns, answer: Answer) -> None:
+        prediction = answer.prediction
+        try:
+            self._recorder.record(
+                Rows(columns.numeric, columns.codes, prediction.outcomes, prediction.probabilities, prediction.values)
+            )
+        except Exception:
+            self._faults.note("recorder")
+
+
+def _prediction_ids(n_rows: int) -> list[str]:
+    request_id = token_urlsafe(9)
+    return [f"{request_id}.{row}" for row in range(n_rows)]
