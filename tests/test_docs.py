@@ -16,7 +16,7 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "prometheus").rglob("*.md")])
 MODULES = sorted(
     file.relative_to(ROOT)
-    for package in ("service", "telemetry")
+    for package in ("service", "telemetry", "grafana")
     for file in (ROOT / package).rglob("*.py")
     if file.name != "__init__.py"
 )

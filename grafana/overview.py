@@ -1,0 +1,223 @@
+"""*Overview*: is it well? Golden signals, what the model says, saturation, and the traces to look at."""
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as models
+
+from grafana.foreign import CPU_TIME, MEMORY
+from grafana.links import (
+    OVERVIEW_UID,
+    SERVER_SPANS,
+    TO_FAILED_TRACES,
+    TO_FEATURES,
+    TO_PREDICTIONS,
+    TO_SLOW_TRACES,
+    TO_TELEMETRY,
+)
+from grafana.panels import About, Panel, Query, heat, lines, number, traces
+from grafana.promql import (
+    INSTANCE,
+    VERSION,
+    failed_requests,
+    quantile,
+    rate,
+    request_buckets,
+    requests,
+    series,
+    served_total,
+    total,
+)
+from grafana.screens import Row, Screen
+from telemetry import names
+
+_ROUTE = ("http_route", *VERSION)
+_ROUTE_LEGEND = "{{http_route}}  {{model_name}} {{model_version}}"
+_MODEL_LEGEND = "{{model_name}} {{model_version}}"
+_DOTS = "Each dot is the trace of one request: click it. "
+
+
+def overview() -> models.Dashboard:
+    """The first screen."""
+    return Screen(
+        OVERVIEW_UID,
+        "Overview",
+        "Golden signals of every route and model version, what the model says, saturation, and traces to look at.",
+        (
+            Row("Now", _now()),
+            Row("Golden signals", _golden_signals()),
+            Row("Model", _model()),
+            Row("Saturation", _saturation()),
+            Row("Traces", _traces()),
+        ),
+        (_slower_than(),),
+    ).build()
+
+
+def _share_failed(by: tuple[str, ...]) -> str:
+    every = total(by, requests())
+    return f"({failed_requests(by)} or 0 * {every}) / ({every} > 0)"
+
+
+def _now() -> list[Panel]:
+    return [
+        number(
+            About("Requests", "reqps", "Requests a second, probes and scrapes left out.", TO_TELEMETRY),
+            Query(total((), requests()), "requests"),
+        ),
+        number(
+            About("Failed", "percentunit", "Share of requests answered with 5xx.", TO_FAILED_TRACES),
+            Query(_share_failed(()), "failed"),
+            ("green", None),
+            ("orange", 0.001),
+            ("red", 0.01),
+        ),
+        number(
+            About("99th percentile", "s", "99 of 100 requests are answered within this time.", TO_SLOW_TRACES),
+            Query(quantile(0.99, (), request_buckets()), "99 %"),
+        ),
+        number(
+            About("Predictions", "rowsps", "Rows predicted a second.", TO_PREDICTIONS),
+            Query(total((), rate(series(names.PREDICTIONS))), "rows"),
+        ),
+    ]
+
+
+def _golden_signals() -> list[Panel]:
+    return [
+        heat(
+            About("Latency", "s", _DOTS + "Colour is how many requests a second took so long.", TO_SLOW_TRACES),
+            Query(total(("le",), request_buckets()), "{{le}}", has_exemplars=True),
+        ).span(16),
+        lines(
+            About("Traffic", "reqps", "Requests a second by route and by the version that answers.", TO_TELEMETRY),
+            Query(total(_ROUTE, requests()), _ROUTE_LEGEND),
+        ).height(9),
+        lines(
+            About("Latency, quantiles", "s", _DOTS + "Median, 95th and 99th percentile by route.", TO_SLOW_TRACES),
+            Query(quantile(0.5, _ROUTE, request_buckets()), f"50 %  {_ROUTE_LEGEND}"),
+            Query(quantile(0.95, _ROUTE, request_buckets()), f"95 %  {_ROUTE_LEGEND}"),
+            Query(quantile(0.99, _ROUTE, request_buckets()), f"99 %  {_ROUTE_LEGEND}", has_exemplars=True),
+        ),
+        lines(
+            About(
+                "Errors",
+                "reqps",
+                "Requests a second answered with 5xx. Each dot is the trace of one of them; its height is the time "
+                "it took in seconds, which the axis does not tell.",
+                TO_FAILED_TRACES,
+            ),
+            Query(f"{failed_requests(_ROUTE)} or 0 * {total(_ROUTE, requests())}", _ROUTE_LEGEND, has_exemplars=True),
+        ),
+        lines(
+            About(
+                "Errors, share",
+                "percentunit",
+                "Share of requests answered with 5xx. Dots as in *Errors*.",
+                TO_FAILED_TRACES,
+            ),
+            Query(_share_failed(_ROUTE), _ROUTE_LEGEND, has_exemplars=True),
+        ),
+    ]
+
+
+def _model() -> list[Panel]:
+    outcomes = total((*VERSION, "outcome"), rate(series(names.PREDICTIONS)))
+    return [
+        lines(
+            About("Predictions by outcome", "rowsps", "What the model says (y_pred), rows a second.", TO_PREDICTIONS),
+            Query(outcomes, "{{outcome}}  " + _MODEL_LEGEND),
+            is_stacked=True,
+        ),
+        lines(
+            About(
+                "Requests without a prediction",
+                "reqps",
+                "By reason: rejected is the client's mistake, failed is ours, cancelled is a client that left.",
+                TO_FEATURES,
+            ),
+            Query(total((*VERSION, "reason"), rate(series(names.PREDICTION_ERRORS))), "{{reason}}  " + _MODEL_LEGEND),
+        ),
+        lines(
+            About("Time by step", "s", "95th percentile of a batch in each step of the pipeline.", TO_SLOW_TRACES),
+            Query(
+                quantile(0.95, (*VERSION, "step"), rate(series(names.PREDICTION_DURATION, suffix="_bucket"))),
+                "{{step}}  " + _MODEL_LEGEND,
+            ),
+        ),
+    ]
+
+
+def _saturation() -> list[Panel]:
+    batches = series(names.BATCH_SIZE, suffix="_count")
+    rows = series(names.BATCH_SIZE, suffix="_sum")
+    each = (INSTANCE, *VERSION)
+    legend = _MODEL_LEGEND + "  {{" + INSTANCE + "}}"
+    return [
+        lines(
+            About("Requests running", "short", "Requests that are being answered, by version.", TO_SLOW_TRACES),
+            Query(served_total(VERSION, series(names.ACTIVE_REQUESTS)), _MODEL_LEGEND),
+        ),
+        lines(
+            About(
+                "Rows waiting",
+                "short",
+                "Rows that wait for the model. Growth that stays is saturation.",
+                TO_SLOW_TRACES,
+            ),
+            Query(total(VERSION, series(names.QUEUE_LENGTH)), _MODEL_LEGEND),
+        ),
+        lines(
+            About("Wait for the model", "s", "99th percentile of the time that a request's rows wait.", TO_SLOW_TRACES),
+            Query(quantile(0.99, VERSION, rate(series(names.QUEUE_DURATION, suffix="_bucket"))), _MODEL_LEGEND),
+        ),
+        lines(
+            About("Rows a batch", "short", "Requests that wait together are predicted together.", TO_TELEMETRY),
+            Query(f"{total(VERSION, rate(rows))} / ({total(VERSION, rate(batches))} > 0)", _MODEL_LEGEND),
+        ),
+        lines(
+            About("CPU", "percentunit", "CPU time a second of each process; 100 % is one core.", TO_TELEMETRY),
+            Query(served_total(each, rate(f"{CPU_TIME}{{}}")), legend),
+        ),
+        lines(
+            About("Memory", "bytes", "Resident memory of each process.", TO_TELEMETRY),
+            Query(served_total(each, f"{MEMORY}{{}}"), legend),
+        ),
+    ]
+
+
+def _traces() -> list[Panel]:
+    shown = "select(span.http.route, span.http.response.status_code)"
+    found = "Click an id to open the trace. The newest half minute is not in Tempo's search yet."
+    return [
+        lines(
+            About(
+                "Traces kept",
+                "cps",
+                "By reason: asked for by the caller, failed, slow, or the dot of a latency bucket.",
+                TO_TELEMETRY,
+            ),
+            Query(served_total(("reason",), rate(series(names.TRACES_KEPT))), "{{reason}}"),
+            is_stacked=True,
+        ).height(10),
+        traces(
+            About(
+                "Slowest traces", "ns", f"Kept traces that took longer than the variable says. {found}", TO_SLOW_TRACES
+            ),
+            f"{{ {SERVER_SPANS} && duration > $slower_than }} | {shown}",
+            200,
+        ).span(8),
+        traces(
+            About("Failed traces", "ns", f"Requests answered with 5xx. {found}", TO_FAILED_TRACES),
+            f"{{ {SERVER_SPANS} && status = error }} | {shown}",
+            200,
+        ).span(8),
+    ]
+
+
+def _slower_than() -> dashboard.CustomVariable:
+    return (
+        dashboard.CustomVariable("slower_than")
+        .label("Traces slower than")
+        .description("For the list of slowest traces.")
+        .values("1ms,5ms,25ms,100ms,500ms,1s,5s")
+        .current(models.VariableOption(selected=True, text="5ms", value="5ms"))
+    )
