@@ -35,9 +35,13 @@ class Tallies:
         self._counts = np.zeros(self._ends[-1], dtype=np.int64)
         self._lock = Lock()
 
-    def add(self, codes: Codes) -> None:
-        """Counts codes, (n_vocabularies, n_rows), each in 0..size-1 of its vocabulary."""
-        counted = np.bincount((codes + self._offsets).ravel(), minlength=len(self._counts))
+    def add(self, codes: Codes, members: Sequence[int] | None = None) -> None:
+        """Counts codes, (n_vocabularies, n_rows), each in 0..size-1 of its vocabulary.
+
+        members: the indices of the vocabularies that the codes are of; without it they are of all, in their order.
+        """
+        offsets = self._offsets if members is None else self._offsets[list(members)]
+        counted = np.bincount((codes + offsets).ravel(), minlength=len(self._counts))
         with self._lock:
             self._counts += counted
 
@@ -77,50 +81,89 @@ class BucketTable:
     """Histograms with explicit bounds of their own, side by side, one a feature.
 
     Bucket i of a histogram holds (bounds[i-1], bounds[i]], as in OpenTelemetry.
+    ranges: the least and the greatest value that each histogram expects, or None; `outside` tells how many were not.
 
-    >>> table = BucketTable([(1.0, 2.0), (5.0,)])
+    >>> table = BucketTable([(1.0, 2.0), (5.0,)], [(0.0, 3.0), None])
     >>> table.add(np.array([[1.0, 1.5, 9.0], [np.nan, 5.0, 6.0]]))
-    >>> [snapshot.counts for snapshot in table.read()], table.missing()
-    ([[1, 1, 1], [1, 1]], [0, 1])
+    >>> [snapshot.counts for snapshot in table.read()], table.missing(), table.outside()
+    ([[1, 1, 1], [1, 1]], [0, 1], [(0, 1), (0, 0)])
     """
 
-    def __init__(self, bounds: Sequence[Sequence[float]]) -> None:
+    def __init__(
+        self, bounds: Sequence[Sequence[float]], ranges: Sequence[tuple[float, float] | None] | None = None
+    ) -> None:
         self.bounds = tuple(_rising(each) for each in bounds)
-        self._edges = [np.array(each) for each in self.bounds]
-        self._ends = np.cumsum([0, *(len(each) + 1 for each in self.bounds)])
+        ranges = ranges or [None] * len(self.bounds)
+        self._grids = [_Grid(each, within) for each, within in zip(self.bounds, ranges, strict=True)]
+        self._ends = np.cumsum([0, *(grid.n_bins for grid in self._grids)])
         self._counts = np.zeros(self._ends[-1], dtype=np.int64)
         self._sums = np.zeros(len(self.bounds))
-        self._missing = np.zeros(len(self.bounds), dtype=np.int64)
         self._lock = Lock()
 
-    def add(self, values: Floats) -> None:
+    def add(self, values: Floats, members: Sequence[int] | None = None) -> None:
         """Counts values, (n_histograms, n_rows) floats; NaN is missing.
 
         Infinities, and values whose sum could become one, are counted but not summed.
+        members: the indices of the histograms that the values are of; without it they are of all, in their order.
         """
+        indices = range(len(self.bounds)) if members is None else members
         bins = np.empty(values.shape, dtype=np.intp)
-        for index, edges in enumerate(self._edges):
-            bins[index] = edges.searchsorted(values[index], side="left") + self._ends[index]
+        for row, index in enumerate(indices):
+            bins[row] = self._grids[index].edges.searchsorted(values[row], side="left")
+            bins[row] += self._ends[index]
         counted = np.bincount(bins.ravel(), minlength=len(self._counts))
-        missing = np.isnan(values).sum(axis=1)
-        counted[self._ends[1:] - 1] -= missing  # searchsorted puts NaN behind the last edge
         sums = np.where(np.abs(values) < SUMMABLE, values, 0.0).sum(axis=1)
         with self._lock:
             self._counts += counted
-            self._missing += missing
-            self._sums += sums
+            self._sums[list(indices)] += sums
 
     def read(self) -> list[Snapshot]:
         """The state of every histogram at this moment."""
         with self._lock:
-            counts, sums = self._counts.tolist(), self._sums.tolist()
-        spans = pairwise(self._ends.tolist())
-        return [Snapshot(b, counts[i:j], s) for b, (i, j), s in zip(self.bounds, spans, sums, strict=True)]
+            parts, sums = self._parts(), self._sums.tolist()
+        counts = (grid.buckets(part) for grid, part in zip(self._grids, parts, strict=True))
+        return [Snapshot(b, c, s) for b, c, s in zip(self.bounds, counts, sums, strict=True)]
 
     def missing(self) -> list[int]:
         """How many values were NaN, one number a histogram."""
         with self._lock:
-            return [int(count) for count in self._missing]
+            return [int(part[-1]) for part in self._parts()]
+
+    def outside(self) -> list[tuple[int, int]]:
+        """How many values were under and over the range of each histogram; none where it has no range."""
+        with self._lock:
+            parts = self._parts()
+        return [grid.outside(part) for grid, part in zip(self._grids, parts, strict=True)]
+
+    def _parts(self) -> list[NDArray[np.int64]]:
+        return [self._counts[a:b].copy() for a, b in pairwise(self._ends.tolist())]
+
+
+class _Grid:
+    """Edges to search in: a histogram's bounds, the ends of its range, and infinity, behind which is NaN alone.
+
+    So that one search answers three questions: which bucket, missing or not, in range or not.
+    """
+
+    def __init__(self, bounds: tuple[float, ...], within: tuple[float, float] | None) -> None:
+        under_over = () if within is None else (np.nextafter(within[0], -np.inf), within[1])
+        self.edges = np.union1d([*bounds, np.inf], under_over)
+        self.n_bins = len(self.edges) + 1
+        self._bounds = self.edges.searchsorted([*bounds, np.inf])
+        self._range = None if within is None else self.edges.searchsorted(under_over)
+
+    def buckets(self, counts: NDArray[np.int64]) -> list[int]:
+        """What the bins count, in the histogram's own buckets."""
+        buckets: list[int] = np.diff(counts.cumsum()[self._bounds], prepend=0).tolist()
+        return buckets
+
+    def outside(self, counts: NDArray[np.int64]) -> tuple[int, int]:
+        """What the bins count under and over the range."""
+        if self._range is None:
+            return 0, 0
+        cumulative = counts[:-1].cumsum()
+        under, within = cumulative[self._range]
+        return int(under), int(cumulative[-1] - within)
 
 
 class Buckets:

@@ -206,8 +206,8 @@ REFERENCE_DRIFT_FLOOR = Instrument(
     "ml.reference.drift.floor",
     "gauge",
     "",
-    "What a drift statistic reached between windows of the training data, each as long as `window` says: no drift "
-    "below it.",
+    "What a drift statistic reached between windows of the training data, `window` long (`86400s` is a day): below "
+    "it nothing has drifted.",
     (*MODEL, "feature", "statistic", "window"),
     "training",
     "models profiled in the order of time",

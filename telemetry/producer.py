@@ -6,10 +6,11 @@ reader passes its data on: what the specification calls a MetricProducer and Pyt
 (https://github.com/open-telemetry/opentelemetry-python/issues/4768).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from time import time_ns
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
@@ -28,17 +29,14 @@ from telemetry.counts import DottedBuckets, Exemplar, Snapshot
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.names import Instrument
-from telemetry.profile import SCORE_BOUNDS
 from telemetry.recorder import Recorder
+from telemetry.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
 from telemetry.tail_sampling import TailSampler
 
 # The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
 HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
 
 T = TypeVar("T")
-Attributes = Mapping[str, str | int]
-Points = Iterable[tuple[Attributes, Snapshot]]
-Numbers = Iterable[tuple[Attributes, int]]
 
 
 class Producer:
@@ -57,19 +55,10 @@ class Producer:
         """Creates the observable instruments on a meter."""
         observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
             (names.ACTIVE_REQUESTS, self._active),
-            (names.QUEUE_LENGTH, lambda: self._each(lambda r: [({}, r.queue_length())])),
-            (names.PREDICTIONS, lambda: self._each(lambda r: _by("outcome", r.predictions()))),
-            (names.PREDICTION_ERRORS, lambda: self._each(lambda r: _by("reason", r.errors()))),
-            (names.FEATURE_CATEGORIES, lambda: self._each(_categories)),
-            (names.FEATURE_MISSING, lambda: self._each(lambda r: _by("feature", r.missing()))),
-            (names.FEATURE_IMPUTED, lambda: self._each(_imputed)),
-            (names.REFERENCE_FEATURE_CATEGORIES, lambda: self._each(_reference_categories)),
-            (names.REFERENCE_FEATURE_MISSING, lambda: self._each(_reference_missing)),
-            (names.REFERENCE_PREDICTIONS, lambda: self._each(_reference_predictions)),
-            (names.REFERENCE_LABELS, lambda: self._each(_reference_labels)),
-            (names.TRACES_KEPT, lambda: _by("reason", self._sampler.kept)),
-            (names.TRACES_OVER_BUDGET, lambda: _by("reason", self._sampler.over_budget)),
-            (names.FAULTS, lambda: _by("place", self._faults.counts)),
+            (names.TRACES_KEPT, lambda: by("reason", self._sampler.kept)),
+            (names.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget)),
+            (names.FAULTS, lambda: by("place", self._faults.counts)),
+            *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
         )
         for instrument, read in observables:
             _observe(meter, instrument, read)
@@ -91,13 +80,7 @@ class Producer:
         durations = [(kind.attributes, read(buckets)) for kind, buckets in list(self._signals.durations.items())]
         sources: tuple[tuple[Instrument, Points], ...] = (
             (names.REQUEST_DURATION, durations),
-            (names.QUEUE_DURATION, self._each(lambda r: [({}, r.queue_duration.read())])),
-            (names.BATCH_SIZE, self._each(lambda r: [({}, r.batch_size.read())])),
-            (names.PREDICTION_DURATION, self._each(lambda r: _by("step", _read_steps(r)))),
-            (names.PREDICTION_SCORE, self._each(lambda r: _by("outcome", r.scores()))),
-            (names.FEATURE_VALUE, self._each(lambda r: _by("feature", r.values()))),
-            (names.REFERENCE_FEATURE_VALUE, self._each(_reference_values)),
-            (names.REFERENCE_PREDICTION_SCORE, self._each(_reference_scores)),
+            *((instrument, self._each(read)) for instrument, read in HISTOGRAMS),
         )
         for instrument, points in sources:
             data_points = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
@@ -144,53 +127,3 @@ def _observe(meter: Meter, instrument: Instrument, read: Callable[[], Numbers]) 
 
 def _sdk_exemplar(exemplar: Exemplar) -> SdkExemplar:
     return SdkExemplar({}, exemplar.value, exemplar.time_ns, exemplar.span_id, exemplar.trace_id)
-
-
-def _by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[Attributes, T]]:
-    for name, value in values.items():
-        yield {attribute: str(name)}, value
-
-
-def _read_steps(recorder: Recorder) -> dict[str, Snapshot]:
-    return {step: buckets.read() for step, buckets in recorder.steps.items()}
-
-
-def _categories(recorder: Recorder) -> Numbers:
-    for feature, counts in recorder.categories().items():
-        for category, count in counts.items():
-            yield {"feature": feature, "category": category}, count
-
-
-def _imputed(recorder: Recorder) -> Numbers:
-    missing = recorder.missing()
-    for feature in recorder.profile.features:
-        if feature.imputed_by is not None:
-            yield {"feature": feature.name, "method": feature.imputed_by}, missing[feature.name]
-
-
-def _reference_categories(recorder: Recorder) -> Numbers:
-    for feature in recorder.profile.categorical:
-        for category, count in zip(feature.labels, feature.label_counts, strict=True):
-            yield {"feature": feature.name, "category": category}, count
-
-
-def _reference_missing(recorder: Recorder) -> Numbers:
-    return _by("feature", {feature.name: feature.missing for feature in recorder.profile.features})
-
-
-def _reference_predictions(recorder: Recorder) -> Numbers:
-    return _by("outcome", dict(zip(recorder.profile.outcomes, recorder.profile.predicted, strict=True)))
-
-
-def _reference_labels(recorder: Recorder) -> Numbers:
-    return _by("outcome", dict(zip(recorder.profile.outcomes, recorder.profile.labels, strict=True)))
-
-
-def _reference_values(recorder: Recorder) -> Points:
-    for feature in recorder.profile.numeric:
-        yield {"feature": feature.name}, Snapshot(feature.bounds, list(feature.counts), feature.sum)
-
-
-def _reference_scores(recorder: Recorder) -> Points:
-    for score in recorder.profile.scores:
-        yield {"outcome": score.outcome}, Snapshot(SCORE_BOUNDS, list(score.counts), score.sum)

@@ -4,16 +4,22 @@ Counting one row in numpy costs as much as counting a hundred, so rows are gathe
 reader (export, scrape) counts what is still waiting first, so it sees every finished request.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from telemetry.counts import Buckets, BucketTable, Codes, Floats, Snapshot, Tallies
+from telemetry.counts import Buckets, Codes, Floats, Snapshot
+from telemetry.inputs import InputCounts
 from telemetry.names import BATCH_SIZE_BOUNDS, STEP_BOUNDS_S
-from telemetry.profile import SCORE_BOUNDS, ReferenceProfile
+from telemetry.outputs import OutputCounts
+from telemetry.profile import ReferenceProfile
+
+T = TypeVar("T", np.float64, np.intp)
 
 GATHERED_ROWS = 128
 """Counting 128 rows takes about 0.1 ms; at thousands the pause would be seen in the 99th percentile."""
@@ -75,11 +81,8 @@ class Recorder:
         self._lock = Lock()
         self._waiting: list[Rows] = []
         self._n_waiting = 0
-        self._values = BucketTable([feature.bounds for feature in profile.numeric])
-        self._categories = Tallies([len(feature.labels) for feature in profile.categorical])
-        self._outcomes = Tallies([len(profile.outcomes)])
-        self._scores = BucketTable([SCORE_BOUNDS] * len(profile.scored))
-        self._scored = [index for index, _ in profile.scored]
+        self._inputs = InputCounts(profile)
+        self._outputs = OutputCounts(profile)
         self._errors = dict.fromkeys(ERROR_REASONS, 0)
         self.steps = {step: Buckets(STEP_BOUNDS_S) for step in steps}
         self.batch_size = Buckets(BATCH_SIZE_BOUNDS)
@@ -109,35 +112,55 @@ class Recorder:
         with self._lock:
             return dict(self._errors)
 
-    def predictions(self) -> dict[str, int]:
-        """Rows by outcome."""
+    def rows(self) -> int:
+        """Rows that were predicted."""
         with self._counted():
-            return dict(zip(self.profile.outcomes, self._outcomes.read()[0], strict=True))
+            return self._outputs.rows()
+
+    def predictions(self) -> dict[str, int]:
+        """Rows by outcome; in regression there is none."""
+        with self._counted():
+            return self._outputs.predictions()
 
     def scores(self) -> dict[str, Snapshot]:
-        """P(class) by outcome."""
+        """P(class) by outcome; empty without probabilities."""
         with self._counted():
-            return dict(zip((outcome for _, outcome in self.profile.scored), self._scores.read(), strict=True))
+            return self._outputs.scores()
+
+    def confidence(self) -> Snapshot | None:
+        """P(predicted class); None without probabilities."""
+        with self._counted():
+            return self._outputs.confidence()
+
+    def predicted_values(self) -> Snapshot | None:
+        """The values of a regression; None in classification."""
+        with self._counted():
+            return self._outputs.values()
 
     def values(self) -> dict[str, Snapshot]:
         """Numeric inputs by feature."""
         with self._counted():
-            return dict(zip((feature.name for feature in self.profile.numeric), self._values.read(), strict=True))
+            return self._inputs.values()
+
+    def out_of_range(self) -> dict[str, tuple[int, int]]:
+        """Numeric inputs under the minimum and over the maximum of training, by feature."""
+        with self._counted():
+            return self._inputs.out_of_range()
 
     def categories(self) -> dict[str, dict[str, int]]:
         """Categorical inputs by feature and label."""
         with self._counted():
-            counts = self._categories.read()
-        return {
-            feature.name: dict(zip(feature.labels, counted, strict=True))
-            for feature, counted in zip(self.profile.categorical, counts, strict=True)
-        }
+            return self._inputs.categories()
 
     def missing(self) -> dict[str, int]:
         """Missing inputs by feature, numeric ones first."""
         with self._counted():
-            numeric, categorical = self._values.missing(), [counts[-1] for counts in self._categories.read()]
-        return dict(zip((feature.name for feature in self.profile.features), numeric + categorical, strict=True))
+            return self._inputs.missing()
+
+    def imputed(self) -> dict[tuple[str, str], int]:
+        """Inputs that an imputer filled in, by feature and method."""
+        with self._counted():
+            return self._inputs.imputed()
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
@@ -150,13 +173,17 @@ class Recorder:
         waiting, self._waiting, self._n_waiting = self._waiting, [], 0
         if not waiting:
             return
-        if self.profile.numeric:
-            self._values.add(np.concatenate([rows.numeric for rows in waiting], axis=1))
-        if self.profile.categorical:
-            self._categories.add(np.concatenate([rows.codes for rows in waiting], axis=1))
-        outcomes = [rows.outcomes for rows in waiting if rows.outcomes is not None]
-        if outcomes:
-            self._outcomes.add(np.concatenate(outcomes)[np.newaxis])
-        probabilities = [rows.probabilities for rows in waiting if rows.probabilities is not None]
-        if probabilities and self._scored:
-            self._scores.add(np.concatenate(probabilities)[:, self._scored].T)
+        self._inputs.add_numeric(_joined([rows.numeric for rows in waiting], axis=1))
+        self._inputs.add_codes(_joined([rows.codes for rows in waiting], axis=1))
+        outputs = waiting[0]
+        if outputs.values is not None:
+            self._outputs.add_values(_joined([rows.values for rows in waiting]))
+        else:
+            probabilities = None if outputs.probabilities is None else _joined([rows.probabilities for rows in waiting])
+            self._outputs.add_outcomes(_joined([rows.outcomes for rows in waiting]), probabilities)
+
+
+def _joined(parts: Sequence[NDArray[T] | None], axis: int = 0) -> NDArray[T]:
+    """The rows of all parts, not copied if there is one; a model has an output always or never."""
+    present = [part for part in parts if part is not None]
+    return present[0] if len(present) == 1 else np.concatenate(present, axis=axis)

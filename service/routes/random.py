@@ -17,7 +17,7 @@ from service.errors import PredictionFailedError
 from service.schema import ModelOut, PredictionOut, PredictOut, ProblemOut
 from telemetry.faults import Faults
 from telemetry.middleware import TIMELINE
-from telemetry.profile import ReferenceProfile
+from telemetry.profile import ReferenceProfile, profile_outcomes
 from telemetry.recorder import ModelId, Recorder, Rows
 from telemetry.timeline import Segment, Timeline
 
@@ -27,16 +27,12 @@ MAX_DELAY_S = 10.0
 MODEL = ModelId("random", "1")
 OUTCOMES = ("false", "true")
 
+_NO_CODES = np.empty(0, dtype=np.intp)
 _PROFILE = ReferenceProfile(
-    task="binary",
-    n_rows=0,
     order=(),
     numeric=(),
     categorical=(),
-    outcomes=OUTCOMES,
-    predicted=(0, 0),
-    labels=(0, 0),
-    scores=(),
+    **profile_outcomes(OUTCOMES, _NO_CODES, _NO_CODES, np.empty((0, len(OUTCOMES)))),
 )
 
 

@@ -1,38 +1,60 @@
-"""A model to record, with numeric and categorical features, and a recorder of it."""
+"""Models to record: a classifier with numeric and categorical features, one without probabilities, a regressor."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from telemetry.profile import (
-    CategoricalFeature,
-    NumericFeature,
+    DriftFloors,
     ReferenceProfile,
     profile_categorical,
     profile_numeric,
     profile_outcomes,
+    profile_values,
 )
 from telemetry.recorder import ModelId, Recorder
 
 
 @pytest.fixture
 def profile() -> ReferenceProfile:
-    """1,000 training rows: `age` may be missing and is imputed, `gain` may be negative, `city` has three values."""
+    """1,000 training rows in the order of time: `age` may be missing, `gain` negative, `city` has three values."""
     random = np.random.default_rng(3)
     ages = random.normal(40, 10, 1000)
     ages[::10] = np.nan
-    numeric: tuple[NumericFeature, ...] = (
-        profile_numeric("age", ages, "median"),
-        profile_numeric("gain", random.normal(0, 1, 1000)),
-    )
     cities = random.choice(["Bern", "Oslo", "Rome"], 1000, p=[0.6, 0.3, 0.1]).tolist()
-    categorical: tuple[CategoricalFeature, ...] = (profile_categorical("city", [None, *cities[1:]], "most_frequent"),)
     scores = random.random(1000)
     codes = (scores > 0.5).astype(np.intp)
-    outcomes = profile_outcomes(("no", "yes"), codes, codes, np.column_stack([1 - scores, scores]))
-    return ReferenceProfile(order=("age", "city", "gain"), numeric=numeric, categorical=categorical, **outcomes)
+    return ReferenceProfile(
+        order=("age", "city", "gain"),
+        numeric=(profile_numeric("age", ages, "median"), profile_numeric("gain", random.normal(0, 1, 1000))),
+        categorical=(profile_categorical("city", [None, *cities[1:]], "most_frequent"),),
+        floors=DriftFloors(86_400, 30, {"age": {"ks": 0.05, "psi": 0.02}}),
+        **profile_outcomes(("no", "yes"), codes, codes, np.column_stack([1 - scores, scores])),
+    )
+
+
+@pytest.fixture
+def silent_profile(profile: ReferenceProfile) -> ReferenceProfile:
+    """The same of a classifier that has no `predict_proba`."""
+    codes = np.repeat([0, 1], 500)
+    return replace(profile, **profile_outcomes(("no", "yes"), codes, codes, None))
+
+
+@pytest.fixture
+def regression_profile(profile: ReferenceProfile) -> ReferenceProfile:
+    """The same of a regressor whose values are negative as often as not."""
+    values = np.random.default_rng(4).normal(0, 100, 1000)
+    return replace(profile, **profile_values(values, values + 1))
 
 
 @pytest.fixture
 def recorder(profile: ReferenceProfile) -> Recorder:
     """A recorder that has counted nothing."""
     return Recorder(ModelId("m", "1"), profile, ("prepare", "classify"), lambda: 5)
+
+
+@pytest.fixture
+def regression_recorder(regression_profile: ReferenceProfile) -> Recorder:
+    """A recorder of the regressor that has counted nothing."""
+    return Recorder(ModelId("m", "1"), regression_profile, ("prepare", "estimate"), lambda: 5)

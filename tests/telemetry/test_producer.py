@@ -2,28 +2,23 @@
 
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
 from telemetry.counts import Exemplar
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals, RequestKind
 from telemetry.names import INSTRUMENTS, PREDICTIONS, Instrument
 from telemetry.producer import Producer
-from telemetry.recorder import Recorder
+from telemetry.profile import ReferenceProfile
+from telemetry.recorder import ModelId, Recorder, Rows
 from telemetry.tail_sampling import TailSampler
 from telemetry.testing import MetricsInMemory
 from tests.telemetry.test_recorder import random_rows
-
-# Named already, for rules and dashboards; the recorder does not make them yet.
-UNMADE = {
-    "ml.prediction.confidence",
-    "ml.feature.out_of_range",
-    "ml.reference.feature.singletons",
-    "ml.reference.drift.floor",
-    "ml.reference.label.value",
-}
 
 
 class Producing:
@@ -51,12 +46,30 @@ def producing(recorder: Recorder) -> Producing:
     return Producing(recorder)
 
 
-OURS = [each for each in INSTRUMENTS if each.source not in ("process", "labels") and each.name not in UNMADE]
+MADE = [each for each in INSTRUMENTS if each.source not in ("process", "labels")]
+OF_CLASSIFIERS = [each for each in MADE if each.where != "regressors"]
+OF_REGRESSORS = [each for each in MADE if not each.where.startswith("classifiers with") or "regressors" in each.where]
 
 
-@pytest.mark.parametrize("instrument", OURS, ids=lambda instrument: instrument.name)
+@pytest.mark.parametrize("instrument", OF_CLASSIFIERS, ids=lambda instrument: instrument.name)
 def test_every_instrument_leaves_from_the_start(producing: Producing, instrument: Instrument) -> None:
     """Each instrument of the list is encoded before the first request, with its unit, kind and attributes."""
+    check_leaves(producing, instrument)
+
+
+@pytest.mark.parametrize("instrument", OF_REGRESSORS, ids=lambda instrument: instrument.name)
+def test_every_instrument_of_a_regressor_leaves_from_the_start(
+    regression_recorder: Recorder, instrument: Instrument
+) -> None:
+    """A regressor has the same instruments bar those of probabilities, and the values of its labels besides."""
+    producing = Producing(regression_recorder)
+    check_leaves(producing, instrument)
+    ours = {name for name in producing.received() if not name.startswith("otel.")}  # the SDK may count itself
+    assert ours == {each.name for each in OF_REGRESSORS}
+
+
+def check_leaves(producing: Producing, instrument: Instrument) -> None:
+    """One instrument as it is received: unit, kind, attributes, and 0 unless it is a constant of training."""
     metric = producing.received()[instrument.name]
     assert metric.unit == instrument.unit
     kind = metric.WhichOneof("data")
@@ -67,7 +80,7 @@ def test_every_instrument_leaves_from_the_start(producing: Producing, instrument
         assert {attribute.key for attribute in point.attributes} <= set(instrument.attributes)
     if instrument.kind in ("counter", "updowncounter"):
         assert metric.sum.is_monotonic == (instrument.kind == "counter")
-    if not instrument.name.startswith("ml.reference."):
+    if instrument.source != "training":
         values = [point.count if kind == "histogram" else point.as_int for point in points]
         assert set(values) == ({5} if instrument.name == "ml.queue.length" else {0})
 
@@ -81,6 +94,46 @@ def test_counts_leave_as_they_are(producing: Producing, recorder: Recorder) -> N
     assert {attributes["outcome"]: value for attributes, value in points} == {"no": 1000 - late, "yes": late}
     imputed = {attributes["feature"]: value for attributes, value in producing.reader.points("ml.feature.imputed")}
     assert imputed == {"age": int(data["age"].isna().sum()), "city": int((data["city"] == "__missing__").sum())}
+
+
+def test_a_model_without_probabilities_has_no_scores(silent_profile: ReferenceProfile) -> None:
+    """Nothing about probabilities leaves where a classifier has none; its predictions do."""
+    recorder = Recorder(ModelId("m", "1"), silent_profile, ("classify",))
+    rows, _ = random_rows(100)
+    recorder.record(Rows(rows.numeric, rows.codes, rows.outcomes, None))
+    received = Producing(recorder).received()
+    assert {"ml.prediction.score", "ml.prediction.confidence", "ml.reference.prediction.score"}.isdisjoint(received)
+    assert sum(point.as_int for point in received["ml.predictions"].sum.data_points) == 100
+
+
+def test_a_regression_counts_rows_and_values(regression_recorder: Recorder) -> None:
+    """Rows of a regression are one series without an outcome; their values are the score, negative ones too."""
+    rows, _ = random_rows(1000)
+    values = np.random.default_rng(1).normal(0, 100, 1000)
+    regression_recorder.record(Rows(rows.numeric, rows.codes, None, None, values))
+    producing = Producing(regression_recorder)
+    model = {"model.name": "m", "model.version": "1"}
+    assert producing.reader.points("ml.predictions") == [(model, 1000)]
+    assert producing.reader.points("ml.reference.predictions") == [(model, 1000)]
+    ((attributes, score),) = producing.reader.points("ml.prediction.score")
+    reference = regression_recorder.profile.predicted_values
+    assert isinstance(score, HistogramDataPoint)
+    assert reference is not None
+    assert (attributes, score.explicit_bounds) == (model, reference.bounds)
+    edges = [-np.inf, *reference.bounds, np.inf]
+    assert list(score.bucket_counts) == pd.cut(values, edges).value_counts().tolist()
+    assert score.sum == pytest.approx(values.sum())
+
+
+def test_what_training_looked_like_leaves(producing: Producing) -> None:
+    """Drift floors carry their statistic and window, singletons their feature."""
+    model = {"model.name": "m", "model.version": "1"}
+    floors = producing.reader.points("ml.reference.drift.floor")
+    assert floors == [
+        ({**model, "feature": "age", "statistic": "ks", "window": "86400s"}, 0.05),
+        ({**model, "feature": "age", "statistic": "psi", "window": "86400s"}, 0.02),
+    ]
+    assert producing.reader.points("ml.reference.feature.singletons") == [({**model, "feature": "city"}, 0)]
 
 
 def test_an_exemplar_leaves_once_with_its_ids(producing: Producing) -> None:

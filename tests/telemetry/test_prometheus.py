@@ -15,7 +15,7 @@ from telemetry.producer import Producer
 from telemetry.prometheus import Scrape
 from telemetry.recorder import Recorder
 from telemetry.tail_sampling import TailSampler
-from tests.telemetry.test_producer import OURS
+from tests.telemetry.test_producer import OF_CLASSIFIERS
 from tests.telemetry.test_recorder import random_rows
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -60,7 +60,7 @@ def scraped(recorder: Recorder) -> Scraped:
 def test_every_instrument_is_there_under_its_name(scraped: Scraped) -> None:
     """Each instrument of the list is scraped under the name that names.py says."""
     names = {family.name for family in scraped.families()}
-    assert {i.prometheus_name.removesuffix("_total") for i in OURS} <= names
+    assert {i.prometheus_name.removesuffix("_total") for i in OF_CLASSIFIERS} <= names
 
 
 def test_both_formats_say_the_same(scraped: Scraped) -> None:

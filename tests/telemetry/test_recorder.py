@@ -1,11 +1,14 @@
 """What predictions mean in counts, against an independent count in pandas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from telemetry.names import MISSING, UNSEEN
-from telemetry.recorder import GATHERED_ROWS, Recorder, Rows
+from telemetry.profile import ReferenceProfile, profile_numeric
+from telemetry.recorder import GATHERED_ROWS, ModelId, Recorder, Rows
 
 CITIES = ("Bern", "Oslo", "Rome", UNSEEN, MISSING)
 
@@ -48,6 +51,66 @@ def test_counts_equal_pandas(recorder: Recorder, n_rows: int) -> None:
         assert recorder.values()[feature.name].sum == pytest.approx(data[feature.name].sum())
     assert recorder.scores()["yes"].count == n_rows
     assert recorder.scores()["yes"].sum == pytest.approx(data["yes"].sum())
+    confidence = recorder.confidence()
+    assert confidence is not None
+    assert confidence.count == n_rows
+    assert confidence.sum == pytest.approx(np.maximum(data["yes"], 1 - data["yes"]).sum())
+    assert recorder.out_of_range() == {
+        feature.name: (
+            int((data[feature.name] < feature.minimum).sum()),
+            int((data[feature.name] > feature.maximum).sum()),
+        )
+        for feature in recorder.profile.numeric
+    }
+    assert recorder.imputed() == {
+        ("age", "median"): int(data["age"].isna().sum()),
+        ("city", "most_frequent"): int((data["city"] == MISSING).sum()),
+    }
+    assert recorder.rows() == n_rows
+
+
+def one_row(age: float, probability: float = 0.5, outcome: int = 0) -> Rows:
+    """A row of one number, from Bern."""
+    probabilities = np.array([[1 - probability, probability]])
+    return Rows(np.array([[age], [0.0]]), np.array([[0]]), np.array([outcome]), probabilities)
+
+
+def test_an_infinite_number_is_out_of_range_and_not_missing(recorder: Recorder) -> None:
+    """Infinities are out of range on their side; no imputer fills them in. NaN is missing, and in no range."""
+    for age in (np.inf, -np.inf, -np.inf, np.nan, np.nan, np.nan):
+        recorder.record(one_row(age))
+    assert recorder.out_of_range()["age"] == (2, 1)
+    assert recorder.missing()["age"] == recorder.imputed()["age", "median"] == 3
+    assert sum(recorder.values()["age"].counts) == 3
+
+
+def test_the_range_of_training_includes_its_ends(recorder: Recorder) -> None:
+    """The least and the greatest training value are in range; the next float beyond each is not."""
+    low, high = recorder.profile.numeric[0].minimum, recorder.profile.numeric[0].maximum
+    recorder.record(one_row(low))
+    recorder.record(one_row(high))
+    assert recorder.out_of_range()["age"] == (0, 0)
+    recorder.record(one_row(float(np.nextafter(low, -np.inf))))
+    recorder.record(one_row(float(np.nextafter(high, np.inf))))
+    assert recorder.out_of_range()["age"] == (1, 1)
+    assert sum(recorder.values()["age"].counts) == 4
+
+
+def test_a_feature_without_training_values_has_no_range(profile: ReferenceProfile) -> None:
+    """Where training saw no value, none is out of range; all are counted."""
+    empty = replace(profile, numeric=(profile_numeric("age", np.full(9, np.nan)), profile.numeric[1]))
+    recorder = Recorder(ModelId("m", "1"), empty, ())
+    recorder.record(one_row(1e9))
+    assert recorder.out_of_range()["age"] == (0, 0)
+    assert recorder.values()["age"].counts == [1]
+
+
+def test_confidence_is_that_in_the_outcome(recorder: Recorder) -> None:
+    """Where a threshold was moved, the confidence is P(what was said), not the largest probability."""
+    recorder.record(one_row(40.0, probability=0.3, outcome=1))
+    confidence = recorder.confidence()
+    assert confidence is not None
+    assert confidence.sum == pytest.approx(0.3)
 
 
 def test_a_reader_sees_every_row(recorder: Recorder) -> None:
