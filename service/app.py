@@ -18,12 +18,17 @@ from service.predictor import Predictor
 from service.profiling import sample_columns
 from service.routes.endpoint import PredictionEndpoint
 from service.routes.health import health_router
+from service.routes.inference_metadata import inference_metadata_router
+from service.routes.kserve import KServeDialect, kserve_route, kserve_router
 from service.routes.metrics import metrics_router
+from service.routes.open_inference import TensorDialect, infer_routes
 from service.routes.predict import JsonDialect, predict_route
 from service.routes.random import random_recorder, random_route
+from service.routes.served_model import PREFIXES, ServedModel, error_body
 from service.routes.traces import traces_router
 from service.schema import InstanceReader
 from service.settings import Settings, load_settings
+from service.tensors import TensorReader
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.middleware import TIMELINE, TelemetryMiddleware
@@ -83,6 +88,7 @@ def create_app(**given: object) -> FastAPI:
     dialect = JsonDialect(reader, columns, bundle.profile.outcomes, recorder.model)
     endpoint = PredictionEndpoint(dialect, batcher, recorder, faults, settings.max_body_bytes)
     app.router.routes.append(predict_route(endpoint, recorder, settings))
+    _add_protocols(app, parts, settings, reader, columns, faults)
     if dummy is not None:
         app.router.routes.append(random_route(dummy, faults))
     if ring is not None:
@@ -132,6 +138,21 @@ def _bare_app(parts: Parts) -> FastAPI:
     return app
 
 
+def _add_protocols(
+    app: FastAPI, parts: Parts, settings: Settings, reader: InstanceReader, columns: ColumnBuilder, faults: Faults
+) -> None:
+    """The routes of other model servers' protocols, over the same path as our own."""
+    profile = parts.bundle.profile
+    model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
+    rest = (parts.batcher, parts.recorder, faults, settings.max_body_bytes)
+    instances = KServeDialect(model, reader, columns, profile.outcomes)
+    tensors = TensorDialect(model, TensorReader(profile, columns, settings.max_rows), profile)
+    app.router.routes.append(kserve_route(PredictionEndpoint(instances, *rest), profile))
+    app.router.routes.extend(infer_routes(PredictionEndpoint(tensors, *rest), profile))
+    app.include_router(kserve_router(model))
+    app.include_router(inference_metadata_router(model, profile, {}))
+
+
 def _sampling_rules(settings: Settings) -> SamplingRules:
     return SamplingRules(
         slow_s=settings.slow_s,
@@ -153,6 +174,8 @@ def _expect_documented(app: FastAPI, signals: GoldenSignals) -> None:
 
 
 def _problem(request: Request, status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Response:
+    if request.scope["path"].startswith(PREFIXES):
+        return Response(error_body(detail), status, media_type="application/json")
     timeline = request.scope.get(TIMELINE)
     body = problem(status, detail, timeline.trace_id_hex if timeline is not None else None, faults)
     return Response(body, status, media_type=PROBLEM.decode())

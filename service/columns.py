@@ -62,13 +62,17 @@ class ColumnBuilder:
         """The columns of some rows. Raises InvalidRowsError for a category that the model's encoder refuses."""
         numbers = np.array(list(map(self._numbers, instances)), dtype=np.float64)
         raw = tuple(list(map(getter, instances)) for getter in self._strings)
-        codes = np.empty((len(raw), len(instances)), dtype=np.intp)
+        return self.assemble(np.ascontiguousarray(numbers.reshape(len(instances), self._n_numeric).T), raw)
+
+    def assemble(self, numeric: Floats, raw: tuple[list[str | None], ...]) -> Columns:
+        """The columns of what was sent by column, in the profile's order. Raises as `build` does."""
+        codes = np.empty((len(raw), numeric.shape[1]), dtype=np.intp)
         for index, (column, vocabulary) in enumerate(zip(raw, self._vocabularies, strict=True)):
             unseen = vocabulary[None] - 1
             codes[index] = list(map(vocabulary.get, column, repeat(unseen)))
             if not self._features[index].accepts_unseen:
                 self._refuse_unseen(self._features[index], column, codes[index], unseen)
-        return Columns(np.ascontiguousarray(numbers.reshape(len(instances), self._n_numeric).T), raw, codes)
+        return Columns(numeric, raw, codes)
 
     @staticmethod
     def _refuse_unseen(feature: CategoricalFeature, column: list[str | None], codes: Codes, unseen: int) -> None:

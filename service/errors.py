@@ -3,10 +3,13 @@
     SightlineError
         RequestError            the client's to mend: 4xx, counted as `rejected`
             MalformedBodyError       400
+            BadTensorError           400, names the input or the output
+            UnknownModelError        404
             BodyTooLargeError        413
             UnsupportedMediaError    415
             InvalidRowsError         422, names field and row
         QueueFullError          503
+        NotReadyError           503
         PredictionFailedError   500
         StartupError            never over HTTP: a bundle or a setting that stops start-up
             BundleError
@@ -62,6 +65,16 @@ class MalformedBodyError(RequestError):
     """The body is not JSON."""
 
 
+class BadTensorError(RequestError):
+    """A tensor of the Open Inference Protocol does not fit the model."""
+
+
+class UnknownModelError(RequestError):
+    """The path names a model, or a version of it, that is not served here."""
+
+    status = 404
+
+
 class BodyTooLargeError(RequestError):
     """The body is larger than the service takes."""
 
@@ -86,6 +99,13 @@ class QueueFullError(SightlineError):
     status = 503
     reason = "rejected"
     retry_after_s = 1
+
+
+class NotReadyError(SightlineError):
+    """The service starts up or shuts down."""
+
+    status = 503
+    reason = "rejected"
 
 
 class PredictionFailedError(SightlineError):

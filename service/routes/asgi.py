@@ -1,6 +1,6 @@
 """What the bare ASGI endpoints share: a body read under a limit, an answer sent in two messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 from fastapi.routing import APIRoute
@@ -35,8 +35,10 @@ class AsgiRoute(APIRoute):
         self.app = served
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
     """The whole body of a request. Raises BodyTooLargeError, UnsupportedMediaError or ClientGoneError.
+
+    content_types: those that are read; an empty one among them stands for none.
 
     A body over the limit is read to its end and thrown away: a client that is still sending reads no answer.
     """
@@ -62,7 +64,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int) -> bytes:
             break
     if size > max_bytes:
         raise BodyTooLargeError(f"the body has {size} bytes; at most {max_bytes} are read, send fewer rows")
-    if content_type.partition(b";")[0].strip().lower() != JSON:
+    if content_type.partition(b";")[0].strip().lower() not in content_types:
         shown = content_type.decode("latin-1")[:80] or "none"
         raise UnsupportedMediaError(f"the content type is {shown}; send application/json")
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)

@@ -61,7 +61,12 @@ class Predicted(NamedTuple):
 
 
 class Dialect(Protocol[Asked]):
-    """How one protocol reads rows and writes answers; it translates and does nothing else."""
+    """How one protocol reads rows and writes answers; it translates and does nothing else.
+
+    content_types: of the bodies that it reads.
+    """
+
+    content_types: frozenset[bytes]
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, Asked]:
         """The columns of a request. Raises SightlineError."""
@@ -93,7 +98,7 @@ class PredictionEndpoint(Generic[Asked]):
         """Serves one request."""
         timeline: Timeline = scope[TIMELINE]
         try:
-            body = await read_body(scope, receive, self._max_body_bytes)
+            body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
             answer = await self._predict(columns)
         except SightlineError as error:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Scope
 from service.columns import ColumnBuilder, Columns
 from service.errors import PROBLEM, SightlineError, problem
 from service.predictor import Prediction
-from service.routes.asgi import AsgiRoute, Reply
+from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
 from service.schema import InstanceReader, PredictOut, ProblemOut, request_model
 from service.settings import Settings
@@ -28,6 +28,8 @@ _ERRORS = {
 
 class JsonDialect:
     """Rows as JSON objects, predictions as JSON objects, errors as problems of RFC 9457."""
+
+    content_types = frozenset({JSON})
 
     def __init__(
         self, reader: InstanceReader, columns: ColumnBuilder, outcomes: tuple[str, ...], model: ModelId

@@ -1,0 +1,103 @@
+"""KServe's protocol, version 1: `POST /v1/models/{name}:predict`, and what models there are.
+
+Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+"""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.types import ASGIApp, Scope
+
+from service.columns import ColumnBuilder, Columns
+from service.errors import SightlineError
+from service.routes.asgi import JSON, AsgiRoute, Reply
+from service.routes.endpoint import Predicted
+from service.routes.predict import prediction_objects
+from service.routes.served_model import ERRORS, ReadyOut, ServedModel, documented_errors, documented_path, refusal
+from service.schema import InstanceReader, PredictionOut, example_instance
+from telemetry.profile import ReferenceProfile
+
+PATH = "/v1/models/{name}:predict"
+
+
+class KServeDialect:
+    """Instances and predictions as `/predict/model` has them, errors as `{"error": ...}`."""
+
+    # TensorFlow Serving's clients, whose protocol this is, send no content type.
+    content_types = frozenset({JSON, b""})
+
+    def __init__(
+        self, model: ServedModel, reader: InstanceReader, columns: ColumnBuilder, outcomes: tuple[str, ...]
+    ) -> None:
+        self._model = model
+        self._read = reader.read
+        self._columns = columns.build
+        self._outcomes = outcomes
+
+    def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:
+        """The columns of the body's instances."""
+        self._model.check_named(scope)
+        return self._columns(self._read(body)), None
+
+    def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002  # nothing more is asked for
+        """One object a row, with its prediction id."""
+        return Reply(msgspec.json.encode({"predictions": prediction_objects(predicted, self._outcomes)}))
+
+    def refuse(self, error: SightlineError, trace_id: str) -> Reply:  # noqa: ARG002  # it is in the header
+        """The error in the protocol's shape."""
+        return refusal(error)
+
+
+class ModelsOut(BaseModel):
+    """Names of the models."""
+
+    models: list[str]
+
+
+class PredictionsOut(BaseModel):
+    """One prediction an instance, in the same order."""
+
+    predictions: list[PredictionOut]
+
+
+def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
+    """The route of predictions with its documentation."""
+
+    async def predict_v1() -> Any:
+        """Predicts one outcome an instance, for clients of KServe's protocol, version 1."""
+
+    example = {"instances": [example_instance(profile)]}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictIn"}, "example": example}}
+    return AsgiRoute(
+        PATH,
+        predict_v1,
+        endpoint,
+        methods=["POST"],
+        response_model=PredictionsOut,
+        responses=documented_errors(*ERRORS),
+        openapi_extra={"parameters": documented_path(PATH), "requestBody": {"content": content, "required": True}},
+        tags=["kserve v1"],
+    )
+
+
+def kserve_router(model: ServedModel) -> APIRouter:
+    """The routes that say which models there are, and whether one is ready."""
+    router = APIRouter(tags=["kserve v1"])
+
+    @router.get("/v1/models")
+    async def models_v1() -> ModelsOut:
+        """The one model that is served."""
+        return ModelsOut(models=[model.name])
+
+    path = "/v1/models/{name}"
+
+    @router.get(path, responses=documented_errors(404, 503), openapi_extra={"parameters": documented_path(path)})
+    async def model_v1(request: Request) -> ReadyOut:
+        """Whether the model is ready."""
+        model.check_named(request.scope)
+        model.check_ready()
+        return ReadyOut(name=model.name, ready=True)
+
+    return router
