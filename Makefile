@@ -1,14 +1,14 @@
 # Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
 # uv is taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check fix dashboards stack bench clean
+.PHONY: help demo test test-fast check fix docs dashboards stack bench clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
-PYTHON_FOLDERS := service telemetry grafana tests benchmarks
+PYTHON_FOLDERS := service telemetry grafana tests benchmarks docs
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ fix: .venv/.synced  ## format, and mend what the linter can mend
 
 dashboards: .venv/.synced  ## write grafana/dashboards/*.json from the Python beside it
 	$(RUN) python -W "ignore:Prefer using dashboardv2" -m grafana.write
+
+docs: .venv/.synced  ## the pages that are made from code
+	$(RUN) python docs/metrics.py
 
 stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
 	@tests/stack/build.sh >/dev/null

@@ -32,7 +32,7 @@ class Instrument:
     attributes: tuple[str, ...] = ()
     source: Source = "model"
     where: str = ""
-    """What a model must have for this to exist, in words; empty if every model has it."""
+    """Of what there is such an instrument, in words; empty if every model has it."""
 
     @property
     def prometheus_name(self) -> str:
@@ -93,7 +93,7 @@ PROCESS_OPEN_FILES = Instrument(
     "Number of file descriptors in use by the process.",
     (),
     "process",
-    "not on Windows",
+    "systems other than Windows",
 )
 
 QUEUE_LENGTH = Instrument("ml.queue.length", "gauge", "{row}", "Rows that wait for the model.", MODEL)

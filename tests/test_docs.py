@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from docs.metrics import PAGE, metrics_page
 from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -98,3 +99,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_dependency_has_its_reason(name: str) -> None:
     """Each package that an installation brings along is accounted for."""
     assert f"\n- `{name}`: " in (ROOT / "docs/decisions/0001-dependencies.md").read_text()
+
+
+def test_the_page_of_metrics_is_up_to_date() -> None:
+    """docs/metrics.md is what `make docs` makes of telemetry/names.py."""
+    assert PAGE.read_text(encoding="utf-8") == metrics_page()
