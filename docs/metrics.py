@@ -22,15 +22,15 @@ _HEAD = """\
 
 Made by `make docs` from [telemetry/names.py](../telemetry/names.py); change that, not this.
 
-Every `ml.*` series carries `model.name` and `model.version`, and exists at 0 before the service says that it is ready. \
-In Prometheus, dots of names and labels become underscores; a histogram has `_bucket`, `_sum` and `_count` behind its \
-name. The values of `feature`, `category`, `outcome`, `predicted` and `actual` come from the training data: \
-`__missing__` is a missing value, `__unseen__` a category that training did not know, `__other__` any known category \
-beyond the 200 most frequent.
+Every `ml.*` series carries `model.name` and `model.version`, and exists at 0 before the service says that it \
+is ready. In Prometheus, dots of names and labels become underscores; a histogram has `_bucket`, `_sum` and \
+`_count` behind its name. The values of `feature`, `category`, `outcome`, `predicted` and `actual` come from \
+the training data: `__missing__` is a missing value, `__unseen__` a category that training did not know, \
+`__other__` any known category beyond the 200 most frequent.
 
-A histogram of values that may be negative (`ml.feature.value`, scores of a regression) has a sum that may fall: use its \
-buckets and its count. In regression the rows are one series of `ml.predictions`, without `outcome`, so that the sum of \
-`ml_predictions_total` is the rows answered whatever the model is.
+A histogram of values that may be negative (`ml.feature.value`, scores of a regression) has a sum that may \
+fall: use its buckets and its count. In regression the rows are one series of `ml.predictions`, without \
+`outcome`, so that the sum of `ml_predictions_total` is the rows answered whatever the model is.
 """
 
 
