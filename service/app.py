@@ -12,11 +12,16 @@ from starlette.exceptions import HTTPException
 
 from service.batching import Batcher, is_quick
 from service.bundle import Bundle, load_bundle
+from service.clerk import Clerk
 from service.columns import ColumnBuilder
 from service.errors import PROBLEM, Fault, SightlineError, problem
+from service.feedback import Keys, PredictionIds, load_secrets
+from service.labels import LabelReader
+from service.ledger import Ledger, LedgerRules
 from service.predictor import Predictor
 from service.profiling import sample_columns
 from service.routes.endpoint import PredictionEndpoint
+from service.routes.feedback import FeedbackEndpoint, feedback_route
 from service.routes.health import health_router
 from service.routes.inference_metadata import inference_metadata_router
 from service.routes.kserve import KServeDialect, kserve_route, kserve_router
@@ -34,6 +39,7 @@ from telemetry.golden_signals import GoldenSignals
 from telemetry.middleware import TIMELINE, TelemetryMiddleware
 from telemetry.producer import Producer
 from telemetry.providers import Providers
+from telemetry.quality import JudgedModel
 from telemetry.recorder import ModelId, Recorder
 from telemetry.tail_sampling import Reason, SamplingRules, TailSampler
 from telemetry.trace_ring import TraceRing
@@ -52,6 +58,8 @@ class Parts:
     sampler: TailSampler
     producer: Producer
     providers: Providers
+    ids: PredictionIds
+    clerk: Clerk
     is_ready: bool = False
 
 
@@ -62,7 +70,7 @@ def create_app(**given: object) -> FastAPI:
     """
     settings = load_settings(**given)
     bundle = load_bundle(settings.bundle, settings.trusted_types)
-    faults = Faults("middleware", "recorder")
+    faults = Faults("middleware", "recorder", "ledger")
     predictor = Predictor(bundle.model, bundle.profile)
     recorder = Recorder(
         ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps, lambda: batcher.queued_rows
@@ -77,18 +85,25 @@ def create_app(**given: object) -> FastAPI:
     )
     dummy = random_recorder() if settings.random_endpoint else None
     signals, sampler = GoldenSignals(), TailSampler(_sampling_rules(settings))
-    producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults)
+    judged = JudgedModel(recorder.model, bundle.profile.outcomes, bool(bundle.profile.scores))
+    keys = Keys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
+    url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
+    ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
+    clerk = Clerk(ledger, faults)
+    producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults, clerk.quality)
     ring = TraceRing() if settings.trace_ring else None
     providers = Providers(producer, ring)
-    parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers)
+    parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers, PredictionIds(keys, judged), clerk)
 
     app = _bare_app(parts)
     reader = InstanceReader(bundle.profile, settings.max_rows)
     columns = ColumnBuilder(bundle.profile, reader.fields)
     dialect = JsonDialect(reader, columns, bundle.profile.outcomes, recorder.model)
-    endpoint = PredictionEndpoint(dialect, batcher, recorder, faults, settings.max_body_bytes)
+    endpoint = PredictionEndpoint(dialect, batcher, parts.ids, recorder, faults, settings.max_body_bytes)
     app.router.routes.append(predict_route(endpoint, recorder, settings))
     _add_protocols(app, parts, settings, reader, columns, faults)
+    labels = LabelReader(keys, ledger, settings.max_labels)
+    app.router.routes.append(feedback_route(FeedbackEndpoint(labels, clerk, settings.max_body_bytes)))
     if dummy is not None:
         app.router.routes.append(random_route(dummy, faults))
     if ring is not None:
@@ -104,6 +119,7 @@ def create_app(**given: object) -> FastAPI:
 def _bare_app(parts: Parts) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await parts.clerk.start()
         parts.providers.start()
         # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
         gc.collect()
@@ -115,6 +131,7 @@ def _bare_app(parts: Parts) -> FastAPI:
             parts.is_ready = False
             gc.unfreeze()
             parts.batcher.close()
+            parts.clerk.close()
             parts.providers.shutdown()
 
     app = FastAPI(
@@ -144,7 +161,7 @@ def _add_protocols(
     """The routes of other model servers' protocols, over the same path as our own."""
     profile = parts.bundle.profile
     model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
-    rest = (parts.batcher, parts.recorder, faults, settings.max_body_bytes)
+    rest = (parts.batcher, parts.ids, parts.recorder, faults, settings.max_body_bytes)
     instances = KServeDialect(model, reader, columns, profile.outcomes)
     tensors = TensorDialect(model, TensorReader(profile, columns, settings.max_rows), profile)
     app.router.routes.append(kserve_route(PredictionEndpoint(instances, *rest), profile))

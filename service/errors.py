@@ -6,10 +6,12 @@
             BadTensorError           400, names the input or the output
             UnknownModelError        404
             BodyTooLargeError        413
+            TooManyLabelsError       413
             UnsupportedMediaError    415
             InvalidRowsError         422, names field and row
         QueueFullError          503
         NotReadyError           503
+        LedgerDownError         503, nothing of the body was counted
         PredictionFailedError   500
         StartupError            never over HTTP: a bundle or a setting that stops start-up
             BundleError
@@ -81,6 +83,12 @@ class BodyTooLargeError(RequestError):
     status = 413
 
 
+class TooManyLabelsError(RequestError):
+    """The body has more labels than the service takes at once."""
+
+    status = 413
+
+
 class UnsupportedMediaError(RequestError):
     """The body is of a type that the route does not read."""
 
@@ -106,6 +114,13 @@ class NotReadyError(SightlineError):
 
     status = 503
     reason = "rejected"
+
+
+class LedgerDownError(SightlineError):
+    """The ledger of labels does not answer."""
+
+    status = 503
+    retry_after_s = 1
 
 
 class PredictionFailedError(SightlineError):

@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     bundle: Path
     """Folder of the bundle that is served."""
 
-    max_rows: Annotated[int, Field(ge=1)] = 10_000
+    max_rows: Annotated[int, Field(ge=1, le=2**24)] = 10_000
     """Rows in one request, at most."""
 
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
@@ -40,6 +40,21 @@ class Settings(BaseSettings):
 
     trusted_types: Names = ()
     """Types, separated by commas, that a model may hold beyond those of the demo and of skops' own list."""
+
+    feedback_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(repr=False)] = ()
+    """Secrets, separated by commas, that sign prediction ids: the first one signs, all verify."""
+
+    ledger: Annotated[str, Field(repr=False)] = ""
+    """URL of the ledger of labels, `sqlite:///PATH` or `postgresql+psycopg://...`; empty: SQLite beside the bundle."""
+
+    label_horizon_s: Annotated[float, Field(gt=0, le=10 * 365 * 86400)] = 30 * 86400.0
+    """Labels of predictions that are older are late, in seconds."""
+
+    last_label_wins: bool = False
+    """A second, different label for a prediction corrects the first one; otherwise it is refused."""
+
+    max_labels: Annotated[int, Field(ge=1)] = 10_000
+    """Labels in one request, at most."""
 
     random_endpoint: bool = False
     """Serves `/predict/random`, the dummy model that makes spikes and errors on demand."""
@@ -64,6 +79,11 @@ class Settings(BaseSettings):
 
     traces_dot_per_s: PerSecond = 20.0
     """Traces kept a second because a latency bucket had no exemplar."""
+
+    def beside_bundle(self, name: str) -> Path:
+        """A file that outlives the bundle's folder, which is replaced whole when the bundle is made anew."""
+        folder = self.bundle.resolve()
+        return folder.with_name(f"{folder.name}.{name}")
 
 
 def load_settings(**given: object) -> Settings:

@@ -50,6 +50,7 @@ class Instrument:
 _HTTP = ("http.request.method", "url.scheme")
 _CLASSIFIER = "classifiers"
 _REGRESSOR = "regressors"
+_PROBABILISTIC = "classifiers with `predict_proba`"
 _SCORED = "classifiers with `predict_proba`, regressors"
 _NUMERIC = "numeric features"
 _CATEGORICAL = "categorical features"
@@ -123,7 +124,7 @@ PREDICTION_CONFIDENCE = Instrument(
     "",
     "P(predicted class) of each row; its mean is the accuracy that a calibrated model expects of itself.",
     MODEL,
-    where="classifiers with `predict_proba`",
+    where=_PROBABILISTIC,
 )
 PREDICTION_DURATION = Instrument(
     "ml.prediction.duration", "histogram", "s", "Time of a batch in one step of the pipeline.", (*MODEL, "step")
@@ -247,12 +248,14 @@ REFERENCE_LABEL_VALUE = Instrument(
     _REGRESSOR,
 )
 
+_LABELLED = (*MODEL, "ledger")
+
 FEEDBACK = Instrument(
     "ml.feedback",
     "counter",
     "{row}",
     "Labels accepted, by what the model had said and what was true: the confusion matrix.",
-    (*MODEL, "predicted", "actual"),
+    (*_LABELLED, "predicted", "actual"),
     "labels",
     _CLASSIFIER,
 )
@@ -260,19 +263,20 @@ FEEDBACK_SCORE = Instrument(
     "ml.feedback.score",
     "histogram",
     "",
-    "The score of labelled predictions, by what was true: calibration.",
-    (*MODEL, "actual"),
+    "P(outcome) of labelled predictions, by what was true: calibration. With two classes, of the positive one only; "
+    "with more, `actual` is the outcome itself or `__other__`.",
+    (*_LABELLED, "outcome", "actual"),
     "labels",
-    "classifiers with `predict_proba`",
+    _PROBABILISTIC,
 )
 FEEDBACK_LOSS = Instrument(
     "ml.feedback.loss",
     "histogram",
     "",
     "Loss of each labelled prediction; sum by count is the exact mean.",
-    (*MODEL, "kind"),
+    (*_LABELLED, "kind"),
     "labels",
-    "classifiers with `predict_proba`",
+    _PROBABILISTIC,
 )
 FEEDBACK_ERROR = Instrument(
     "ml.feedback.error",
@@ -280,15 +284,51 @@ FEEDBACK_ERROR = Instrument(
     "",
     "Absolute error of each labelled prediction, by the side that it erred to: MAE is the sum of both, bias their "
     "difference.",
-    (*MODEL, "side"),
+    (*_LABELLED, "side"),
+    "labels",
+    _REGRESSOR,
+)
+FEEDBACK_WITHDRAWN = Instrument(
+    "ml.feedback.withdrawn",
+    "counter",
+    "{row}",
+    "Labels that a later one corrected: the true total is `ml.feedback` less these, and neither ever falls.",
+    (*_LABELLED, "predicted", "actual"),
+    "labels",
+    _CLASSIFIER,
+)
+FEEDBACK_WITHDRAWN_SCORE = Instrument(
+    "ml.feedback.withdrawn.score",
+    "histogram",
+    "",
+    "What to take off `ml.feedback.score` for labels that were corrected.",
+    (*_LABELLED, "outcome", "actual"),
+    "labels",
+    _PROBABILISTIC,
+)
+FEEDBACK_WITHDRAWN_LOSS = Instrument(
+    "ml.feedback.withdrawn.loss",
+    "histogram",
+    "",
+    "What to take off `ml.feedback.loss` for labels that were corrected.",
+    (*_LABELLED, "kind"),
+    "labels",
+    _PROBABILISTIC,
+)
+FEEDBACK_WITHDRAWN_ERROR = Instrument(
+    "ml.feedback.withdrawn.error",
+    "histogram",
+    "",
+    "What to take off `ml.feedback.error` for labels that were corrected.",
+    (*_LABELLED, "side"),
     "labels",
     _REGRESSOR,
 )
 FEEDBACK_DELAY = Instrument(
-    "ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", MODEL, "labels"
+    "ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", _LABELLED, "labels"
 )
 FEEDBACK_REJECTED = Instrument(
-    "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*MODEL, "reason"), "labels"
+    "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*_LABELLED, "reason"), "labels"
 )
 
 TRACES_KEPT = Instrument(
@@ -324,3 +364,15 @@ STEP_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 
 BATCH_SIZE_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 10000.0)
 """A request of one row, the recorder's gathering, the largest request that the service takes."""
+
+LOSS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
+"""A Brier loss is 2 at most; a log loss, clipped as scikit-learn clips it, 36.04."""
+
+ERROR_BOUNDS = tuple(float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 2, 5))
+"""Errors are of the label's own scale, which nothing here knows: three bounds a decade."""
+
+DELAY_BOUNDS_S = (
+    *(1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0),
+    *(days * 86400.0 for days in (1, 2, 4, 7, 14, 30, 60, 90)),
+)
+"""A label comes after seconds, where a click is the label, or after months, where a default is."""

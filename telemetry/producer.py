@@ -29,6 +29,7 @@ from telemetry.counts import DottedBuckets, Exemplar, Snapshot
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.names import Instrument
+from telemetry.quality import LABEL_BOUNDS, LABEL_COUNTERS, Quality
 from telemetry.recorder import Recorder
 from telemetry.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
 from telemetry.tail_sampling import TailSampler
@@ -43,12 +44,18 @@ class Producer:
     """Reads the counts of one process and makes OpenTelemetry's data of them."""
 
     def __init__(
-        self, signals: GoldenSignals, recorders: Sequence[Recorder], sampler: TailSampler, faults: Faults
+        self,
+        signals: GoldenSignals,
+        recorders: Sequence[Recorder],
+        sampler: TailSampler,
+        faults: Faults,
+        quality: Callable[[], Quality | None] = lambda: None,
     ) -> None:
         self._signals = signals
         self._recorders = recorders
         self._sampler = sampler
         self._faults = faults
+        self._quality = quality
         self._start_ns = time_ns()
 
     def register(self, meter: Meter) -> None:
@@ -62,6 +69,8 @@ class Producer:
         )
         for instrument, read in observables:
             _observe(meter, instrument, read)
+        for instrument in LABEL_COUNTERS:
+            _observe(meter, instrument, partial(self._labelled, instrument))
 
     def add_to(self, metrics: MetricsData) -> MetricsData:
         """The SDK's data of one export with the histograms beside them, in a scope of their own."""
@@ -82,7 +91,9 @@ class Producer:
             (names.REQUEST_DURATION, durations),
             *((instrument, self._each(read)) for instrument, read in HISTOGRAMS),
         )
-        for instrument, points in sources:
+        labels = self._quality()
+        labelled = ((each, labels.snapshots(each)) for each in LABEL_BOUNDS) if labels is not None else ()
+        for instrument, points in (*sources, *labelled):
             data_points = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
             if data_points:
                 data = Histogram(data_points, AggregationTemporality.CUMULATIVE)
@@ -107,6 +118,10 @@ class Producer:
             model = recorder.model.attributes
             for attributes, value in read(recorder):
                 yield {**model, **attributes}, value
+
+    def _labelled(self, instrument: Instrument) -> Numbers:
+        labels = self._quality()
+        return () if labels is None else labels.counts(instrument)
 
     def _active(self) -> Numbers:
         for (method, scheme), count in list(self._signals.active.items()):

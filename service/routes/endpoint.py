@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from secrets import token_urlsafe
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -12,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 from service.batching import Answer, Batcher
 from service.columns import Columns
 from service.errors import SightlineError
+from service.feedback import PredictionIds
 from service.predictor import Prediction
 from service.routes.asgi import ClientGoneError, Reply, read_body, respond
 from telemetry.faults import Faults
@@ -85,10 +85,17 @@ class PredictionEndpoint(Generic[Asked]):
     """Reads rows, has them predicted, answers, and only then counts them: rows in responses, not in attempts."""
 
     def __init__(
-        self, dialect: Dialect[Asked], batcher: Batcher, recorder: Recorder, faults: Faults, max_body_bytes: int
+        self,
+        dialect: Dialect[Asked],
+        batcher: Batcher,
+        ids: PredictionIds,
+        recorder: Recorder,
+        faults: Faults,
+        max_body_bytes: int,
     ) -> None:
         self._dialect = dialect
         self._predict = batcher.predict
+        self._ids = ids
         self._recorder = recorder
         self._faults = faults
         self._max_body_bytes = max_body_bytes
@@ -111,7 +118,7 @@ class PredictionEndpoint(Generic[Asked]):
         except BaseException as error:
             self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
-        ids = _prediction_ids(len(columns))
+        ids = self._ids.make(answer.prediction)
         timeline.segments = PredictionTrace(answer, self._recorder.model, self._outcomes, ids[0])
         await respond(send, self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked))
         self._count(columns, answer)
@@ -124,8 +131,3 @@ class PredictionEndpoint(Generic[Asked]):
             )
         except Exception:
             self._faults.note("recorder")
-
-
-def _prediction_ids(n_rows: int) -> list[str]:
-    request_id = token_urlsafe(9)
-    return [f"{request_id}.{row}" for row in range(n_rows)]

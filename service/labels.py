@@ -1,0 +1,91 @@
+"""A body of labels, read and judged: ids are verified, values are looked up, the rest is the ledger's."""
+
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from service.bookkeeping import Label
+from service.errors import InvalidRowsError, MalformedBodyError, TooManyLabelsError, shortened
+from service.feedback import Keys
+from service.ledger import Ledger
+from telemetry.counts import SUMMABLE
+from telemetry.quality import JudgedModel
+
+
+class _Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    prediction_id: str
+    actual: Any
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    labels: list[_Label]
+
+
+class LabelReader:
+    """Judges bodies of labels. Belongs to the ledger's thread: reading ten thousand labels takes a while, too."""
+
+    def __init__(self, keys: Keys, ledger: Ledger, max_labels: int) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._max_labels = max_labels
+        self._decode = msgspec.json.Decoder(_Body).decode
+
+    def judge(self, body: bytes) -> list[str]:
+        """A word for each label, in their order: `accepted`, `corrected`, or the reason why it is not counted.
+
+        Raises MalformedBodyError, InvalidRowsError, TooManyLabelsError; LedgerDownError, and nothing is counted then.
+        """
+        read = [self._label(each) for each in self._read(body)]
+        refused = [each for each in read if isinstance(each, str)]
+        verdicts = iter(self._ledger.record([each for each in read if isinstance(each, Label)], Counter(refused)))
+        return [each if isinstance(each, str) else next(verdicts) for each in read]
+
+    def _read(self, body: bytes) -> list[_Label]:
+        try:
+            labels = self._decode(body).labels
+        except msgspec.ValidationError as error:
+            raise InvalidRowsError(f"the body is not a list of labels: {shortened(str(error))}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedBodyError(f"the body is not JSON: {error}") from error
+        if len(labels) > self._max_labels:
+            raise TooManyLabelsError(
+                f"the body has {len(labels)} labels; at most {self._max_labels} are taken, send the rest in another"
+            )
+        return labels
+
+    def _label(self, label: _Label) -> Label | str:
+        prediction = self._keys.read(label.prediction_id)
+        if prediction is None:
+            return "forged"
+        model = self._ledger.model(prediction.model)
+        if model is None:
+            return "unknown_model"
+        actual = actual_of(model, label.actual)
+        return "unknown_outcome" if actual is None else Label(prediction, model, actual)
+
+
+def actual_of(model: JudgedModel, actual: object) -> float | None:
+    """What was true as a number: an index into the outcomes, or the value itself in regression. None for neither.
+
+    Classes that are numbers may come as numbers or as strings, since their probabilities have names that are strings.
+    """
+    if not model.outcomes:
+        is_number = isinstance(actual, int | float) and not isinstance(actual, bool)
+        # A single value beyond this would be all that is left of the mean error.
+        return float(actual) if is_number and abs(actual) < SUMMABLE else None  # type: ignore[arg-type]
+    codes = _codes(model)
+    if isinstance(actual, str):
+        return codes.get(actual)
+    if isinstance(actual, bool):
+        return codes.get(str(actual))
+    if not isinstance(actual, int | float) or not abs(actual) < SUMMABLE:
+        return None
+    spelt = [str(actual), str(float(actual))] + ([str(int(actual))] if actual == int(actual) else [])
+    return next((codes[text] for text in spelt if text in codes), None)
+
+
+@lru_cache(maxsize=64)
+def _codes(model: JudgedModel) -> dict[str, int]:
+    return {outcome: code for code, outcome in enumerate(model.outcomes)}
