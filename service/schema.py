@@ -1,6 +1,7 @@
 """Request and response, derived from the bundle's profile: one reader for the hot route, one model for the docs."""
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -10,8 +11,13 @@ from service.errors import BundleError, Fault, InvalidRowsError, MalformedBodyEr
 from telemetry.profile import Feature, NumericFeature, ReferenceProfile
 
 _AT = re.compile(
-    r"(?P<what>.*?)(?: - at `\$(?:\.(?P<top>[^.\[]+))?(?:\[(?P<row>\d+)\])?(?:\.(?P<field>.*))?`)?", re.DOTALL
+    r"(?P<what>.*?)(?: - at `\$(?:\.(?P<top>[^.\[]+))?(?:\[(?P<row>\d+)\])?"
+    r"(?:\[(?P<column>\d+)\])?(?:\.(?P<field>.*))?`)?",
+    re.DOTALL,
 )
+_LOOKED_AT = 64
+"""Bytes in which a list of lists shows that it is one."""
+
 _READABLE = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
 
@@ -20,6 +26,7 @@ class InstanceReader:
     """Reads a request body into one struct a row, checked against the profile; built once, used for every request.
 
     The struct's fields are f0, f1, ... in the order of `profile.features`, since a feature may have any name.
+    A row without names has its values in the order of the training data.
     """
 
     def __init__(self, profile: ReferenceProfile, max_rows: int) -> None:
@@ -29,33 +36,58 @@ class InstanceReader:
             if not _READABLE.fullmatch(feature.name):
                 what = "a quote, a backslash or a control character, which the JSON reader takes in no name"
                 raise BundleError(f"the feature {feature.name!r} has {what}; rename the column and fit again")
-        row = msgspec.defstruct(
+        limits = msgspec.Meta(min_length=1, max_length=max_rows)
+        typed = {feature.name: (field, _type(feature)) for field, feature in self.fields.items()}
+        named: Any = msgspec.defstruct(
             "Instance",
-            [(field, _type(feature)) for field, feature in self.fields.items()],
+            list(typed.values()),
             rename={field: feature.name for field, feature in self.fields.items()},
             forbid_unknown_fields=True,
             gc=False,
         )
-        body = msgspec.defstruct(
-            "Body",
-            [("instances", Annotated[list[row], msgspec.Meta(min_length=1, max_length=max_rows)])],  # type: ignore[valid-type]
+        self._order = profile.order
+        unnamed: Any = msgspec.defstruct(
+            "UnnamedInstance",
+            [typed[name] for name in profile.order],
+            array_like=True,
             forbid_unknown_fields=True,
+            gc=False,
         )
-        self._decode = msgspec.json.Decoder(body).decode
+        body = msgspec.defstruct("Body", [("instances", Annotated[list[named], limits])], forbid_unknown_fields=True)
+        self._decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(body).decode
+        self._decode_named: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(
+            Annotated[list[named], limits]
+        ).decode
+        self._decode_unnamed: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(
+            Annotated[list[unnamed], limits]
+        ).decode
 
     def read(self, body: bytes) -> list[Any]:
         """The rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
+        instances: list[Any] = self._decoded(self._decode, body).instances
+        return instances
+
+    def read_rows(self, rows: msgspec.Raw) -> list[Any]:
+        """The rows of a list of objects, or of a list of lists; raises as `read` does."""
+        decode = self._decode_unnamed if is_list_of_lists(rows) else self._decode_named
+        instances: list[Any] = self._decoded(decode, rows)
+        return instances
+
+    def _decoded(self, decode: Callable[[bytes | msgspec.Raw], Any], data: bytes | msgspec.Raw) -> Any:
         try:
-            instances: list[Any] = self._decode(body).instances  # type: ignore[attr-defined]
+            return decode(data)
         except msgspec.ValidationError as error:
             raise self._invalid(shortened(str(error))) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedBodyError(f"the body is not JSON: {error}") from error
-        return instances
 
     def _invalid(self, message: str) -> InvalidRowsError:
         match = _AT.fullmatch(message)
-        what, top, row, field = match.group("what", "top", "row", "field") if match else (message, None, None, None)
+        what, top, row, column, field = (
+            match.group("what", "top", "row", "column", "field") if match else (message, None, None, None, None)
+        )
+        if column is not None:
+            field = self._order[int(column)]
         if named := _NAMED.fullmatch(what):
             field = named["field"]
         field = field or top
@@ -64,6 +96,11 @@ class InstanceReader:
         place = "".join([f"row {row}: " if row is not None else "", f"field {field!r}: " if field else ""])
         fault = Fault(what, field, int(row) if row is not None else None)
         return InvalidRowsError(f"{place}{what}", fault)
+
+
+def is_list_of_lists(data: msgspec.Raw) -> bool:
+    """True if the JSON begins with two brackets; white space between them does not matter, unless there is a lot."""
+    return bytes(memoryview(data)[:_LOOKED_AT]).translate(None, b" \t\r\n").startswith(b"[[")
 
 
 def _type(feature: Feature) -> Any:

@@ -13,11 +13,13 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from service.columns import ColumnBuilder, Columns
 from service.errors import BadTensorError, MalformedBodyError
+from service.schema import is_list_of_lists
 from telemetry.counts import Floats
-from telemetry.profile import CategoricalFeature, Feature, NumericFeature, ReferenceProfile
+from telemetry.profile import Feature, ReferenceProfile
 
 STRINGS, BOOLEANS = "BYTES", "BOOL"
 _NUMBERS = {
@@ -26,7 +28,7 @@ _NUMBERS = {
     **{f"UINT{bits}": np.dtype(f"<u{bits // 8}") for bits in (64, 32, 16, 8)},
 }
 _BINARY = {**_NUMBERS, BOOLEANS: np.dtype("?")}
-_DATATYPES = {"float64": "FP64", "float32": "FP32", "int64": "INT64", "bool": BOOLEANS}
+_DATATYPES = {"str": STRINGS, "float64": "FP64", "float32": "FP32", "int64": "INT64", "bool": BOOLEANS}
 _ELEMENT = re.compile(r" - at `\$\[(\d+)\](?:\[\d+\])?`")
 _SHOWN_CHARS = 80
 
@@ -71,7 +73,12 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
 
 def datatype_of(feature: Feature) -> str:
     """The datatype under which a feature is described; every other kind of number is read for a number, too."""
-    return STRINGS if isinstance(feature, CategoricalFeature) else _DATATYPES[feature.dtype]
+    return _DATATYPES[feature.dtype]
+
+
+def _datatypes_read(feature: Feature) -> tuple[str, ...]:
+    known = (STRINGS,) if feature.dtype == "str" else tuple(_NUMBERS)
+    return (BOOLEANS, *known) if feature.dtype == "bool" else known
 
 
 class TensorReader:
@@ -103,8 +110,8 @@ class TensorReader:
         binary = _binary_parts(request.inputs, rest, has_header=json_bytes is not None)
         numeric = np.empty((len(self._numeric), n_rows))
         for index, name in enumerate(self._numeric):
-            numeric[index] = self._numbers(tensors[name], binary.get(name))
-        raw = tuple(self._strings(tensors[name], binary.get(name)) for name in self._categorical)
+            numeric[index] = np.asarray(self._values(tensors[name], binary.get(name)), dtype=np.float64)
+        raw = tuple(self._categories(tensors[name], binary.get(name)) for name in self._categorical)
         return self._columns.assemble(numeric, raw), request
 
     def _named(self, inputs: Sequence[InputTensor]) -> dict[str, InputTensor]:
@@ -133,32 +140,27 @@ class TensorReader:
             n_rows = rows
         return n_rows or 1  # a model without features is asked for one row
 
-    def _numbers(self, tensor: InputTensor, binary: memoryview | None) -> Floats:
+    def _values(self, tensor: InputTensor, binary: memoryview | None) -> list[Any] | NDArray[Any]:
+        """The elements of a tensor; missing ones are None in a list, NaN in an array."""
         feature = self._features[tensor.name]
-        known = _BINARY if isinstance(feature, NumericFeature) and feature.dtype == "bool" else _NUMBERS
+        known = _datatypes_read(feature)
         if tensor.datatype not in known:
-            raise _wrong(tensor.name, f"its datatype is {_shown(tensor.datatype)}; send one of {', '.join(known)}")
+            raise _wrong(tensor.name, f"its datatype is {_shown(tensor.datatype)}; send {' or '.join(known)}")
         if binary is None:
-            return np.array(_elements(tensor, is_nullable=feature.accepts_missing), dtype=np.float64)
-        dtype = known[tensor.datatype]
+            return _elements(tensor, is_nullable=feature.accepts_missing)
+        if tensor.datatype == STRINGS:
+            return _unpacked(tensor, binary)
+        dtype = _BINARY[tensor.datatype]
         _check_length(tensor, len(binary), tensor.shape[0] * dtype.itemsize, "bytes of binary data")
-        numbers = np.frombuffer(binary, dtype).astype(np.float64)
-        if np.isinf(numbers).any():
-            raise _wrong(tensor.name, "infinite", int(np.flatnonzero(np.isinf(numbers))[0]))
-        if not feature.accepts_missing and np.isnan(numbers).any():
-            raise _wrong(
-                tensor.name, "NaN, and the model takes no missing value here", int(np.flatnonzero(np.isnan(numbers))[0])
-            )
+        numbers = np.frombuffer(binary, dtype)
+        _refuse_any(np.isinf(numbers), tensor, "infinite")
+        if not feature.accepts_missing:
+            _refuse_any(np.isnan(numbers), tensor, "NaN, and the model takes no missing value here")
         return numbers
 
-    def _strings(self, tensor: InputTensor, binary: memoryview | None) -> list[str | None]:
-        if tensor.datatype != STRINGS:
-            raise _wrong(tensor.name, f"its datatype is {_shown(tensor.datatype)}; send {STRINGS}")
-        if binary is None:
-            return _elements(tensor, is_nullable=self._features[tensor.name].accepts_missing)
-        strings = _unpacked(tensor, binary)
-        _check_length(tensor, len(strings), tensor.shape[0], "elements")
-        return strings
+    def _categories(self, tensor: InputTensor, binary: memoryview | None) -> list[Any]:
+        values = self._values(tensor, binary)
+        return values if isinstance(values, list) else [None if value != value else value for value in values.tolist()]
 
 
 def _binary_parts(inputs: Sequence[InputTensor], rest: memoryview, *, has_header: bool) -> dict[str, memoryview]:
@@ -187,7 +189,7 @@ def _elements(tensor: InputTensor, *, is_nullable: bool) -> list[Any]:
     """The elements of a tensor in JSON, flat; a tensor of shape [rows, 1] may be nested."""
     if not isinstance(tensor.data, msgspec.Raw):
         raise _wrong(tensor.name, "it has no data")
-    nested = len(tensor.shape) == 2 and bytes(memoryview(tensor.data)[:64]).translate(None, b" \t\r\n")[:2] == b"[["
+    nested = len(tensor.shape) == 2 and is_list_of_lists(tensor.data)
     try:
         elements: list[Any] = _decoder(tensor.datatype, is_nullable, nested).decode(tensor.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -216,8 +218,8 @@ def _decoder(datatype: str, is_nullable: bool, nested: bool) -> "msgspec.json.De
     return msgspec.json.Decoder(list[element])
 
 
-def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str | None]:
-    strings: list[str | None] = []
+def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str]:
+    strings: list[str] = []
     start = 0
     try:
         while start < len(binary):
@@ -228,6 +230,7 @@ def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str | None]:
             strings.append(str(binary[start - size : start], "utf-8"))
     except (struct.error, UnicodeDecodeError) as error:
         raise _wrong(tensor.name, f"not a length of 4 bytes and UTF-8: {error}", len(strings)) from error
+    _check_length(tensor, len(strings), tensor.shape[0], "elements")
     return strings
 
 
@@ -241,6 +244,11 @@ def packed(tensor: OutputTensor, values: Sequence[str] | Floats) -> bytes:
     tensor.data = msgspec.UNSET
     tensor.parameters = {"binary_data_size": len(binary)}
     return binary
+
+
+def _refuse_any(is_wrong: NDArray[np.bool], tensor: InputTensor, what: str) -> None:
+    if is_wrong.any():
+        raise _wrong(tensor.name, what, int(is_wrong.argmax()))
 
 
 def _check_length(tensor: InputTensor, there: int, expected: int, what: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp, Scope
 
 from service.columns import ColumnBuilder, Columns
-from service.errors import SightlineError
+from service.errors import MalformedBodyError, SightlineError
 from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
 from service.routes.predict import prediction_objects
@@ -22,8 +22,15 @@ from telemetry.profile import ReferenceProfile
 PATH = "/v1/models/{name}:predict"
 
 
+class KServeRequest(msgspec.Struct):
+    """Rows under either name; whatever else clients of TensorFlow Serving send is ignored."""
+
+    instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 class KServeDialect:
-    """Instances and predictions as `/predict/model` has them, errors as `{"error": ...}`."""
+    """Predictions as `/predict/model` has them, errors as `{"error": ...}`; instances may be lists, too."""
 
     # TensorFlow Serving's clients, whose protocol this is, send no content type.
     content_types = frozenset({JSON, b""})
@@ -32,14 +39,22 @@ class KServeDialect:
         self, model: ServedModel, reader: InstanceReader, columns: ColumnBuilder, outcomes: tuple[str, ...]
     ) -> None:
         self._model = model
-        self._read = reader.read
+        self._decode = msgspec.json.Decoder(KServeRequest).decode
+        self._read = reader.read_rows
         self._columns = columns.build
         self._outcomes = outcomes
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:
         """The columns of the body's instances."""
         self._model.check_named(scope)
-        return self._columns(self._read(body)), None
+        try:
+            request = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedBodyError(f"the body is no request for predictions: {error}") from error
+        rows = request.inputs if request.instances is msgspec.UNSET else request.instances
+        if rows is msgspec.UNSET:
+            raise MalformedBodyError("the body has no instances")
+        return self._columns(self._read(rows)), None
 
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002  # nothing more is asked for
         """One object a row, with its prediction id."""

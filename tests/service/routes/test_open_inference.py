@@ -152,7 +152,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no data": (changed(data=...), "input 'age': it has no data"),
     "data is null": (changed(data=None), "input 'age': Expected `array`, got `null`"),
     "data is no list": (changed(data=30), "input 'age': Expected `array`, got `int`"),
-    "another datatype": (changed(datatype="BYTES"), "input 'age': its datatype is 'BYTES'; send one of FP64"),
+    "another datatype": (changed(datatype="BYTES"), "input 'age': its datatype is 'BYTES'; send FP64 or FP32 or "),
     "a datatype that is none": (changed(datatype="float64"), "input 'age': its datatype is 'float64'"),
     "truths for numbers": (changed(datatype="BOOL", data=[True]), "input 'age': its datatype is 'BOOL'"),
     "numbers for words": (changed(2, datatype="FP64", data=[1]), "input 'city': its datatype is 'FP64'; send BYTES"),
