@@ -1,7 +1,7 @@
 # Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
 # uv is taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check fix docs dashboards stack bench clean
+.PHONY: help demo test test-fast compose-test check fix docs dashboards stack bench clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -21,6 +21,9 @@ test: stack .venv/.synced  ## every test, those on the real collector, Prometheu
 
 test-fast: .venv/.synced  ## tests that need no stack, in under a minute
 	$(RUN) pytest -m "not stack and not slow" $(ARGS)
+
+compose-test: .venv/.synced  ## the stack of docker-compose.yaml, once through; needs Docker
+	tests/compose/run.sh
 
 check: .venv/.synced  ## formatting, lint, types, lock file
 	$(UV) lock --check

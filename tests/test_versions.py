@@ -84,8 +84,8 @@ def test_lowest_python_is_the_one_that_ci_runs() -> None:
     """What pyproject.toml promises as the lowest Python is checked: by ruff, and by running on it in CI."""
     lowest = PROJECT["project"]["requires-python"].removeprefix(">=")
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py{lowest.replace('.', '')}"
-    in_ci = [step["with"]["python-version"] for step in _workflow_steps() if "setup-python" in step.get("uses", "")]
-    assert in_ci == [lowest]
+    in_ci = {step["with"]["python-version"] for step in _workflow_steps() if "setup-python" in step.get("uses", "")}
+    assert in_ci == {lowest}
 
 
 def test_cached_stack_is_keyed_by_what_it_is_built_from() -> None:

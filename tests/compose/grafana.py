@@ -1,0 +1,79 @@
+"""`python -m tests.compose.grafana URL`: are data sources healthy, dashboards there, and none of their queries empty?
+
+Everything is asked through Grafana, with the rights of somebody who has not logged in. Exit code 1 if anything is
+amiss; what is missing is printed.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+
+import httpx2 as httpx
+
+from grafana.queries import Asked, as_json
+from grafana.write import DASHBOARDS
+from service.deployment import Prometheus
+from tests.grafana.answers import VALUES, asked, n_series
+from tests.stack.polling import poll_until
+
+PATIENCE_S = 60.0
+SOURCES = ("prometheus", "tempo")
+
+
+def findings(url: str) -> Iterator[tuple[str, bool]]:
+    """What was asked, and whether the answer was as it should be."""
+    with httpx.Client(base_url=url, timeout=20) as client, Prometheus(f"{url}{_proxy('prometheus')}") as prometheus:
+        for uid in SOURCES:
+            yield f"data source {uid} is healthy", _soon(lambda u=uid: _is_healthy(client, u))  # type: ignore[misc]
+        for build in DASHBOARDS.values():
+            model = as_json(build())
+            yield f"dashboard {model['title']} is there", _soon(lambda m=model: _has(client, m["uid"], m["title"]))  # type: ignore[misc]
+        for query in asked():
+            answer = _ask_prometheus(prometheus, query) if query.language == "promql" else _ask_tempo(client, query)
+            yield f"{query.dashboard} / {query.panel}: {query.substituted(VALUES)}", _soon(answer)
+
+
+def main() -> None:
+    """Prints a line for each finding."""
+    is_well = True
+    for what, is_so in findings(sys.argv[1].rstrip("/")):
+        print("ok      " if is_so else "MISSING ", what, flush=True)
+        is_well = is_well and is_so
+    if not is_well:
+        raise SystemExit(1)
+
+
+def _proxy(uid: str) -> str:
+    return f"/api/datasources/proxy/uid/{uid}"
+
+
+def _is_healthy(client: httpx.Client, uid: str) -> bool:
+    response = client.get(f"/api/datasources/uid/{uid}/health")
+    return response.is_success and response.json()["status"] == "OK"
+
+
+def _has(client: httpx.Client, uid: str, title: str) -> bool:
+    response = client.get(f"/api/dashboards/uid/{uid}")
+    return response.is_success and response.json()["dashboard"]["title"] == title
+
+
+def _ask_prometheus(prometheus: Prometheus, query: Asked) -> Callable[[], bool]:
+    return lambda: n_series(prometheus, query) > 0
+
+
+def _ask_tempo(client: httpx.Client, query: Asked) -> Callable[[], bool]:
+    def find() -> bool:
+        found = client.get(f"{_proxy('tempo')}/api/search", params={"q": query.substituted(VALUES), "limit": 20})
+        return bool(found.raise_for_status().json()["traces"])
+
+    return find
+
+
+def _soon(answer: Callable[[], bool]) -> bool:
+    try:
+        return poll_until(answer, PATIENCE_S, 1.0)
+    except TimeoutError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

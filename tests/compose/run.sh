@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Starts docker-compose.yaml under a project name of its own, sends traffic, follows a request to its trace, asks Grafana
+# whether its data sources are healthy and its dashboards full, and takes everything down again. Run by `make
+# compose-test`, here and in CI. Trap: it uses the ports of .env, so a stack that runs already must be stopped first.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+# shellcheck source-path=SCRIPTDIR source=../../.env
+source .env
+
+compose() { docker compose --project-name sightline-test "$@"; }
+end() {
+  local status=$?
+  if [ "$status" -ne 0 ]; then compose ps --all; compose logs --tail 40; fi
+  compose --profile replay down --volumes --timeout 10
+  exit "$status"
+}
+trap end EXIT
+
+service="http://127.0.0.1:$SERVICE_PORT"
+run() { printf '\n== %s\n' "$*"; "$@"; }
+
+run compose --profile replay config --quiet
+run compose up --detach --build --wait --wait-timeout 900
+run .venv/bin/sightline simulate "$service" --duration "${SIMULATE_S:-90}" &
+simulating=$!
+run .venv/bin/sightline doctor --service "$service" \
+  --prometheus "http://127.0.0.1:$PROMETHEUS_PORT" --traces "http://127.0.0.1:$TEMPO_PORT"
+# While traffic goes on: a rate over twenty seconds is empty soon after it ends.
+run .venv/bin/python -W "ignore:Prefer using dashboardv2" -m tests.compose.grafana "http://127.0.0.1:$GRAFANA_PORT"
+wait "$simulating"
+run .venv/bin/sightline doctor --service "$service" \
+  --prometheus "http://127.0.0.1:$PROMETHEUS_PORT" --traces "http://127.0.0.1:$TEMPO_PORT"
