@@ -1,4 +1,4 @@
-"""`python -m tests.compose.grafana URL`: are data sources healthy, dashboards there, and none of their queries empty?
+"""Asks Grafana for its data sources, its dashboards and their queries: `python -m tests.compose.grafana URL`.
 
 Everything is asked through Grafana, with the rights of somebody who has not logged in. Exit code 1 if anything is
 amiss; what is missing is printed.
