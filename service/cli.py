@@ -11,6 +11,8 @@ from rich.console import Console
 
 from service.app import create_app
 from service.demo.run import Demo
+from service.demo.scenarios import Scenario
+from service.demo.simulate import simulate as simulate_scenario
 from service.demo.training import train as train_demo
 from service.doctor import Doctor, report
 from service.errors import SettingsError, StartupError
@@ -82,6 +84,18 @@ def serve(
         )
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
     uvicorn.run("service.app:create_app", factory=True, host=host, port=port, workers=workers, access_log=False)
+
+
+@cli.command()
+def simulate(
+    url: Annotated[str, typer.Argument(help="Address of the service.", parser=_http_url)] = "http://127.0.0.1:8000",
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Requests a second.")] = 20.0,
+    duration: Annotated[float | None, typer.Option(min=1, help="Seconds; without it, until Ctrl-C.")] = None,
+    scenario: Annotated[Scenario, typer.Option(help="What goes wrong, if anything.")] = Scenario.NORMAL,
+) -> None:
+    """Send flights to a running service that serves the demo's model, as training saw them or bent."""
+    if not simulate_scenario(url, scenario, rate, duration, Console()):
+        raise typer.Exit(1)
 
 
 @cli.command()

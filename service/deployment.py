@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 _EXPORTS = "otel_sdk_exporter_operation_duration_seconds_count"
+_UNDER_WAY = "otel_sdk_exporter_metric_data_point_inflight"
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
 
@@ -83,9 +84,18 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
         if sample.name == _EXPORTS and labels["otel_component_type"].endswith(f"_{signal}_exporter"):
             status = labels.get("http_response_status_code", "")
             failure = f"HTTP {status}" if status else labels.get("error_type", "")
-            address = f"{labels.get('server_address', '')}:{labels.get('server_port', '')}"
-            ended[Export(address, failure)] += int(sample.value)
+            ended[Export(_address(labels), failure)] += int(sample.value)
     return ended
+
+
+def export_under_way(client: httpx.Client) -> str | None:
+    """The address to which metrics are being exported at this moment: for long, if nobody answers there."""
+    samples = (sample for family in scrape(client) for sample in family.samples)
+    return next((_address(sample.labels) for sample in samples if sample.name == _UNDER_WAY and sample.value), None)
+
+
+def _address(labels: Mapping[str, str]) -> str:
+    return f"{labels.get('server_address', '')}:{labels.get('server_port', '')}"
 
 
 class Prometheus:

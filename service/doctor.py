@@ -14,7 +14,15 @@ from typing import TypeVar
 import httpx2 as httpx
 from rich.console import Console
 
-from service.deployment import Export, Prometheus, StoredExemplar, TraceStore, exports, instance
+from service.deployment import (
+    Export,
+    Prometheus,
+    StoredExemplar,
+    TraceStore,
+    export_under_way,
+    exports,
+    instance,
+)
 from telemetry.names import PREDICTIONS, REQUEST_DURATION
 from telemetry.timeline import Timeline
 
@@ -158,6 +166,8 @@ class Doctor:
 
     def _find_export(self, marked: Marked) -> str:
         new = self._wait(lambda: exports(self._service, "metric") - marked.exports_before)
+        if new is None and (address := export_under_way(self._service)) is not None:
+            raise _failed_export(Export(address, "no answer so far"))
         if new is None:
             cause = (
                 "OTEL_EXPORTER_OTLP_ENDPOINT is not set for the service, so nothing leaves it; or its SDK does not "
@@ -184,6 +194,7 @@ class Doctor:
     def _find_trace(self, marked: Marked) -> str:
         spans = self._wait(lambda: self._traces.trace(marked.caller.trace_id_hex))
         if spans is not None:
+            spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
             return f"{len(spans)} spans: {', '.join(span.name for span in spans)}"
         for export in exports(self._service, "span"):
             if export.failure:
@@ -267,7 +278,7 @@ def _failed_export(export: Export) -> BrokenError:
             f"what listens at {export.address} does not take OTLP over HTTP, as a collector does at port 4318: correct "
             "the service's OTEL_EXPORTER_OTLP_ENDPOINT"
         )
-    return BrokenError(f"an export to {export.address} failed with {export.failure}", cause)
+    return BrokenError(f"an export to {export.address} failed: {export.failure}", cause)
 
 
 def _clock_s(response: httpx.Response) -> float:

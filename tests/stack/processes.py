@@ -6,8 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -140,8 +140,8 @@ class Stack:
         self.prometheus = self.build_prometheus()
         self.victoria_metrics = self._build_victoria_metrics()
         self.trace_store = self._build_tempo() if self.has_tempo else self._build_jaeger()
-        self.trace_overlay = "tempo" if self.has_tempo else "jaeger"
-        self.collector = self._build_collector("prometheus", self.trace_overlay)
+        self._overlays = ("prometheus", "tempo" if self.has_tempo else "jaeger")
+        self.collector = self._build_collector(self._overlays)
 
     def __enter__(self) -> "Stack":
         """Starts all three, the collector last."""
@@ -164,8 +164,18 @@ class Stack:
     def swap_backends(self, *overlays: str) -> None:
         """Ends the collector and starts it on the same ports with other files of backends/, by their names."""
         self.collector.stop()
-        self.collector = self._build_collector(*overlays)
+        self.collector = self._build_collector(overlays)
         self._running.enter_context(self.collector)
+
+    @contextmanager
+    def collector_with(self, *overlays: str, **environment: str) -> Iterator[None]:
+        """The collector on the same ports, with other overlays if any are named, and variables of its own."""
+        self.collector.stop()
+        try:
+            with self._build_collector(overlays or self._overlays, environment):
+                yield
+        finally:
+            self.collector.start()
 
     def build_prometheus(self, *left_out: str) -> Process:
         """Prometheus with its flags, less those that are left out."""
@@ -229,10 +239,11 @@ class Stack:
             "JAEGER_OTLP_ENDPOINT": f"http://127.0.0.1:{self._trace_otlp}",
         }
 
-    def _build_collector(self, *overlays: str) -> Process:
+    def _build_collector(self, overlays: Sequence[str], changed: Mapping[str, str] | None = None) -> Process:
         configs = (COLLECTOR / "base.yaml", *(BACKENDS / f"{overlay}.yaml" for overlay in overlays))
         command: list[str | Path] = [binary("otelcol"), *(f"--config={config}" for config in configs)]
-        return self._process("collector", command, f"http://{self._environment['HEALTH_ENDPOINT']}/", self._environment)
+        environment = {**self._environment, **(changed or {})}
+        return self._process("collector", command, f"http://{environment['HEALTH_ENDPOINT']}/", environment)
 
 
 def service_process(

@@ -1,0 +1,210 @@
+"""The doctor on a healthy stack, and on one where each station is broken on purpose."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from service.doctor import Doctor, report
+from tests.stack.processes import Process, Stack, free_port, service_process
+
+pytestmark = pytest.mark.stack
+
+STATIONS = ["service", "clocks", "collector", "metrics", "traces", "exemplar"]
+PATIENCE_S = 6
+"""Everything arrives within two seconds here; a station that is broken uses this up."""
+SKEWED = Path(__file__).parent / "skewed"
+NOTHING_KEPT = {"SIGHTLINE_TRACES_ASKED_PER_S": "0", "SIGHTLINE_TRACES_DOT_PER_S": "0"}
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A service that exports to the stack, and where the doctor looks for what it exported."""
+
+    stack: Stack
+    url: str
+
+    def examine(self, service: str | None = None) -> tuple[bool, str]:
+        """Whether all is well, and what the doctor prints."""
+        doctor = Doctor(service or self.url, self.stack.prometheus_url, self.stack.traces_url, PATIENCE_S)
+        printed = StringIO()
+        return report(doctor.examine(), Console(file=printed, width=200)), printed.getvalue()
+
+    def run_command(self) -> tuple[int, str]:
+        """Exit code and output of `sightline doctor`."""
+        addresses = {"service": self.url, "prometheus": self.stack.prometheus_url, "traces": self.stack.traces_url}
+        options = [part for name, value in addresses.items() for part in (f"--{name}", value)]
+        command: list[str | Path] = [
+            Path(sys.executable).with_name("sightline"),
+            "doctor",
+            *options,
+            "--patience",
+            str(PATIENCE_S),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+
+@contextmanager
+def _serving(stack: Stack, bundle: Path, name: str, **environment: str) -> Iterator[Patient]:
+    port = free_port()
+    with service_process(stack, bundle, port, name, environment):
+        yield Patient(stack, f"http://127.0.0.1:{port}")
+
+
+@pytest.fixture(scope="module")
+def patient(stack: Stack, small_bundle: Path) -> Iterator[Patient]:
+    """One service for all tests of this module; each leaves the stack as it found it."""
+    with _serving(stack, small_bundle, "patient") as served:
+        yield served
+
+
+@contextmanager
+def _down(process: Process) -> Iterator[None]:
+    process.kill()
+    try:
+        yield
+    finally:
+        process.start()
+
+
+@contextmanager
+def _prometheus_without(stack: Stack, flag: str) -> Iterator[None]:
+    """Prometheus on the same data, less one flag."""
+    stack.prometheus.kill()
+    try:
+        with stack.build_prometheus(flag):
+            yield
+    finally:
+        stack.prometheus.start()
+
+
+def _assert_breaks_at(station: str, examined: tuple[bool, str], *told: str) -> None:
+    """All stations before it are well, this one is not, none comes after it, and its line says what is told."""
+    is_well, output = examined
+    assert not is_well, output
+    lines = [line for line in output.splitlines() if line.startswith(("✓", "✗"))]
+    reached = STATIONS[: STATIONS.index(station) + 1]
+    assert [line.split()[:2] for line in lines] == [["✓", name] for name in reached[:-1]] + [["✗", station]], output
+    assert "likely cause: " in output
+    for words in told:
+        assert words in output
+
+
+def test_healthy_stack_has_six_stations(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a stack where all works the command finds all six stations well and ends with 0."""
+    code, output = patient.run_command()
+    assert code == 0, output
+    lines = [line for line in output.splitlines() if line]
+    assert [line.split()[:2] for line in lines] == [["✓", name] for name in STATIONS], output
+    assert "small 7 answered" in lines[0]
+    assert "5 spans: POST /predict/model, queue, predict, preprocess, classify" in lines[4]
+    with capsys.disabled():
+        print(f"\n{output}")
+
+
+def test_first_broken_station_ends_the_command_with_1(patient: Patient) -> None:
+    """The command prints the same lines and its exit code is 1."""
+    with _down(patient.stack.trace_store):
+        code, output = patient.run_command()
+    assert code == 1
+    _assert_breaks_at("traces", (False, output), f"nothing listens at {patient.stack.traces_url}")
+
+
+def test_service_that_is_down(patient: Patient) -> None:
+    """Where nothing listens, the address is named."""
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    _assert_breaks_at("service", patient.examine(service=nowhere), f"nothing listens at {nowhere}")
+
+
+def test_address_of_something_else(patient: Patient) -> None:
+    """Prometheus in the place of the service is taken for neither."""
+    _assert_breaks_at("service", patient.examine(service=patient.stack.prometheus_url), "something else than the")
+
+
+def test_no_collector(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """A collector that is down is named by the address the service sends to."""
+    with _down(patient.stack.collector):
+        examined = patient.examine()
+    address = patient.stack.otlp_endpoint.removeprefix("http://")
+    _assert_breaks_at("collector", examined, f"no collector listens at {address}")
+    with capsys.disabled():
+        print(f"\n{examined[1]}")
+
+
+def test_wrong_endpoint(stack: Stack, small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service that exports to something that takes no OTLP there is told so."""
+    with _serving(stack, small_bundle, "astray", OTEL_EXPORTER_OTLP_ENDPOINT=stack.prometheus_url) as astray:
+        examined = astray.examine()
+    _assert_breaks_at("collector", examined, "HTTP 404", "does not take OTLP", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    with capsys.disabled():
+        print(f"\n{examined[1]}")
+
+
+def test_no_endpoint(stack: Stack, small_bundle: Path) -> None:
+    """A service that exports nothing is told which variable is missing."""
+    with _serving(stack, small_bundle, "silent", OTEL_EXPORTER_OTLP_ENDPOINT="") as silent:
+        _assert_breaks_at("collector", silent.examine(), "OTEL_EXPORTER_OTLP_ENDPOINT is not set")
+
+
+def test_collector_that_sends_elsewhere(patient: Patient) -> None:
+    """Counts that the collector took and that are not in this Prometheus are looked for in its overlay."""
+    with patient.stack.collector_with(PROMETHEUS_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}/api/v1/otlp"):
+        _assert_breaks_at("metrics", patient.examine(), "look for `Exporting failed` in its log")
+
+
+def test_prometheus_that_is_down(patient: Patient) -> None:
+    """A Prometheus that does not answer is named."""
+    with _down(patient.stack.prometheus):
+        _assert_breaks_at("metrics", patient.examine(), f"nothing listens at {patient.stack.prometheus_url}")
+
+
+def test_prometheus_without_otlp(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prometheus without its OTLP receiver is told which flag it lacks."""
+    with _prometheus_without(patient.stack, "--web.enable-otlp-receiver"):
+        examined = patient.examine()
+    _assert_breaks_at("metrics", examined, "start it with --web.enable-otlp-receiver")
+    with capsys.disabled():
+        print(f"\n{examined[1]}")
+
+
+def test_trace_store_that_is_down(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trace store that does not answer is named."""
+    with _down(patient.stack.trace_store):
+        examined = patient.examine()
+    _assert_breaks_at("traces", examined, f"nothing listens at {patient.stack.traces_url}")
+    with capsys.disabled():
+        print(f"\n{examined[1]}")
+
+
+def test_traces_that_are_not_kept(stack: Stack, small_bundle: Path) -> None:
+    """Where no allowance is left for traces that are asked for, the missing trace is laid to it, too."""
+    with _serving(stack, small_bundle, "stingy", **NOTHING_KEPT) as stingy:
+        _assert_breaks_at("traces", stingy.examine(), "SIGHTLINE_TRACES_ASKED_PER_S")
+
+
+def test_exemplar_storage_off(patient: Patient, capsys: pytest.CaptureFixture[str]) -> None:
+    """Prometheus that stores no exemplars is told which flag it lacks."""
+    with _prometheus_without(patient.stack, "--enable-feature=exemplar-storage"):
+        examined = patient.examine()
+    _assert_breaks_at("exemplar", examined, "start it with --enable-feature=exemplar-storage")
+    with capsys.disabled():
+        print(f"\n{examined[1]}")
+
+
+def test_clock_an_hour_off(stack: Stack, small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A service whose clock is an hour ahead is named, with how much."""
+    with _serving(stack, small_bundle, "skewed", PYTHONPATH=str(SKEWED)) as skewed:
+        examined = skewed.examine()
+    _assert_breaks_at("clocks", examined, "the clock of the service is", "ahead; run NTP")
+    (seconds,) = re.findall(r"the clock of the service is ([\d,]+) s ahead", examined[1])
+    assert abs(int(seconds.replace(",", "")) - 3600) <= 2  # HTTP tells the time to the second
+    with capsys.disabled():
+        print(f"\n{examined[1]}")
