@@ -29,6 +29,7 @@ _NUMBERS = {
 }
 _BINARY = {**_NUMBERS, BOOLEANS: np.dtype("?")}
 _DATATYPES = {"str": STRINGS, "float64": "FP64", "float32": "FP32", "int64": "INT64", "bool": BOOLEANS}
+_LENGTH = struct.Struct("<I")
 _ELEMENT = re.compile(r" - at `\$\[(\d+)\](?:\[\d+\])?`")
 _SHOWN_CHARS = 80
 
@@ -219,15 +220,16 @@ def _decoder(datatype: str, is_nullable: bool, nested: bool) -> "msgspec.json.De
 
 
 def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str]:
+    data, start = bytes(binary), 0
     strings: list[str] = []
-    start = 0
     try:
-        while start < len(binary):
-            (size,) = struct.unpack_from("<I", binary, start)
-            start += 4 + size
-            if start > len(binary):
+        while start < len(data):
+            (size,) = _LENGTH.unpack_from(data, start)
+            start, end = start + _LENGTH.size, start + _LENGTH.size + size
+            if end > len(data):
                 raise _wrong(tensor.name, "longer than the binary data that is left", len(strings))
-            strings.append(str(binary[start - size : start], "utf-8"))
+            strings.append(data[start:end].decode())
+            start = end
     except (struct.error, UnicodeDecodeError) as error:
         raise _wrong(tensor.name, f"not a length of 4 bytes and UTF-8: {error}", len(strings)) from error
     _check_length(tensor, len(strings), tensor.shape[0], "elements")
@@ -240,7 +242,7 @@ def packed(tensor: OutputTensor, values: Sequence[str] | Floats) -> bytes:
         binary = values.astype(_NUMBERS[tensor.datatype]).tobytes()
     else:
         encoded = [value.encode() for value in values]
-        binary = b"".join(part for value in encoded for part in (struct.pack("<I", len(value)), value))
+        binary = b"".join(part for value in encoded for part in (_LENGTH.pack(len(value)), value))
     tensor.data = msgspec.UNSET
     tensor.parameters = {"binary_data_size": len(binary)}
     return binary

@@ -11,7 +11,7 @@ from service.errors import InvalidRowsError, NotReadyError, SightlineError, Unkn
 from service.routes.asgi import Reply
 from telemetry.recorder import ModelId
 
-PREFIXES = ("/v1/", "/v2/")
+PREFIXES = ("/v1/", "/v2")
 """Below these every error has the protocols' own shape."""
 
 ERRORS = {
