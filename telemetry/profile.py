@@ -3,8 +3,10 @@
 The edges never move after training: the service counts on them, and drift compares bin with bin.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +26,8 @@ MAX_CATEGORIES = 200
 Task = Literal["binary", "multiclass", "regression"]
 NumericType = Literal["float64", "float32", "int64", "bool"]
 CategoryType = Literal["str", "int64", "float64", "bool"]
+
+_READ: dict[CategoryType, Callable[[str], Any]] = {"str": str, "int64": int, "float64": float, "bool": "True".__eq__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,14 @@ class CategoricalFeature:
     def label_counts(self) -> tuple[int, ...]:
         """Training rows of each label value; no category of training was unseen in it."""
         return (*self.counts, *((self.other_count,) if self.others else ()), 0, self.missing)
+
+    def vocabulary(self) -> dict[Any, int]:
+        """Codes of the known categories as values of their dtype, and of None; all else is the last label but one."""
+        read = _READ[self.dtype]
+        codes: dict[Any, int] = {read(category): code for code, category in enumerate(self.categories)}
+        codes |= dict.fromkeys(map(read, self.others), len(self.categories))
+        codes[None] = len(self.labels) - 1
+        return codes
 
 
 Feature = NumericFeature | CategoricalFeature
@@ -173,6 +185,16 @@ class ReferenceProfile:
             label_values=_distribution(data["label_values"]),
             floors=DriftFloors(**data["floors"]) if data["floors"] else None,
         )
+
+
+def load_profile(path: Path) -> ReferenceProfile:
+    """Reads the profile that `save_profile` wrote, or the profile.json of a bundle."""
+    return ReferenceProfile.from_dict(json.loads(path.read_bytes()))
+
+
+def save_profile(profile: ReferenceProfile, path: Path) -> None:
+    """Writes a profile as JSON."""
+    path.write_text(json.dumps(profile.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) -> NumericFeature:

@@ -74,9 +74,12 @@ class ExportReader(PeriodicExportingMetricReader):
 
     def __init__(self, exporter: MetricExporter, producer: Producer, interval_ms: float) -> None:
         self._producer = producer
+        self._process = os.getpid()
         super().__init__(exporter, export_interval_millis=interval_ms, cardinality_limits=_LIMITS)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
+        if os.getpid() != self._process:  # the SDK lives on in a forked child, which would send its parent's counts
+            return
         super()._receive_metrics(self._producer.add_to(metrics_data), timeout_millis, **kwargs)
 
 
@@ -84,6 +87,7 @@ class Providers:
     """The SDK of one process: not started until `start`, since threads must be born after a fork.
 
     ring: holds kept traces in memory, if given.
+    is_guest: the process is somebody else's, so nothing global is set, and neither spans nor process metrics are made.
     """
 
     def __init__(
@@ -91,9 +95,12 @@ class Providers:
         producer: Producer,
         ring: TraceRing | None = None,
         environment: Mapping[str, str] = os.environ,
+        *,
+        is_guest: bool = False,
     ) -> None:
         self._producer = producer
         self._ring = ring
+        self._is_guest = is_guest
         self._environment = {**_DEFAULTS, **environment}
         self._meters: MeterProvider | None = None
         self._tracers: TracerProvider | None = None
@@ -108,10 +115,14 @@ class Providers:
 
     def start(self) -> None:
         """Builds providers and exporters; their threads begin to run."""
+        if self._is_guest:
+            self._meters = self._build_meters(_resource())
+            return
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
         resource = _resource()
         self._meters = self._build_meters(resource)
+        self._process_metrics.instrument(meter_provider=self._meters)
         self._tracers = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
         processors: list[SpanProcessor] = []
         if self._ring is not None:
@@ -128,9 +139,18 @@ class Providers:
         if self._writer is not None:
             self._writer.write(timeline, name, attributes, has_failed=has_failed)
 
+    def flush(self, wait_s: float) -> None:
+        """Sends what has been counted until now, in a thread of its own; waits for it so many seconds at most."""
+        if self._meters is None or not self._exports("METRICS"):
+            return
+        thread = Thread(target=self._meters.force_flush, daemon=True)
+        thread.start()
+        thread.join(wait_s)
+
     def shutdown(self) -> None:
         """Sends what is left and stops, in SHUTDOWN_S at most: retries to a dead endpoint are cut off."""
-        self._process_metrics.uninstrument()
+        if not self._is_guest:
+            self._process_metrics.uninstrument()
         stops = [provider.shutdown for provider in (self._tracers, self._meters) if provider is not None]
         threads = [Thread(target=stop, daemon=True) for stop in stops]
         for thread in threads:
@@ -148,7 +168,6 @@ class Providers:
             readers.append(ExportReader(self._metric_exporter(), self._producer, interval_ms))
         meters = MeterProvider(readers, resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False)
         self._producer.register(meters.get_meter("sightline"))
-        self._process_metrics.instrument(meter_provider=meters)
         return meters
 
     def _exports(self, signal: str) -> bool:
@@ -184,6 +203,8 @@ class Providers:
 
 def _resource() -> Resource:
     resource = Resource.create()
+    if str(resource.attributes["service.name"]).startswith("unknown_service"):
+        resource = resource.merge(Resource({"service.name": _DEFAULTS["OTEL_SERVICE_NAME"]}))
     if "service.instance.id" not in resource.attributes:
         resource = resource.merge(Resource({"service.instance.id": str(uuid4())}))
     return resource

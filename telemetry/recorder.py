@@ -96,6 +96,21 @@ class Recorder:
             if self._n_waiting >= GATHERED_ROWS:
                 self._count_waiting()
 
+    def record_outputs(self, outcomes: Codes | None, probabilities: Floats | None, values: Floats | None) -> None:
+        """Counts what came out alone, shaped as in Rows, where what went in is counted on its way."""
+        with self._lock:
+            self._count_outputs(outcomes, probabilities, values)
+
+    def record_numeric(self, values: Floats, members: Sequence[int]) -> None:
+        """Counts some of the numeric features alone: (n_members, n_rows), members are indices into the profile's."""
+        with self._lock:
+            self._inputs.add_numeric(values, members)
+
+    def record_codes(self, codes: Codes, members: Sequence[int]) -> None:
+        """Counts some of the categorical features alone: (n_members, n_rows), members as for the numeric ones."""
+        with self._lock:
+            self._inputs.add_codes(codes, members)
+
     def batch(self, n_rows: int, step_seconds: Mapping[str, float]) -> None:
         """Counts one batch that the model predicted and the time of each of its steps."""
         self.batch_size.add(float(n_rows))
@@ -175,15 +190,25 @@ class Recorder:
             return
         self._inputs.add_numeric(_joined([rows.numeric for rows in waiting], axis=1))
         self._inputs.add_codes(_joined([rows.codes for rows in waiting], axis=1))
-        outputs = waiting[0]
-        if outputs.values is not None:
-            self._outputs.add_values(_joined([rows.values for rows in waiting]))
-        else:
-            probabilities = None if outputs.probabilities is None else _joined([rows.probabilities for rows in waiting])
-            self._outputs.add_outcomes(_joined([rows.outcomes for rows in waiting]), probabilities)
+        self._count_outputs(
+            _present([rows.outcomes for rows in waiting]),
+            _present([rows.probabilities for rows in waiting]),
+            _present([rows.values for rows in waiting]),
+        )
+
+    def _count_outputs(self, outcomes: Codes | None, probabilities: Floats | None, values: Floats | None) -> None:
+        if outcomes is not None:
+            self._outputs.add_outcomes(outcomes, probabilities)
+        elif values is not None:
+            self._outputs.add_values(values)
 
 
-def _joined(parts: Sequence[NDArray[T] | None], axis: int = 0) -> NDArray[T]:
-    """The rows of all parts, not copied if there is one; a model has an output always or never."""
+def _joined(parts: Sequence[NDArray[T]], axis: int = 0) -> NDArray[T]:
+    """The rows of all parts, not copied if there is one."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
+
+
+def _present(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
+    """The rows of all parts; a model has an output always or never."""
     present = [part for part in parts if part is not None]
-    return present[0] if len(present) == 1 else np.concatenate(present, axis=axis)
+    return _joined(present) if present else None

@@ -1,6 +1,10 @@
 """Models to record: a classifier with numeric and categorical features, one without probabilities, a regressor."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import replace
+from threading import Thread
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from telemetry.profile import (
     profile_values,
 )
 from telemetry.recorder import ModelId, Recorder
+from tests.telemetry.sink import Sink
 
 
 @pytest.fixture
@@ -58,3 +63,21 @@ def recorder(profile: ReferenceProfile) -> Recorder:
 def regression_recorder(regression_profile: ReferenceProfile) -> Recorder:
     """A recorder of the regressor that has counted nothing."""
     return Recorder(ModelId("m", "1"), regression_profile, ("prepare", "estimate"), lambda: 5)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """A running OTLP endpoint."""
+    with Sink() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def no_otel_variables() -> Iterator[None]:
+    """No variable of OpenTelemetry before, and the same environment after."""
+    with patch.dict(os.environ):
+        for name in [name for name in os.environ if name.startswith("OTEL_")]:
+            del os.environ[name]
+        yield

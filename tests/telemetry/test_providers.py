@@ -2,15 +2,9 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from time import monotonic
-from unittest.mock import patch
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
@@ -20,55 +14,12 @@ from telemetry.recorder import Recorder
 from telemetry.tail_sampling import TailSampler
 from telemetry.timeline import Timeline
 from telemetry.trace_ring import TraceRing
+from tests.telemetry.sink import Sink
 from tests.telemetry.test_recorder import random_rows
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
-
-class Sink(ThreadingHTTPServer):
-    """An OTLP/HTTP endpoint that keeps what it is sent."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), SinkHandler)
-        self.metrics: list[ExportMetricsServiceRequest] = []
-        self.traces: list[ExportTraceServiceRequest] = []
-
-
-class SinkHandler(BaseHTTPRequestHandler):
-    """Takes a POST of either signal."""
-
-    server: Sink
-
-    def do_POST(self) -> None:
-        """Keeps the body."""
-        body = self.rfile.read(int(self.headers["content-length"]))
-        if self.path.endswith("/v1/metrics"):
-            self.server.metrics.append(ExportMetricsServiceRequest.FromString(body))
-        else:
-            self.server.traces.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    """A running sink."""
-    with Sink() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """No variable of OpenTelemetry before, and the same environment after."""
-    with patch.dict(os.environ):
-        for name in [name for name in os.environ if name.startswith("OTEL_")]:
-            del os.environ[name]
-        yield
+pytestmark = pytest.mark.usefixtures("no_otel_variables")
 
 
 def providers(recorder: Recorder, variables: dict[str, str] | None = None, ring: TraceRing | None = None) -> Providers:

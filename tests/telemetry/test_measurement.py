@@ -1,0 +1,159 @@
+"""Predictions measured without the service: the same counts, out by OTLP or by a scrape, whatever becomes of either."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from telemetry.measurement import CHUNK_ROWS, Measurement
+from telemetry.profile import ReferenceProfile, load_profile, save_profile
+from telemetry.recorder import ModelId, Recorder
+from tests.telemetry.sink import Sink
+from tests.telemetry.test_recorder import random_rows
+
+ROOT = Path(__file__).parents[2]
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+pytestmark = pytest.mark.usefixtures("no_otel_variables")
+
+# Measures 10 rows, forks a child that measures 5, and neither closes anything.
+_APP = """
+import os, sys
+from pathlib import Path
+import pandas as pd
+from telemetry.measurement import Measurement
+from telemetry.profile import load_profile
+
+measure = Measurement("m", "1", load_profile(Path(sys.argv[1])))
+data = pd.DataFrame({"age": range(10), "gain": 0.0, "city": "Bern"})
+measure.start(wait_s=5)
+measure(data, ["yes"] * 10)
+child = os.fork()
+if not child:
+    measure(data[:5], ["no"] * 5)
+    sys.exit()
+os.waitpid(child, 0)
+"""
+
+
+def frame(n_rows: int) -> tuple[pd.DataFrame, list[str], "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"]:
+    """Data, outcomes and probabilities of random rows."""
+    _, data = random_rows(n_rows)
+    data["city"] = data["city"].where(~data["city"].str.startswith("__missing"), None)
+    outcomes = ["yes" if score > 0.5 else "no" for score in data["yes"]]
+    return data.drop(columns="yes"), outcomes, np.column_stack([1 - data["yes"], data["yes"]])
+
+
+@pytest.mark.parametrize("n_rows", [1, CHUNK_ROWS, CHUNK_ROWS + 1])
+def test_it_counts_what_the_recorder_counts(profile: ReferenceProfile, n_rows: int) -> None:
+    """A frame of any length is counted as the recorder counts the same rows, chunks or not."""
+    rows, _ = random_rows(n_rows)
+    expected = Recorder(ModelId("m", "1"), profile, ())
+    expected.record(rows)
+    with Measurement("m", "1", profile) as measure:
+        measure(*frame(n_rows))
+    assert measure.recorder.predictions() == expected.predictions()
+    assert measure.recorder.categories() == expected.categories()
+    assert measure.recorder.imputed() == expected.imputed()
+    assert measure.recorder.out_of_range() == expected.out_of_range()
+    assert [s.counts for s in measure.recorder.values().values()] == [s.counts for s in expected.values().values()]
+    assert measure.recorder.scores()["yes"].counts == expected.scores()["yes"].counts
+    assert measure.recorder.batch_size.read().sum == n_rows
+
+
+def test_zeros_leave_first_and_the_rest_at_the_end(
+    profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch job's series are exported at 0 before it begins, so that what it counts is an increase."""
+    monkeypatch.setenv(ENDPOINT, sink.url)
+    with Measurement("m", "1", profile) as measure:
+        assert len(sink.metrics) == 1
+        measure(*frame(1000))
+    (metrics,) = sink.last().values()
+    assert sum(point.as_int for point in metrics["ml.predictions"].sum.data_points) == 1000
+    first = {m.name: m for s in sink.metrics[0].resource_metrics[0].scope_metrics for m in s.metrics}
+    assert [point.as_int for point in first["ml.predictions"].sum.data_points] == [0, 0]
+    assert {point.count for point in first["ml.feature.value"].histogram.data_points} == {0}
+
+
+def test_an_app_and_its_forked_child_count_each_for_itself(
+    profile: ReferenceProfile, sink: Sink, tmp_path: Path
+) -> None:
+    """What a process has measured leaves at its exit; a forked child counts from 0 under an id of its own."""
+    save_profile(profile, tmp_path / "profile.json")
+    assert load_profile(tmp_path / "profile.json") == profile
+    environment = {**os.environ, ENDPOINT: sink.url, "PYTHONPATH": str(ROOT), "OTEL_SERVICE_NAME": "nightly"}
+    done = subprocess.run(
+        [sys.executable, "-c", _APP, str(tmp_path / "profile.json")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    counts = [
+        {point.attributes[-1].value.string_value: point.as_int for point in metrics["ml.predictions"].sum.data_points}
+        for metrics in sink.last().values()
+    ]
+    assert sorted(counts, key=str) == [{"no": 0, "yes": 10}, {"no": 5, "yes": 0}]
+    names = {a.value.string_value for r in sink.metrics[-1].resource_metrics for a in r.resource.attributes}
+    assert "nightly" in names
+
+
+def test_without_an_endpoint_there_is_the_scrape(profile: ReferenceProfile) -> None:
+    """Nothing is sent anywhere; the counts are in the scrape, in the format that is asked for."""
+    with Measurement("m", "1", profile) as measure:
+        measure(*frame(100))
+        text, content_type = measure.scrape()
+        assert content_type.startswith("text/plain")
+        assert b'ml_feature_missing_total{feature="gain",model_name="m",model_version="1"} 0.0' in text
+        assert measure.scrape("application/openmetrics-text")[0].endswith(b"# EOF\n")
+
+
+def test_it_leaves_the_process_as_it_was(
+    profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A guest in somebody's process sets no variable, and no global provider."""
+    from opentelemetry import metrics, trace
+
+    monkeypatch.setenv(ENDPOINT, sink.url)
+    before = dict(os.environ), metrics.get_meter_provider(), trace.get_tracer_provider()
+    with Measurement("m", "1", profile):
+        assert (dict(os.environ), metrics.get_meter_provider(), trace.get_tracer_provider()) == before
+
+
+def test_a_dead_endpoint_holds_nobody_up(profile: ReferenceProfile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first prediction, which starts everything, is measured at once though the endpoint hangs."""
+    with socket.socket() as endpoint:
+        endpoint.bind(("127.0.0.1", 0))
+        endpoint.listen(16)
+        monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{endpoint.getsockname()[1]}")
+        measure = Measurement("m", "1", profile)
+        rows = frame(10)
+        start = monotonic()
+        measure(*rows)
+        assert monotonic() - start < 1
+        assert measure.recorder.rows() == 10
+        start = monotonic()
+        measure.close()
+        assert monotonic() - start < 5
+
+
+def test_a_fault_of_the_measuring_is_counted_and_not_raised(
+    profile: ReferenceProfile, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A frame without one of its features is the measuring's fault, not the app's: logged once, and counted."""
+    data, outcomes, probabilities = frame(10)
+    with Measurement("m", "1", profile) as measure:
+        for _ in range(3):
+            measure(data.drop(columns="city"), outcomes, probabilities)
+        assert measure.recorder.rows() == 0
+        assert b'sightline_faults_total{place="measurement"} 3.0' in measure.scrape()[0]
+    assert len(caplog.records) == 1
