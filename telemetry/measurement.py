@@ -12,7 +12,8 @@ read with `scrape`, or both. An app that lives on needs no `with`: counts leave 
 import atexit
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -44,7 +45,7 @@ class Measurement:
 
     def __init__(self, name: str, version: str, profile: ReferenceProfile) -> None:
         self._model = ModelId(name, version)
-        self._profile = profile
+        self.profile = profile
         self._reader = FrameReader(profile)
         self._is_closed = self._is_started = False
         self._begin()
@@ -56,8 +57,7 @@ class Measurement:
 
         predicted: (n_rows,) labels, or numbers in regression. probabilities: (n_rows, n_classes), if there are any.
         """
-        self.start()
-        with self._faults.contained("measurement"):
+        with self.contained():
             for first in range(0, len(data), CHUNK_ROWS):
                 part = slice(first, first + CHUNK_ROWS)
                 likely = None if probabilities is None else probabilities[part]
@@ -66,9 +66,15 @@ class Measurement:
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> None:
         """Counts what the model said, where drop-in transformers count what went in."""
+        with self.contained():
+            self.recorder.record_outputs(*self._reader.outputs(predicted, probabilities))
+
+    @contextmanager
+    def contained(self) -> Iterator[None]:
+        """What counts into the recorder stands within: started before, and its faults end here."""
         self.start()
         with self._faults.contained("measurement"):
-            self.recorder.record_outputs(*self._reader.outputs(predicted, probabilities))
+            yield
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """All counts and their content type: OpenMetrics or classic text, as an Accept header asks."""
@@ -109,7 +115,7 @@ class Measurement:
         self._starting: Lock = Lock()
         self._is_started = False
         self._faults = Faults("measurement")
-        self.recorder = Recorder(self._model, self._profile, ())
+        self.recorder = Recorder(self._model, self.profile, ())
         producer = Producer(GoldenSignals(), [self.recorder], TailSampler(), self._faults)
         self._providers: Providers = Providers(producer, is_guest=True)
 
