@@ -8,6 +8,7 @@ SHELL := bash
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
+SIDE_BY_SIDE := -n auto --dist loadfile
 PYTHON_FOLDERS := service telemetry grafana tests benchmarks docs
 
 help:  ## this list
@@ -17,10 +18,10 @@ demo: .venv/.synced  ## train, serve, replay flights; ARGS="--duration 20" ends 
 	@$(RUN) sightline demo $(ARGS)
 
 test: stack .venv/.synced  ## every test, those on the real collector, Prometheus and trace store too
-	$(RUN) pytest $(ARGS)
+	$(RUN) pytest $(SIDE_BY_SIDE) $(ARGS)
 
 test-fast: .venv/.synced  ## tests that need no stack, in under a minute
-	$(RUN) pytest -m "not stack and not slow" $(ARGS)
+	$(RUN) pytest $(SIDE_BY_SIDE) -m "not stack and not slow" $(ARGS)
 
 compose-test: .venv/.synced  ## the stack of docker-compose.yaml, once through; needs Docker
 	tests/compose/run.sh

@@ -1,10 +1,12 @@
 """What tests of all rooms share: two bundles, one of the real flights, one small and quick to make."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -17,11 +19,14 @@ from service.profiling import make_bundle
 
 
 @pytest.fixture(scope="session")
-def flights_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's bundle, trained once for all tests."""
-    folder = tmp_path_factory.mktemp("flights") / "bundle"
-    train(folder, lambda _: None)
-    return folder
+def flights_bundle(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The demo's bundle, trained once; each process of tests has a copy, for a ledger is kept beside a bundle."""
+    own = tmp_path_factory.getbasetemp()
+    trained = (own if worker_id == "master" else own.parent) / "flights-trained"
+    with FileLock(f"{trained}.lock"):
+        if not trained.exists():
+            train(trained, lambda _: None)
+    return Path(shutil.copytree(trained, tmp_path_factory.mktemp("flights") / "bundle"))
 
 
 @pytest.fixture(scope="session")
