@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 OVERVIEW_UID = "sightline-overview"
+PREDICTIONS_UID = "sightline-predictions"
+FEATURES_UID = "sightline-features"
+TELEMETRY_UID = "sightline-telemetry"
 
 SERVER_SPANS = 'resource.service.name =~ "$service" && kind = server'
 
@@ -22,7 +25,9 @@ def _to(uid: str, title: str) -> Link:
 
 
 TO_OVERVIEW = _to(OVERVIEW_UID, "Overview")
-TO_PREDICTIONS = TO_FEATURES = TO_TELEMETRY = TO_OVERVIEW
+TO_PREDICTIONS = _to(PREDICTIONS_UID, "Predictions and labels")
+TO_FEATURES = TO_PREDICTIONS
+TO_TELEMETRY = _to(TELEMETRY_UID, "Telemetry")
 
 
 def search_traces(title: str, traceql: str) -> Link:

@@ -1,9 +1,7 @@
 """*Overview*: is it well? Golden signals, what the model says, saturation, and the traces to look at."""
 
-from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.foreign import CPU_TIME, MEMORY
 from grafana.links import (
     OVERVIEW_UID,
     SERVER_SPANS,
@@ -26,7 +24,7 @@ from grafana.promql import (
     served_total,
     total,
 )
-from grafana.screens import Row, Screen
+from grafana.screens import Row, Screen, choice
 from telemetry import names
 
 _ROUTE = ("http_route", *VERSION)
@@ -48,7 +46,15 @@ def overview() -> models.Dashboard:
             Row("Saturation", _saturation()),
             Row("Traces", _traces()),
         ),
-        (_slower_than(),),
+        (
+            choice(
+                "slower_than",
+                "Traces slower than",
+                "1ms,5ms,25ms,100ms,500ms,1s,5s",
+                "5ms",
+                "What the list of slowest traces begins with.",
+            ),
+        ),
     ).build()
 
 
@@ -175,11 +181,11 @@ def _saturation() -> list[Panel]:
         ),
         lines(
             About("CPU", "percentunit", "CPU time a second of each process; 100 % is one core.", TO_TELEMETRY),
-            Query(served_total(each, rate(f"{CPU_TIME}{{}}")), legend),
+            Query(served_total(each, rate(series(names.PROCESS_CPU_TIME))), legend),
         ),
         lines(
             About("Memory", "bytes", "Resident memory of each process.", TO_TELEMETRY),
-            Query(served_total(each, f"{MEMORY}{{}}"), legend),
+            Query(served_total(each, series(names.PROCESS_MEMORY_USAGE)), legend),
         ),
     ]
 
@@ -211,13 +217,3 @@ def _traces() -> list[Panel]:
             200,
         ).span(8),
     ]
-
-
-def _slower_than() -> dashboard.CustomVariable:
-    return (
-        dashboard.CustomVariable("slower_than")
-        .label("Traces slower than")
-        .description("For the list of slowest traces.")
-        .values("1ms,5ms,25ms,100ms,500ms,1s,5s")
-        .current(models.VariableOption(selected=True, text="5ms", value="5ms"))
-    )

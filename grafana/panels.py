@@ -26,6 +26,8 @@ from grafana.links import Link
 PROMETHEUS = common_models.DataSourceRef(type_val="prometheus", uid="prometheus")
 TEMPO = common_models.DataSourceRef(type_val="tempo", uid="tempo")
 
+REFS = "ABCDEFGH"
+
 Panel = Builder[models.Panel]
 P = TypeVar("P", timeseries.Panel, heatmap.Panel, stat.Panel, barchart.Panel, table.Panel)
 
@@ -52,7 +54,7 @@ class Query:
 def lines(about: About, *queries: Query, is_stacked: bool = False, limit: float | None = None) -> timeseries.Panel:
     """Lines over time. limit: drawn as a dashed line."""
     panel = _described(timeseries.Panel(), about, 8, 8)
-    for ref, query in zip("ABCDEFGH", queries, strict=False):
+    for ref, query in zip(REFS, queries, strict=False):
         panel.with_target(_range(query, ref))
     panel.line_width(1).fill_opacity(20 if is_stacked else 5).show_points(common_models.VisibilityMode.NEVER).min(0)
     panel.legend(
@@ -97,36 +99,34 @@ def number(about: About, query: Query, *steps: tuple[str, float | None]) -> stat
 
 
 def bars(about: About, x_field: str, *queries: Query) -> barchart.Panel:
-    """Bars of this moment, a group for each value of a label. x_field: that label."""
+    """Bars of this moment, side by side for each value of a label. x_field: that label, in whose order they stand."""
     panel = _described(barchart.Panel(), about, 12, 8).x_field(x_field).min(0)
-    for ref, query in zip("ABCDEFGH", queries, strict=False):
+    for ref, query in zip(REFS, queries, strict=False):
         panel.with_target(_instant(query, ref))
-    panel.with_transformation(
-        models.DataTransformerConfig(id_val="joinByField", options={"byField": x_field, "mode": "outer"})
+    panel.with_transformation(_transformation("merge"))
+    panel.with_transformation(_transformation("sortBy", sort=[{"field": x_field}]))
+    return panel.with_transformation(_columns({x_field: x_field, **_legends(queries)}))
+
+
+def matrix(about: About, row: str, column: str, query: Query) -> table.Panel:
+    """A table of this moment with a row for each value of one label and a column for each of another."""
+    panel = _described(table.Panel(), about, 8, 8).with_target(_instant(query, "A"))
+    return panel.with_transformation(
+        _transformation("groupingToMatrix", columnField=column, rowField=row, valueField="Value", emptyValue="zero")
     )
-    return panel
 
 
-def rows(about: About, *queries: Query, columns: dict[str, str], sorted_by: str) -> table.Panel:
-    """A table of this moment, the largest value of one column first.
+def rows(about: About, label: str, *queries: Query) -> table.Panel:
+    """A table of this moment: a row for each value of a label, a column for each query, the first one's largest on top.
 
-    columns: names of the joined frames' fields and what they are called on the screen.
+    The units of all columns but those of the first query are shares.
     """
     panel = _described(table.Panel(), about, 24, 10)
-    for ref, query in zip("ABCDEFGHIJ", queries, strict=False):
+    for ref, query in zip(REFS, queries, strict=False):
         panel.with_target(_instant(query, ref))
-    panel.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
-    panel.with_transformation(
-        models.DataTransformerConfig(
-            id_val="organize",
-            options={
-                "excludeByName": {"Time": True},
-                "renameByName": columns,
-                "indexByName": {name: index for index, name in enumerate(columns)},
-            },
-        )
-    )
-    return panel.sort_by([common.TableSortByFieldState().display_name(sorted_by).desc(True)])
+    panel.with_transformation(_transformation("merge"))
+    panel.with_transformation(_columns({label: label, **_legends(queries)}))
+    return panel.sort_by([common.TableSortByFieldState().display_name(queries[0].legend).desc(True)])
 
 
 def traces(about: About, traceql: str, limit: int) -> table.Panel:
@@ -167,3 +167,20 @@ def _instant(query: Query, ref: str) -> prometheus.Dataquery:
 def _steps(*steps: tuple[str, float | None]) -> dashboard.ThresholdsConfig:
     config = dashboard.ThresholdsConfig().mode(models.ThresholdsMode.ABSOLUTE)
     return config.steps([models.Threshold(value=value, color=color) for color, value in steps])
+
+
+def _transformation(name: str, **options: object) -> models.DataTransformerConfig:
+    return models.DataTransformerConfig(id_val=name, options=options)
+
+
+def _legends(queries: tuple[Query, ...]) -> dict[str, str]:
+    """What Grafana calls the value of each query once their tables are merged -> what it shall be called."""
+    if len(queries) == 1:
+        return {"Value": queries[0].legend}
+    return {f"Value #{ref}": query.legend for ref, query in zip(REFS, queries, strict=False)}
+
+
+def _columns(names: dict[str, str]) -> models.DataTransformerConfig:
+    """Columns in this order and under these names, and no time."""
+    order = {name: index for index, name in enumerate(names)}
+    return _transformation("organize", excludeByName={"Time": True}, renameByName=names, indexByName=order)

@@ -80,6 +80,17 @@ def variable(name: str, label: str, query: str, description: str) -> dashboard.Q
     )
 
 
+def choice(name: str, label: str, values: str, chosen: str, description: str) -> dashboard.CustomVariable:
+    """A variable with fixed values, separated by commas, one of which is chosen at first."""
+    return (
+        dashboard.CustomVariable(name)
+        .label(label)
+        .description(description)
+        .values(values)
+        .current(models.VariableOption(selected=True, text=chosen, value=chosen))
+    )
+
+
 def model_variables() -> list[dashboard.QueryVariable]:
     """Model and version, which every query of a model is narrowed to, and what their traces are stored under."""
     versions = _MODELS.replace("{", '{model_name=~"$model", ')

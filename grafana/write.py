@@ -7,10 +7,16 @@ from pathlib import Path
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.overview import overview
+from grafana.predictions import predictions
 from grafana.queries import as_json
+from grafana.telemetry import telemetry
 
 FOLDER = Path(__file__).parent / "dashboards"
-DASHBOARDS: dict[str, Callable[[], Dashboard]] = {"overview": overview}
+DASHBOARDS: dict[str, Callable[[], Dashboard]] = {
+    "overview": overview,
+    "predictions": predictions,
+    "telemetry": telemetry,
+}
 
 
 def render(dashboard: Dashboard) -> str:

@@ -15,6 +15,8 @@ VALUES: Mapping[str, str] = {
     "version": ".+",
     "service": "sightline",
     "slower_than": "5ms",
+    "outcome": "late",
+    "labels_of": "5m",
 }
 """What Grafana would put in place of each variable, on the demo's model."""
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from grafana.foreign import FOREIGN
+from grafana.bins import LABEL
+from grafana.foreign import FOREIGN, FOREIGN_LABELS
 from grafana.queries import Asked, Json, as_json, panels, queries
 from grafana.write import DASHBOARDS, FOLDER, render
 from telemetry.names import INSTRUMENTS, REQUEST_DURATION
@@ -176,7 +177,7 @@ def test_every_link_leads_to_a_dashboard_that_is(name: str) -> None:
 def test_every_metric_and_label_exists(query: Asked) -> None:
     """Each metric is an instrument of ours, a recorded series, or listed as foreign; each label is one of its own."""
     known, recorded = _ours(), _recorded()
-    every_label = set().union(*known.values(), *recorded.values())
+    every_label = {LABEL, "kind"} | FOREIGN_LABELS | set().union(*known.values(), *recorded.values())
     for metric, labels in _selectors(query.text):
         assert metric in known or metric in recorded or metric in FOREIGN, metric
         assert labels <= known.get(metric, every_label), (metric, labels)

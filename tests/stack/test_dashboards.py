@@ -3,8 +3,10 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from random import Random
+from threading import Event, Thread
 
+import httpx2 as httpx
 import pytest
 
 from grafana.queries import Asked
@@ -23,15 +25,36 @@ ANSWERED_S = 45.0
 
 @pytest.fixture(scope="module")
 def prometheus(stack: Stack, flights_bundle: Path) -> Iterator[Prometheus]:
-    """Prometheus while a service runs and mixed traffic goes on."""
+    """Prometheus while a service runs, mixed traffic goes on, and labels come back."""
     port = free_port()
     with service_process(stack, flights_bundle, port), Prometheus(stack.prometheus_url) as prometheus:
-        traffic = Traffic(f"http://127.0.0.1:{port}", FlightStream().take(2000), 4000, 0.5)
-        sending = Thread(target=traffic.run)
+        url = f"http://127.0.0.1:{port}"
+        traffic = Traffic(url, FlightStream().take(2000), 4000, 0.5)
+        is_over = Event()
+        sending, labelling = Thread(target=traffic.run), Thread(target=_label, args=(url, is_over))
         sending.start()
+        labelling.start()
         traffic.halfway.wait(60)
         yield prometheus
+        is_over.set()
+        labelling.join(30)
         sending.join(120)
+
+
+def _label(url: str, is_over: Event) -> None:
+    """Predicts and sends labels back, of which one in four says otherwise than the model."""
+    stream, random = FlightStream(), Random(1)
+    with httpx.Client(base_url=url, timeout=30) as client:
+        while not is_over.wait(0.2):
+            answer = client.post("/predict/model", json={"instances": stream.take(8)}).raise_for_status().json()
+            labels = [
+                {
+                    "prediction_id": prediction["prediction_id"],
+                    "actual": random.choice(("late", prediction["outcome"], prediction["outcome"], "in_time")),
+                }
+                for prediction in answer["predictions"]
+            ]
+            client.post("/feedback", json={"labels": labels}).raise_for_status()
 
 
 def test_every_query_of_every_panel_returns_data(prometheus: Prometheus, capsys: pytest.CaptureFixture[str]) -> None:
