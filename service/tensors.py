@@ -89,6 +89,7 @@ class TensorReader:
         self._columns = columns
         self._max_rows = max_rows
         self._features = {feature.name: feature for feature in profile.features}
+        self._datatypes = {feature.name: _datatypes_read(feature) for feature in profile.features}
         self._numeric = [feature.name for feature in profile.numeric]
         self._categorical = [feature.name for feature in profile.categorical]
         self._decode = msgspec.json.Decoder(InferRequest).decode
@@ -144,7 +145,7 @@ class TensorReader:
     def _values(self, tensor: InputTensor, binary: memoryview | None) -> list[Any] | NDArray[Any]:
         """The elements of a tensor; missing ones are None in a list, NaN in an array."""
         feature = self._features[tensor.name]
-        known = _datatypes_read(feature)
+        known = self._datatypes[tensor.name]
         if tensor.datatype not in known:
             raise _wrong(tensor.name, f"its datatype is {_shown(tensor.datatype)}; send {' or '.join(known)}")
         if binary is None:
@@ -175,8 +176,10 @@ def _binary_parts(inputs: Sequence[InputTensor], rest: memoryview, *, has_header
         size = parameters.get("binary_data_size")
         if size is None:
             continue
+        if tensor.data is not msgspec.UNSET:
+            raise _wrong(tensor.name, "it has both data and a binary_data_size; send one of them")
         if not has_header:
-            raise _wrong(tensor.name, "it has a binary_data_size, but the header Inference-Header-Content-Length lacks")
+            raise _wrong(tensor.name, "it has a binary_data_size, but there is no Inference-Header-Content-Length")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) - start:
             raise _wrong(tensor.name, f"its binary_data_size is {_shown(size)}; {len(rest) - start} bytes are left")
         parts[tensor.name] = rest[start : start + size]
@@ -236,16 +239,18 @@ def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str]:
     return strings
 
 
-def packed(tensor: OutputTensor, values: Sequence[str] | Floats) -> bytes:
-    """Takes the data of an output out of its JSON and returns it as binary data."""
+def output_tensor(name: str, values: Sequence[str] | Floats, *, is_binary: bool) -> tuple[OutputTensor, bytes]:
+    """An output as the JSON tells it, and its binary data: nothing, unless it is to be binary."""
+    datatype, shape = ("FP64", list(values.shape)) if isinstance(values, np.ndarray) else (STRINGS, [len(values)])
+    if not is_binary:
+        data = values.ravel().tolist() if isinstance(values, np.ndarray) else list(values)
+        return OutputTensor(name, datatype, shape, data), b""
     if isinstance(values, np.ndarray):
-        binary = values.astype(_NUMBERS[tensor.datatype]).tobytes()
+        binary = values.astype(_NUMBERS[datatype]).tobytes()
     else:
         encoded = [value.encode() for value in values]
         binary = b"".join(part for value in encoded for part in (_LENGTH.pack(len(value)), value))
-    tensor.data = msgspec.UNSET
-    tensor.parameters = {"binary_data_size": len(binary)}
-    return binary
+    return OutputTensor(name, datatype, shape, parameters={"binary_data_size": len(binary)}), binary
 
 
 def _refuse_any(is_wrong: NDArray[np.bool], tensor: InputTensor, what: str) -> None:

@@ -15,7 +15,7 @@ from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
 from service.routes.inference_metadata import INFER_SCHEMA, InferOut, example_request, output_names
 from service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
-from service.tensors import STRINGS, InferRequest, OutputTensor, RequestedOutput, TensorReader, packed
+from service.tensors import InferRequest, RequestedOutput, TensorReader, output_tensor
 from telemetry.counts import Floats
 from telemetry.profile import ReferenceProfile
 
@@ -42,25 +42,24 @@ class TensorDialect:
         """The columns of the inputs; and the request, whose outputs are known to exist."""
         self._model.check_named(scope)
         columns, request = self._reader.read(body, _json_bytes(scope, len(body)))
-        for output in request.outputs or ():
-            self._check_output(output)
+        self._check_outputs(request.outputs or ())
         return columns, request
 
     def answer(self, predicted: Predicted, asked: InferRequest) -> Reply:
         """The outputs that were asked for, in that order; all of them if none was."""
         by_default = bool((asked.parameters or {}).get("binary_data_output"))
-        tensors, binary = [], []
+        tensors, binary, has_binary = [], [], False
         for wanted in asked.outputs or [RequestedOutput(name) for name in self._outputs]:
-            values = self._values(predicted, wanted.name)
-            tensor = _tensor(wanted.name, values)
-            if (wanted.parameters or {}).get("binary_data", by_default):
-                binary.append(packed(tensor, values))
+            is_binary = bool((wanted.parameters or {}).get("binary_data", by_default))
+            tensor, data = output_tensor(wanted.name, self._values(predicted, wanted.name), is_binary=is_binary)
             tensors.append(tensor)
+            binary.append(data)
+            has_binary = has_binary or is_binary
         head: dict[str, Any] = {"model_name": self._model.name, "model_version": self._model.version}
         if asked.id is not None:
             head["id"] = asked.id
         body = msgspec.json.encode({**head, "parameters": {"trace_id": predicted.trace_id}, "outputs": tensors})
-        if not binary:
+        if not has_binary:
             return Reply(body)
         return Reply(b"".join([body, *binary]), content_type=OCTETS, headers=((JSON_LENGTH, b"%d" % len(body)),))
 
@@ -68,13 +67,17 @@ class TensorDialect:
         """The error in the protocol's shape."""
         return refusal(error)
 
-    def _check_output(self, output: RequestedOutput) -> None:
-        shown = repr(output.name)[:80]
-        if output.name not in self._outputs:
-            raise BadTensorError(f"output {shown}: the model has {', '.join(self._outputs)}")
-        for extension in ("classification", "shared_memory_region"):
-            if extension in (output.parameters or {}):
-                raise BadTensorError(f"output {shown}: {extension} is not supported; leave it out")
+    def _check_outputs(self, outputs: Sequence[RequestedOutput]) -> None:
+        names = [output.name for output in outputs]
+        for output in outputs:
+            shown = repr(output.name)[:80]
+            if output.name not in self._outputs:
+                raise BadTensorError(f"output {shown}: the model has {', '.join(self._outputs)}")
+            if names.count(output.name) > 1:
+                raise BadTensorError(f"output {shown}: it is asked for twice")
+            for extension in ("classification", "shared_memory_region"):
+                if extension in (output.parameters or {}):
+                    raise BadTensorError(f"output {shown}: {extension} is not supported; leave it out")
 
     def _values(self, predicted: Predicted, name: str) -> Sequence[str] | Floats:
         prediction = predicted.prediction
@@ -87,16 +90,11 @@ class TensorDialect:
         return values
 
 
-def _tensor(name: str, values: Sequence[str] | Floats) -> OutputTensor:
-    if isinstance(values, Sequence):
-        return OutputTensor(name, STRINGS, [len(values)], list(values))
-    return OutputTensor(name, "FP64", list(values.shape), values.ravel().tolist())
-
-
 def _json_bytes(scope: Scope, body_bytes: int) -> int | None:
     for name, value in scope["headers"]:
         if name == JSON_LENGTH:
-            if not value.isdigit() or int(value) > body_bytes:
+            # Twenty digits are more than any body has, and thousands are more than int() takes.
+            if not value.isdigit() or len(value) >= 20 or int(value) > body_bytes:
                 raise BadTensorError(
                     f"the header Inference-Header-Content-Length is {value[:20]!r}; the body has {body_bytes} bytes"
                 )

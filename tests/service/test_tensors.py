@@ -13,7 +13,7 @@ from service.bundle import load_bundle
 from service.columns import ColumnBuilder, Columns
 from service.errors import RequestError
 from service.schema import InstanceReader
-from service.tensors import OutputTensor, TensorReader, packed
+from service.tensors import TensorReader, output_tensor
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -76,8 +76,15 @@ def test_whatever_comes_is_read_or_refused(reader: TensorReader, body: Any, tail
 
 def test_strings_are_packed_by_their_length_in_bytes() -> None:
     """A string is packed as its length in 4 bytes, little-endian, and its UTF-8; numbers as they are in memory."""
-    strings = OutputTensor("outcome", "BYTES", [2], ["é", ""])
-    assert packed(strings, ["é", ""]) == b"\x02\x00\x00\x00\xc3\xa9\x00\x00\x00\x00"
-    assert strings.parameters == {"binary_data_size": 10}
-    numbers = OutputTensor("value", "FP64", [2], [1.0, -2.5])
-    assert packed(numbers, np.array([1.0, -2.5])) == np.array([1.0, -2.5], dtype="<f8").tobytes()
+    strings, binary = output_tensor("outcome", ["é", ""], is_binary=True)
+    assert binary == b"\x02\x00\x00\x00\xc3\xa9\x00\x00\x00\x00"
+    assert (strings.shape, strings.parameters) == ([2], {"binary_data_size": 10})
+    numbers, binary = output_tensor("probabilities", np.array([[1.0, -2.5]]), is_binary=True)
+    assert binary == np.array([1.0, -2.5], dtype="<f8").tobytes()
+    assert (numbers.shape, numbers.parameters) == ([1, 2], {"binary_data_size": 16})
+
+
+def test_outputs_in_json_are_flat() -> None:
+    """Elements stand row by row, with no binary data behind them."""
+    tensor, binary = output_tensor("probabilities", np.array([[0.25, 0.75], [1.0, 0.0]]), is_binary=False)
+    assert (tensor.datatype, tensor.shape, tensor.data, binary) == ("FP64", [2, 2], [0.25, 0.75, 1.0, 0.0], b"")

@@ -191,9 +191,13 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "binary data that is not announced": (
         changed(data=..., parameters={"binary_data_size": 8}),
-        "input 'age': it has a binary_data_size, but the header Inference-Header-Content-Length lacks",
+        "input 'age': it has a binary_data_size, but there is no Inference-Header-Content-Length",
     ),
     "an unknown output": (request_of([ROW], outputs=[{"name": "mood"}]), "output 'mood': the model has outcome, "),
+    "the same output twice": (
+        request_of([ROW], outputs=[{"name": "outcome"}, {"name": "outcome"}]),
+        "output 'outcome': it is asked for twice",
+    ),
     "a classification": (
         request_of([ROW], outputs=[{"name": "probabilities", "parameters": {"classification": 1}}]),
         "output 'probabilities': classification is not supported",
@@ -282,6 +286,14 @@ BAD_BINARY: dict[str, tuple[dict[str, Any], str]] = {
     "half a length": (binary_request(OSLO[:2], sizes={2: 2}), "input 'city', element 0: not a length"),
     "no UTF-8": (binary_request(OSLO[:4] + b"\xff" * 4, sizes={2: 8}), "input 'city', element 0: not a length"),
     "two strings for one": (binary_request(OSLO * 2, sizes={2: 16}), "input 'city': it has 2 elements, and its"),
+    "both kinds of data": (
+        binary_request(head=changed(parameters={"binary_data_size": 8}), sizes={}),
+        "input 'age': it has both data and a binary_data_size",
+    ),
+    "a header of 5,000 digits": (
+        binary_request(sizes={}) | {"headers": {"inference-header-content-length": "9" * 5000}},
+        "the header Inference-Header-Content-Length is b'9999",
+    ),
     "a header that is no number": (
         binary_request(sizes={}) | {"headers": {"inference-header-content-length": "all"}},
         "the header Inference-Header-Content-Length is b'all'",
