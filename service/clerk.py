@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Thread
@@ -48,17 +49,17 @@ class Clerk:
         self._ledger = ledger
         self._faults = faults
         self._jobs: Queue[_Job | None] = Queue(WAITING_BODIES)
-        self._opened: Future[None] = Future()
+        self._is_tried: Future[None] = Future()
         self._is_open = False
         self._next_read_s = self._next_prune_s = 0.0
         self._quality: Quality | None = None
 
     async def start(self) -> None:
-        """Starts the thread and waits until the ledger is open, but not long."""
+        """Starts the thread and waits for the ledger's first answer, but not long."""
         Thread(target=self._run, name="ledger", daemon=True).start()  # a database that hangs must not keep us alive
-        try:
-            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._opened)), OPEN_S)
-        except TimeoutError:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._is_tried)), OPEN_S)
+        if not self._is_open:
             _log.warning("the ledger does not answer: /feedback answers 503 until it does; predictions are served")
 
     def close(self) -> None:
@@ -112,15 +113,15 @@ class Clerk:
             if not self._is_open:
                 self._ledger.open()
             self._quality = self._ledger.read()
-            if not self._is_open:
-                self._is_open = True
-                self._opened.set_result(None)
+            self._is_open = True
             self._prune_if_due(now_s)
         except Exception:
             self._faults.note("ledger")
             self._next_read_s = monotonic() + RETRIES_EVERY_S
         else:
             self._next_read_s = monotonic() + READS_EVERY_S
+        if not self._is_tried.done():
+            self._is_tried.set_result(None)
 
     def _prune_if_due(self, now_s: float) -> None:
         if now_s >= self._next_prune_s:

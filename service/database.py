@@ -74,7 +74,7 @@ def open_engine(url: str) -> sa.Engine:
     """An engine for a URL; nothing is connected yet. Raises SettingsError, which does not quote a password."""
     try:
         parsed = sa.make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise SettingsError("SIGHTLINE_LEDGER is not a database URL; it has the form dialect://...") from None
     shown, dialect = parsed.render_as_string(hide_password=True), parsed.get_backend_name()
     if dialect == "sqlite":

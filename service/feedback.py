@@ -52,7 +52,7 @@ _ROW = struct.Struct(">BHH")  # row (3 bytes, as 1 and 2) and outcome
 _KEY_OF_LEDGER = slice(6, 21)
 _MIN_TAG, _GROUP = 9, 3
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
-_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/", b"+/  ")
+_TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/=", b"+/   ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Keys:
         if len(prediction_id) > MAX_ID_CHARS or len(prediction_id) % 4:
             return None
         try:
-            # Translated first: strict decoding would take '+' for '-', and one prediction would have several ids.
+            # Translated first: '+' for '-', or '=' at the end, would be another spelling of the same id.
             raw = binascii.a2b_base64(prediction_id.encode("ascii").translate(_FROM_URL), strict_mode=True)
         except ValueError:
             return None

@@ -1,0 +1,279 @@
+"""`POST /feedback` over real HTTP: every label is answered and counted, bad ones by their reason."""
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pytest
+
+from service.feedback import Keys, PredictionIds
+from service.predictor import Prediction
+from telemetry.quality import REASONS, JudgedModel
+from telemetry.recorder import ModelId
+from tests.service.running import Running, running
+
+KEY = "the secret of this test"
+ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
+MODEL = JudgedModel(ModelId("small", "7"), ("no", "yes"), has_probabilities=True)
+ONE = Prediction(np.array([1]), np.array([[0.25, 0.75]]))
+MADE_UP = PredictionIds(Keys([KEY]), MODEL)
+
+
+@pytest.fixture(scope="module")
+def bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small bundle in a folder of its own, with a ledger of its own beside it."""
+    return shutil.copytree(small_bundle, tmp_path_factory.mktemp("own") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def service(bundle: Path) -> Iterator[Running]:
+    """The small model with a known key."""
+    with running(bundle, feedback_keys=(KEY, "an older key of this test")) as service:
+        yield service
+
+
+def send(service: Running, *labels: tuple[str, Any]) -> list[str]:
+    """What became of each label."""
+    body = {"labels": [{"prediction_id": prediction_id, "actual": actual} for prediction_id, actual in labels]}
+    response = service.client.post("/feedback", json=body)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["counts"] == dict(Counter(answer["labels"]))
+    assert len(answer["trace_id"]) == 32
+    words: list[str] = answer["labels"]
+    return words
+
+
+def predicted(service: Running, n_rows: int = 1) -> list[str]:
+    """Ids of fresh predictions."""
+    return [each["prediction_id"] for each in service.predict([ROW] * n_rows).json()["predictions"]]
+
+
+def rejected(service: Running) -> dict[str, int]:
+    """Labels that were not counted, by reason, as `/metrics` tells."""
+    return {dict(labels)["reason"]: int(n) for labels, n in service.samples("ml_feedback_rejected_total").items()}
+
+
+def counted(service: Running) -> int:
+    """Labels that were counted, as `/metrics` tells."""
+    return int(sum(service.samples("ml_feedback_total").values()))
+
+
+def test_labels_are_answered_and_counted(service: Running) -> None:
+    """Each label of a body is answered in its place; `/metrics` has counted it when the answer is there."""
+    a, b = predicted(service, 2)
+    n_counted, before = counted(service), rejected(service)
+    assert send(service, (a, "yes"), (b, "no"), (a, "yes"), (b, "yes")) == [
+        "accepted",
+        "accepted",
+        "duplicate",
+        "conflict",
+    ]
+    assert send(service, (a, "yes")) == ["duplicate"]
+    after = rejected(service)
+    assert counted(service) == n_counted + 2
+    assert {reason: after[reason] - before[reason] for reason in REASONS if after[reason] != before[reason]} == {
+        "duplicate": 2,
+        "conflict": 1,
+    }
+
+
+def signed(secret: str, version: str, *outcomes: str) -> str:
+    """An id of a model of the small one's name, signed by somebody."""
+    model = JudgedModel(ModelId("small", version), outcomes, has_probabilities=True)
+    return PredictionIds(Keys([secret]), model).make(ONE)[0]
+
+
+def test_bad_ids_are_refused_and_counted(service: Running) -> None:
+    """An id that is not ours, or not of a model that this ledger knows, is refused by its reason."""
+    (genuine,) = predicted(service)
+    bad = {
+        "": "forged",
+        "nonsense": "forged",
+        genuine[:-1]: "forged",
+        genuine[:-4]: "forged",
+        genuine[4:]: "forged",
+        genuine + "AAAA": "forged",
+        genuine + "====": "forged",
+        genuine.swapcase(): "forged",
+        f"{genuine[:30]}!{genuine[31:]}": "forged",
+        f" {genuine}"[:56]: "forged",
+        "é" * 56: "forged",
+        "A" * 1_000_000: "forged",
+        signed("the secret of a stranger", "7", "no", "yes"): "forged",
+        signed(KEY, "8", "no", "yes"): "unknown_model",
+        signed(KEY, "7", "yes", "no"): "unknown_model",
+    }
+    before, n_counted = rejected(service), counted(service)
+    assert send(service, *((each, "yes") for each in bad)) == list(bad.values())
+    after = rejected(service)
+    assert (after["forged"] - before["forged"], after["unknown_model"] - before["unknown_model"]) == (13, 2)
+    assert counted(service) == n_counted
+    assert send(service, (genuine, "yes")) == ["accepted"]
+
+
+def test_labels_outside_the_classes_are_refused(service: Running) -> None:
+    """A label that is no class of the model is an unknown outcome, and the right one still counts afterwards."""
+    bad = ["maybe", "Yes", "", 1, 0, 1.5, 1e300, True, None, [], ["yes"], {"yes": 1}, 10**400]
+    (genuine,) = predicted(service)
+    before = rejected(service)["unknown_outcome"]
+    words = send(service, *((genuine, actual) for actual in bad), (genuine, "no"))
+    assert words == ["unknown_outcome"] * len(bad) + ["accepted"]
+    assert rejected(service)["unknown_outcome"] == before + len(bad)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"", 400, "not JSON"),
+        (b"{", 400, "not JSON"),
+        (b'{"labels": [{"prediction_id": "x", "actual": NaN}]}', 400, "not JSON"),
+        (b'\xff{"labels": []}', 400, "not JSON"),
+        (b"[]", 422, "Expected `object`"),
+        (b"{}", 422, "missing required field `labels`"),
+        (b'{"labels": {}}', 422, "Expected `array`"),
+        (b'{"labels": [1]}', 422, "labels[0]"),
+        (b'{"labels": [{"prediction_id": 7, "actual": "yes"}]}', 422, "labels[0].prediction_id"),
+        (b'{"labels": [{"prediction_id": "x"}]}', 422, "missing required field `actual`"),
+        (b'{"labels": [{"prediction_id": "x", "actual": "yes", "why": 1}]}', 422, "unknown field `why`"),
+        (b'{"labels": [{"prediction_id": "x", "actual": ' + b"[" * 100_000, 400, "not JSON"),
+    ],
+)
+def test_bodies_that_are_no_labels_are_refused(service: Running, body: bytes, status: int, says: str) -> None:
+    """A body of another shape is a problem that names the place; nothing of it is counted."""
+    before = rejected(service), counted(service)
+    response = service.client.post("/feedback", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
+    assert says in response.json()["detail"]
+    assert (rejected(service), counted(service)) == before
+
+
+def test_a_body_of_another_type_is_refused(service: Running) -> None:
+    """Labels come as JSON."""
+    response = service.client.post("/feedback", content=b"prediction_id=x", headers={"content-type": "text/csv"})
+    assert response.status_code == 415
+
+
+def test_an_empty_list_is_answered(service: Running) -> None:
+    """No label is no error."""
+    assert send(service) == []
+
+
+def test_100000_labels_in_one_body(service: Running) -> None:
+    """More labels than the limit are refused as a whole, quickly, and the limit is said."""
+    (genuine,) = predicted(service)
+    body = json.dumps({"labels": [{"prediction_id": genuine, "actual": "yes"}] * 100_000}).encode()
+    start_s = time.monotonic()
+    response = service.client.post("/feedback", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 413
+    assert "at most 10000 are taken" in response.json()["detail"]
+    assert time.monotonic() - start_s < 2
+    assert send(service, (genuine, "yes")) == ["accepted"]
+
+
+def test_10000_labels_in_one_body(service: Running) -> None:
+    """As many labels as the limit allows are answered within three seconds, while predictions go on."""
+    ids = predicted(service, 10_000)
+    waits: list[float] = []
+    is_done = threading.Event()
+
+    def predict() -> None:
+        with httpx.Client(base_url=f"http://127.0.0.1:{service.port}", timeout=30) as client:
+            while not is_done.is_set():
+                start_s = time.monotonic()
+                client.post("/predict/model", json={"instances": [ROW]}).raise_for_status()
+                waits.append(time.monotonic() - start_s)
+
+    predicting = threading.Thread(target=predict)
+    predicting.start()
+    start_s = time.monotonic()
+    words = send(service, *((each, "yes") for each in ids))
+    took_s = time.monotonic() - start_s
+    is_done.set()
+    predicting.join()
+    assert Counter(words) == {"accepted": 10_000}
+    assert took_s < 3
+    assert len(waits) > 3
+    assert sorted(waits)[len(waits) // 2] < 0.25
+
+
+def test_ids_of_an_older_key_are_known(service: Running) -> None:
+    """A label for a prediction that an older key signed counts, while that key is in the setting."""
+    older = PredictionIds(Keys(["an older key of this test"]), MODEL).make(ONE)[0]
+    assert send(service, (older, "no")) == ["accepted"]
+
+
+def test_expired_labels_are_late(bundle: Path) -> None:
+    """A label that comes after the horizon is late, and stays so."""
+    with running(bundle, feedback_keys=(KEY,), label_horizon_s=1, ledger=f"sqlite:///{bundle}.own.sqlite3") as service:
+        (genuine,) = predicted(service)
+        time.sleep(2.1)
+        assert send(service, (genuine, "yes"), (genuine, "yes")) == ["late", "late"]
+        assert rejected(service)["late"] == 2
+
+
+def test_a_correction_moves_the_totals(bundle: Path) -> None:
+    """Where the last label wins, a correction is answered as one; totals less withdrawn ones are right."""
+    ledger = f"sqlite:///{bundle}.last.sqlite3"
+    with running(bundle, feedback_keys=(KEY,), last_label_wins=True, ledger=ledger) as service:
+        (genuine,) = predicted(service)
+        assert send(service, (genuine, "yes"), (genuine, "no"), (genuine, "no")) == [
+            "accepted",
+            "corrected",
+            "duplicate",
+        ]
+        totals, withdrawn = service.samples("ml_feedback_total"), service.samples("ml_feedback_withdrawn_total")
+        true = {dict(labels)["actual"]: n - withdrawn[labels] for labels, n in totals.items() if n}
+        assert true == {"yes": 0, "no": 1}
+
+
+def test_totals_survive_a_restart(bundle: Path) -> None:
+    """A new process shows what the ledger has, and knows the labels that it has seen."""
+    settings: dict[str, Any] = {"ledger": f"sqlite:///{bundle}.restarted.sqlite3"}
+    with running(bundle, **settings) as service:
+        (genuine,) = predicted(service)
+        assert send(service, (genuine, "yes")) == ["accepted"]
+    with running(bundle, **settings) as service:
+        assert counted(service) == 1
+        assert send(service, (genuine, "yes")) == ["duplicate"]
+
+
+def test_every_series_exists_before_the_first_label(bundle: Path) -> None:
+    """Every pair, reason and kind stands at 0 once the service is ready."""
+    with running(bundle, ledger=f"sqlite:///{bundle}.fresh.sqlite3") as service:
+        assert service.client.get("/readyz").status_code == 200
+        assert sorted(service.samples("ml_feedback_total").values()) == [0, 0, 0, 0]
+        assert set(rejected(service)) == set(REASONS)
+        assert set(service.samples("ml_feedback_loss_count").values()) == {0}
+
+
+def test_a_ledger_that_is_down_leaves_predictions_alone(bundle: Path) -> None:
+    """Without its ledger the service starts and predicts; feedback answers 503 at once, and no total is shown."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"postgresql+psycopg://x@127.0.0.1:{nobody.getsockname()[1]}/x"
+        with running(bundle, feedback_keys=(KEY,), ledger=url) as service:
+            assert service.client.get("/readyz").status_code == 200
+            (genuine,) = predicted(service)
+            response = service.client.post("/feedback", json={"labels": [{"prediction_id": genuine, "actual": "yes"}]})
+            assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+            assert response.json()["trace_id"]
+            assert service.samples("ml_feedback_total") == {}
+            assert service.samples("sightline_faults_total")[frozenset({("place", "ledger")})] >= 1
+
+
+def test_the_documented_answers_are_the_real_ones(service: Running) -> None:
+    """OpenAPI lists every status that the route answers with, and every word."""
+    schema = service.client.get("/openapi.json").json()
+    operation = schema["paths"]["/feedback"]["post"]
+    assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "503"}
+    words = schema["components"]["schemas"]["FeedbackOut"]["properties"]["labels"]["items"]["enum"]
+    assert set(words) == {"accepted", "corrected", *REASONS}

@@ -1,0 +1,163 @@
+"""Labels over replicas, retries and SIGKILLs: each counts once, and Prometheus says what scikit-learn says."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from threading import Event
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from service.deployment import Prometheus, scrape
+from tests.service.routes.test_predict import rows_of
+from tests.stack.labelling import Clients, Prediction, predict
+from tests.stack.polling import poll_until
+from tests.stack.postgresql import PostgreSQL
+from tests.stack.processes import Process, Stack, free_port, service_process
+
+pytestmark = pytest.mark.stack
+
+N_PREDICTIONS = 20_000
+N_CONFLICTS = 200
+KILLS = {"postgresql": 3, "sqlite": 2}
+ARRIVES_S = 30.0
+CLASSES = ("no", "yes")
+KEYS = "the first key of this test, an older key of this test"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What was sent and who counted it. ledger: the ledger's own id."""
+
+    predictions: list[Prediction]
+    clients: Clients
+    n_replicas: int
+    n_kills: int
+    prometheus: Prometheus
+    ledger: str
+
+    def total(self, metric: str, by: str = "") -> dict[tuple[str, ...], float]:
+        """A metric of our ledger as the labels of `by` tell: the largest that any replica shows."""
+        names = [name.strip() for name in by.split(",") if by]
+        samples = self.prometheus.query(f'max by ({by}) ({metric}{{ledger="{self.ledger}"}})')
+        return {tuple(sample.labels[name] for name in names): sample.value for sample in samples}
+
+
+@pytest.fixture(scope="module", params=["postgresql", "sqlite"])
+def labelled(
+    request: pytest.FixtureRequest,
+    stack: Stack,
+    small_bundle: Path,
+    small_data: tuple[pd.DataFrame, "pd.Series[str]"],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Labelled]:
+    """20,000 predictions at one replica, their labels at all, while replicas are killed and started again."""
+    n_replicas = 2 if request.param == "postgresql" else 1
+    with ExitStack() as running:
+        if request.param == "postgresql":
+            url = running.enter_context(PostgreSQL()).url
+        else:
+            url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'ledger.sqlite3'}"
+        ports = [free_port() for _ in range(n_replicas)]
+        environment = {"SIGHTLINE_LEDGER": url, "SIGHTLINE_FEEDBACK_KEYS": KEYS}
+        names = [f"{request.param}-{number}" for number in range(n_replicas)]
+        replicas = [
+            service_process(stack, small_bundle, port, name, environment)
+            for port, name in zip(ports, names, strict=True)
+        ]
+        with ThreadPoolExecutor() as starter:
+            list(starter.map(running.enter_context, replicas))
+        prometheus = running.enter_context(Prometheus(stack.prometheus_url))
+        clients = running.enter_context(Clients([f"http://127.0.0.1:{port}" for port in ports], Random(11)))
+        predictions = predict(clients, *drawn(*small_data))
+        send_while_killing(clients, predictions, replicas, KILLS[request.param])
+        conflicts = [other(each) for each in predictions[:N_CONFLICTS]]
+        clients.send_labels(conflicts, set_event())
+        seen = Labelled(predictions, clients, n_replicas, KILLS[request.param], prometheus, ledger_at(clients.urls[0]))
+        poll_until(
+            lambda: sum(seen.total("ml_feedback_total", "predicted, actual").values()) == N_PREDICTIONS, ARRIVES_S
+        )
+        yield seen
+
+
+def drawn(data: pd.DataFrame, labels: "pd.Series[str]") -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows drawn from the data, and what was true of them."""
+    chosen = np.random.default_rng(5).integers(0, len(data), N_PREDICTIONS)
+    return rows_of(data.iloc[chosen]), labels.iloc[chosen].tolist()
+
+
+def send_while_killing(clients: Clients, predictions: list[Prediction], replicas: list[Process], n_kills: int) -> None:
+    """Sends the labels; at even distances one replica after the other is killed with SIGKILL and started again."""
+    killed = Event()
+    with ThreadPoolExecutor(1) as sender:
+        sending = sender.submit(clients.send_labels, predictions, killed)
+        try:
+            for kill in range(n_kills):
+                while clients.done < (kill + 1) / (n_kills + 1) and not sending.done():
+                    time.sleep(0.002)
+                replica = replicas[kill % len(replicas)]
+                replica.kill()
+                replica.start()
+        finally:
+            killed.set()
+        sending.result()
+
+
+def test_each_label_counts_once(labelled: Labelled, capsys: pytest.CaptureFixture[str]) -> None:
+    """Accepted labels are as many as distinct ones were sent; those sent again, and those that differ, are not."""
+    total = labelled.total("ml_feedback_total", "predicted, actual")
+    assert sum(total.values()) == N_PREDICTIONS
+    rejected = labelled.total("ml_feedback_rejected_total", "reason")
+    assert rejected["conflict",] >= N_CONFLICTS
+    told = labelled.clients.answers
+    assert told["accepted"] <= N_PREDICTIONS
+    assert told["duplicate"] <= rejected["duplicate",]
+    assert told["forged"] == told["unknown_model"] == told["late"] == 0
+    with capsys.disabled():
+        print(
+            f"\n  {labelled.n_replicas} replicas, {labelled.n_kills} SIGKILLs; clients were told {dict(told)}; {total}"
+        )
+
+
+def test_the_confusion_matrix_equals_scikit_learns(labelled: Labelled) -> None:
+    """The confusion matrix that Prometheus has is scikit-learn's, to the unit."""
+    counted = labelled.total("ml_feedback_total", "actual, predicted")
+    actual, said, _ = columns(labelled.predictions)
+    theirs = confusion_matrix(actual, said, labels=CLASSES)
+    assert [[counted[was, says] for says in CLASSES] for was in CLASSES] == theirs.tolist()
+
+
+def columns(predictions: list[Prediction]) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
+    """What was true, what the model said, and P(class), (n_rows, n_classes)."""
+    return (
+        [each.actual for each in predictions],
+        [each.said for each in predictions],
+        np.array([each.scores for each in predictions]),
+    )
+
+
+def other(prediction: Prediction) -> Prediction:
+    """The same prediction with a wrong label."""
+    return Prediction(prediction.prediction_id, prediction.said, (), CLASSES[prediction.actual == CLASSES[0]])
+
+
+def set_event() -> Event:
+    """An event that nobody has to wait for."""
+    event = Event()
+    event.set()
+    return event
+
+
+def ledger_at(url: str) -> str:
+    """The id of the ledger that a replica counts in."""
+    with httpx.Client(base_url=url, timeout=10) as client:
+        samples = (sample for family in scrape(client) for sample in family.samples)
+        return next(sample.labels["ledger"] for sample in samples if sample.name == "ml_feedback_total")
