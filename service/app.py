@@ -19,7 +19,7 @@ from service.feedback import Keys, PredictionIds, load_secrets
 from service.labels import LabelReader
 from service.ledger import Ledger, LedgerRules
 from service.predictor import Predictor
-from service.profiling import sample_columns
+from service.rehearsal import sample_columns
 from service.routes.endpoint import PredictionEndpoint
 from service.routes.feedback import FeedbackEndpoint, feedback_route
 from service.routes.health import health_router

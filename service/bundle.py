@@ -18,6 +18,7 @@ from typing import Any
 
 import skops.io
 
+from service.columns import Value
 from service.errors import BundleError
 from telemetry.profile import ReferenceProfile
 
@@ -29,7 +30,7 @@ _PACKAGES = ("scikit-learn", "numpy", "skops")
 TRUSTED_TYPES = ("numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
 """Types in the demo's model that skops does not trust by itself; pinned here, never read from a bundle."""
 
-SampleRow = dict[str, float | str | None]
+SampleRow = dict[str, Value | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,7 @@ class Bundle:
 
 def save_bundle(bundle: Bundle, folder: Path) -> None:
     """Writes a bundle; the folder appears whole or not at all, and takes the place of an older bundle."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise BundleError(f"{folder} holds something else than a bundle; name another folder")
+    check_folder(folder)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
         made = Path(scratch) / "bundle"
         made.mkdir()
@@ -58,6 +57,19 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises BundleError if a bundle cannot be written there; makes the folder's parent if it is not there."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise BundleError(f"{folder} holds something else than a bundle; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is a file; name another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=folder.parent).cleanup()
+    except OSError as error:
+        raise BundleError(f"nothing can be written to {folder.parent}: {error}") from error
 
 
 def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
@@ -76,6 +88,15 @@ def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
     sample = tuple(json.loads((folder / SAMPLE).read_bytes()))
     model = _load_model(folder / MODEL, (*TRUSTED_TYPES, *trusted_types))
     return Bundle(manifest["name"], manifest["version"], model, profile, sample)
+
+
+def read_back(model: Any) -> Any:
+    """A model as a bundle would give it back. Raises BundleError for one that skops cannot write."""
+    try:
+        written = skops.io.dumps(model)
+        return skops.io.loads(written, trusted=skops.io.get_untrusted_types(data=written))
+    except Exception as error:  # skops raises what the broken part raises
+        raise BundleError(f"the model cannot be written with skops ({error!r})") from error
 
 
 def _manifest(bundle: Bundle, made: Path) -> dict[str, Any]:

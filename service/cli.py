@@ -10,13 +10,15 @@ import uvicorn
 from rich.console import Console
 
 from service.app import create_app
+from service.bundling import Source, bundle_files
 from service.demo.run import Demo
 from service.demo.scenarios import Scenario
 from service.demo.simulate import simulate as simulate_scenario
 from service.demo.training import train as train_demo
 from service.doctor import Doctor, report
 from service.errors import SettingsError, StartupError
-from service.settings import PREFIX
+from service.floors import WINDOW_H
+from service.settings import PREFIX, trusted_types
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
@@ -63,6 +65,25 @@ def demo(
 def train(out: Annotated[Path, typer.Option(help="Folder of the bundle.")] = DEMO_BUNDLE) -> None:
     """Train the demo's model on the flights of January to June and write its bundle."""
     train_demo(out, Console().log)
+
+
+@cli.command()
+def bundle(
+    model: Annotated[Path, typer.Option(help="The fitted estimator: .skops; .joblib, .pkl, .pickle with --trust.")],
+    data: Annotated[Path, typer.Option(help="Its training data: .csv or .parquet.")],
+    target: Annotated[str, typer.Option(help="Column of the labels.")],
+    name: Annotated[str, typer.Option(help="Name under which the model is served and measured.")],
+    version: Annotated[str, typer.Option(help="Its version.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
+    time: Annotated[str | None, typer.Option(help="Column of times: what was normal over time is learnt.")] = None,
+    window: Annotated[float, typer.Option(min=0.01, help="Hours in a window of drift; of use with --time.")] = WINDOW_H,
+    trust: Annotated[bool, typer.Option("--trust", help="The model file is yours: whatever is in it may run.")] = False,
+) -> None:
+    """Make a bundle of a fitted estimator and its training data: profiled, tried, compared with the estimator."""
+    source = Source(model, data, target, time, name, version, round(window * 3600), trust, trusted_types())
+    loud = Console(stderr=True, style="bold red", highlight=False, soft_wrap=True)
+    calm = Console(highlight=False, soft_wrap=True)
+    bundle_files(source, out, lambda line: calm.print(line, markup=False), lambda line: loud.print(line, markup=False))
 
 
 @cli.command()

@@ -10,9 +10,14 @@ import numpy as np
 
 from service.errors import Fault, InvalidRowsError
 from telemetry.counts import Codes, Floats
-from telemetry.profile import CategoricalFeature, Feature, ReferenceProfile
+from telemetry.profile import CategoricalFeature, CategoryType, Feature, ReferenceProfile
 
 _SHOWN_CHARS = 80
+
+Value = str | float
+"""What a categorical input may be: a string, or an integer, a float or a boolean where training had such categories."""
+
+_READ: dict[CategoryType, Callable[[str], Value]] = {"str": str, "int64": int, "float64": float, "bool": "True".__eq__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Columns:
     """
 
     numeric: Floats
-    raw: tuple[list[str | None], ...]
+    raw: tuple[list[Value | None], ...]
     codes: Codes
 
     def __len__(self) -> int:
@@ -75,7 +80,7 @@ class ColumnBuilder:
         return Columns(numeric, raw, codes)
 
     @staticmethod
-    def _refuse_unseen(feature: CategoricalFeature, column: list[str | None], codes: Codes, unseen: int) -> None:
+    def _refuse_unseen(feature: CategoricalFeature, column: list[Value | None], codes: Codes, unseen: int) -> None:
         rows = np.flatnonzero(codes == unseen)
         if not len(rows):
             return
@@ -85,10 +90,16 @@ class ColumnBuilder:
         raise InvalidRowsError(f"row {row}: field {feature.name!r}: {what}", Fault(what, feature.name, row))
 
 
-def _vocabulary(feature: CategoricalFeature) -> dict[str | None, int]:
+def category_values(feature: CategoricalFeature, categories: Sequence[str]) -> list[Value]:
+    """The categories as the values that a client sends and the estimator sees."""
+    return list(map(_READ[feature.dtype], categories))
+
+
+def _vocabulary(feature: CategoricalFeature) -> dict[Value | None, int]:
     """Codes of the known categories, of None; every other value takes the last but one of the feature's labels."""
-    codes: dict[str | None, int] = {category: index for index, category in enumerate(feature.categories)}
-    codes |= dict.fromkeys(feature.others, len(feature.categories))
+    values = category_values(feature, feature.categories)
+    codes: dict[Value | None, int] = {value: index for index, value in enumerate(values)}
+    codes |= dict.fromkeys(category_values(feature, feature.others), len(feature.categories))
     codes[None] = len(feature.labels) - 1
     return codes
 

@@ -6,11 +6,12 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import ThreadpoolController
 
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError
+from service.frames import FrameBuilder
+from service.pipeline import takes_arrays
 from telemetry.counts import Codes, Floats
 from telemetry.profile import ReferenceProfile
 
@@ -67,7 +68,8 @@ class Predictor:
     """Runs a fitted estimator, step by step if it is a Pipeline."""
 
     def __init__(self, model: Any, profile: ReferenceProfile) -> None:
-        self._profile = profile
+        self._frames = FrameBuilder(profile)
+        self._takes_arrays = takes_arrays(model)
         self._transforms: list[tuple[str, Any]] = []
         last, self._estimator = ESTIMATOR_STEP, model
         if hasattr(model, "steps"):
@@ -89,7 +91,8 @@ class Predictor:
         is_small = len(columns) < PARALLEL_ROWS
         try:
             with self._threads.limit(limits=1, user_api="openmp") if is_small else nullcontext():
-                return self._predict(frame(columns, self._profile))
+                frame = self._frames.build(columns)
+                return self._predict(frame.to_numpy() if self._takes_arrays else frame)
         except ValueError as error:
             raise InvalidRowsError(f"the model refuses these rows: {error}") from error
         except Exception as error:
@@ -104,7 +107,7 @@ class Predictor:
             steps.append(StepTime(name, start, mark))
         outcomes = probabilities = values = None
         if self._is_regression:
-            values = np.asarray(self._estimator.predict(x), dtype=np.float64).reshape(len(x))
+            values = np.asarray(self._estimator.predict(x), dtype=np.float64).reshape(-1)
         else:
             # Both are asked for: an argmax of the probabilities is not every classifier's `predict`.
             if self._has_probabilities:
@@ -112,15 +115,3 @@ class Predictor:
             outcomes = np.searchsorted(self._classes, self._estimator.predict(x))
         steps.append(StepTime(self._last, mark, perf_counter_ns()))
         return Prediction(outcomes, probabilities, values, tuple(steps))
-
-
-def frame(columns: Columns, profile: ReferenceProfile) -> pd.DataFrame:
-    """The DataFrame that the pipeline was fitted on: its column names in its order, NaN where missing."""
-    values: dict[str, Any] = {}
-    for feature, numbers in zip(profile.numeric, columns.numeric, strict=True):
-        values[feature.name] = numbers
-    for category, strings in zip(profile.categorical, columns.raw, strict=True):
-        column = np.empty(len(strings), dtype=object)
-        column[:] = [np.nan if string is None else string for string in strings]
-        values[category.name] = column
-    return pd.DataFrame({name: values[name] for name in profile.order}, copy=False)

@@ -1,20 +1,25 @@
-"""A fitted classifier and its training data become a bundle: profiled, probed, and compared with the estimator."""
+"""A fitted estimator and its training data become a bundle: profiled, tried, and compared with the estimator."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgspec
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
-from service.bundle import Bundle, SampleRow
-from service.columns import ColumnBuilder, Columns
-from service.errors import BundleError, SightlineError
-from service.pipeline import imputation_methods
-from service.predictor import Predictor
-from service.schema import InstanceReader
+from service.bundle import Bundle, read_back
+from service.errors import BundleError
+from service.floors import Periods, drift_floors
+from service.pipeline import Inputs, feature_names, takes_arrays, unwrapped, walk
+from service.rehearsal import compare, probed, sample_rows, shuffled
 from telemetry.profile import (
     CategoricalFeature,
+    CategoryType,
     Feature,
     NumericFeature,
     NumericType,
@@ -22,110 +27,173 @@ from telemetry.profile import (
     profile_categorical,
     profile_numeric,
     profile_outcomes,
+    profile_values,
 )
 
-SAMPLE_ROWS = 200
-_INVENTED = "a category that nobody has seen"
+_TYPE_OF: dict[str, CategoryType] = {"string": "str", "integer": "int64", "floating": "float64", "boolean": "bool"}
 
 
-def make_bundle(model: Any, data: pd.DataFrame, labels: pd.Series, name: str, version: str) -> Bundle:
-    """Profiles the training data of a fitted classifier and bundles both.
+def make_bundle(
+    model: Any, data: pd.DataFrame, labels: "pd.Series[Any]", name: str, version: str, periods: Periods | None = None
+) -> Bundle:
+    """Profiles the training data of a fitted estimator and bundles both.
 
-    data: (n_rows, n_features) as the model was fitted on; labels: (n_rows,) y_train.
-    Raises BundleError if the service would predict otherwise than the model.
+    data: (n_rows, n_features) as the model was fitted on; labels: (n_rows,) y_train; periods: when the rows were,
+    from which the profile learns what was normal from window to window.
+    Raises BundleError if the model cannot be served, or would be served otherwise than it predicts.
     """
+    model = unwrapped(model)
+    check_servable(model, data)
     profile = profile_training(model, data, labels)
-    sample = shuffled_sample(data, profile)
-    profile = _probed(model, profile, sample)
-    _compare(model, profile, sample)
-    return Bundle(name, version, model, profile, sample)
+    if periods is not None:
+        profile = replace(profile, floors=drift_floors(profile, data, periods))
+    served = read_back(model)
+    sample = shuffled(data)
+    profile = probed(served, profile, sample_rows(sample, profile))
+    compare(served, model, profile, sample)
+    return Bundle(name, version, model, profile, sample_rows(sample, profile))
 
 
-def profile_training(model: Any, data: pd.DataFrame, labels: pd.Series) -> ReferenceProfile:
-    """What the training data, the labels and the model's predictions for them look like."""
-    for needed in ("classes_", "predict_proba"):
-        if not hasattr(model, needed):
-            raise BundleError(f"{type(model).__name__} has no {needed}: only fitted classifiers with it can be bundled")
+def check_servable(model: Any, data: pd.DataFrame) -> None:
+    """Raises BundleError for a model that is not fitted, cannot be served, or was not fitted on such data."""
+    if not is_classifier(model) and not is_regressor(model):
+        raise BundleError(f"{_described(model)} is neither a classifier nor a regressor; only those are served")
+    try:
+        for _, step in model.steps if isinstance(model, Pipeline) else ():
+            if step is not None and step != "passthrough":
+                check_is_fitted(step)
+        check_is_fitted(model)
+    except NotFittedError as error:
+        raise BundleError(f"{_described(model)} is not fitted ({shortest(error)}); fit it, then bundle it") from error
     if nameless := [name for name in data.columns if not isinstance(name, str)]:
         raise BundleError(f"the column {nameless[0]!r} has no name; fit on a DataFrame whose columns are strings")
-    methods = imputation_methods(model, data.columns)
-    numeric, categorical = [], []
-    for name in data.columns:
-        column = data[name]
-        if pd.api.types.is_numeric_dtype(column):
-            feature = profile_numeric(name, column.to_numpy(np.float64, na_value=np.nan), methods.get(name))
-            numeric.append(replace(feature, dtype=_numeric_type(column)))
-        else:
-            categorical.append(profile_categorical(name, _strings(column), methods.get(name)))
-    classes = np.asarray(model.classes_)
+    if twice := data.columns[data.columns.duplicated()].tolist():
+        raise BundleError(f"the column {twice[0]!r} is there twice; rename one of them and fit again")
+    if data.empty:
+        raise BundleError("the training data has no rows, or no features")
+    names = feature_names(model)
+    if names is not None and names != list(data.columns):
+        raise BundleError(
+            f"the model was fitted on the columns {', '.join(names)} and the data has {', '.join(data.columns)}"
+        )
+
+
+def profile_training(model: Any, data: pd.DataFrame, labels: "pd.Series[Any]") -> ReferenceProfile:
+    """What the training data, the labels and the model's predictions for them look like."""
+    inputs = walk(model, list(data.columns))
+    features = [profile_feature(data[name], inputs) for name in data.columns]
     return ReferenceProfile(
         order=tuple(data.columns),
-        numeric=tuple(numeric),
-        categorical=tuple(categorical),
-        **profile_outcomes(
-            [str(each) for each in classes],
-            np.searchsorted(classes, model.predict(data)),
-            np.searchsorted(classes, labels.to_numpy()),
-            model.predict_proba(data),
-        ),
+        numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),
+        categorical=tuple(feature for feature in features if isinstance(feature, CategoricalFeature)),
+        **_profile_outputs(model, data.to_numpy() if takes_arrays(model) else data, labels),
     )
 
 
-def shuffled_sample(data: pd.DataFrame, profile: ReferenceProfile) -> tuple[SampleRow, ...]:
-    """Rows to try a model with; each column is drawn by itself, so that no row of the training data leaves."""
-    generator = np.random.default_rng(0)
-    n_rows = min(SAMPLE_ROWS, len(data))
-    columns: dict[str, list[Any]] = {}
-    for feature in profile.features:
-        drawn = data[feature.name].iloc[generator.choice(len(data), n_rows, replace=False)]
-        is_numeric = isinstance(feature, NumericFeature)
-        columns[feature.name] = [None if pd.isna(v) else float(v) if is_numeric else str(v) for v in drawn]
-    return tuple({name: values[row] for name, values in columns.items()} for row in range(n_rows))
+def profile_feature(column: "pd.Series[Any]", inputs: Inputs) -> Feature:
+    """Profiles one column: as categories if it holds words or the model encodes it, otherwise as numbers."""
+    name, imputed_by = str(column.name), inputs.imputed_by.get(str(column.name))
+    is_levelled = isinstance(column.dtype, pd.CategoricalDtype)
+    held = column.cat.categories.to_series() if is_levelled else column
+    kind = pd.api.types.infer_dtype(held, skipna=True)
+    if isinstance(column.dtype, pd.StringDtype):
+        kind = "string"
+    if kind in ("mixed-integer-float", "decimal"):
+        kind = "floating"
+    if kind not in (*_TYPE_OF, "empty"):
+        what = f"holds values of type {kind}; the service takes numbers, booleans and words"
+        raise BundleError(f"the column {name!r} {what}: turn it into such in the data and fit again")
+    if not is_levelled and kind != "string" and name not in inputs.known:
+        values = pd.to_numeric(column.astype(object), errors="raise") if column.dtype == object else column
+        numbers = values.to_numpy(np.float64, na_value=np.nan)
+        return replace(profile_numeric(name, numbers, imputed_by), dtype=_numeric_type(column, kind))
+    words = [None if pd.isna(value) else str(value) for value in column.astype(object).tolist()]
+    try:
+        feature = profile_categorical(name, words, imputed_by, inputs.known.get(name, ()))
+    except ValueError as error:
+        raise BundleError(f"{error}; rename the category and fit again") from error
+    return replace(
+        feature,
+        dtype=_TYPE_OF.get(kind, "str"),
+        levels=tuple(map(str, held.tolist())) if is_levelled else None,
+        none_is_missing=column.dtype == object and any(value is None for value in column.tolist()),
+    )
 
 
-def sample_columns(sample: tuple[SampleRow, ...], profile: ReferenceProfile) -> Columns:
-    """Sample rows on the way that a request takes: JSON, structs, columns."""
-    reader = InstanceReader(profile, max_rows=len(sample))
-    return ColumnBuilder(profile, reader.fields).build(reader.read(msgspec.json.encode({"instances": sample})))
+def class_codes(classes: NDArray[Any], labels: "pd.Series[Any]") -> NDArray[np.intp]:
+    """Indices of (n_rows,) labels in a classifier's classes; `1` in a file is the class 1, `"1"` and 1.0."""
+    codes: NDArray[np.intp] = pd.Index(classes).get_indexer(pd.Index(labels))
+    if (codes < 0).any():
+        by_text = {str(known): code for code, known in enumerate(classes.tolist())}
+        codes = np.array([by_text.get(str(label), -1) for label in labels.tolist()], dtype=np.intp)
+    if (codes < 0).any():
+        stranger = labels.iloc[int(np.argmax(codes < 0))]
+        known = ", ".join(map(str, classes.tolist()[:10]))
+        raise BundleError(f"the target has the value {stranger!r}, and the model knows the classes {known}")
+    return codes
 
 
-def _probed(model: Any, profile: ReferenceProfile, sample: tuple[SampleRow, ...]) -> ReferenceProfile:
-    """Tries a missing value and, for categories, an invented one in each feature, and notes what the model takes."""
-    predictor = Predictor(model, profile)
+def shortest(error: BaseException) -> str:
+    """The first sentence of an error, for a sentence of ours."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0].partition(". ")[0].rstrip(".")[:300]
 
-    def takes(feature: Feature, value: str | None) -> bool:
-        columns = sample_columns(({**sample[0], feature.name: value},), profile)
+
+def _profile_outputs(model: Any, data: Any, labels: "pd.Series[Any]") -> dict[str, Any]:
+    if labels.isna().any():
+        raise BundleError(f"the target is missing in {int(labels.isna().sum())} rows; leave them out, as the fit did")
+    if labels.nunique() < 2:
+        raise BundleError(f"the target has one value only, {labels.iloc[0]!r}: there is nothing to learn from it")
+    predicted = _tried(model, data, "predict")
+    if predicted.size != len(labels):
+        raise BundleError(f"{_described(model)} predicts {predicted.shape[1:]} outputs a row; one is served")
+    if is_regressor(model):
+        if not pd.api.types.is_numeric_dtype(labels):
+            raise BundleError(f"{_described(model)} is a regressor, and the target has {labels.iloc[0]!r}, no number")
+        return profile_values(predicted.astype(np.float64).reshape(-1), labels.to_numpy(np.float64))
+    classes = np.asarray(model.classes_)
+    names = [str(each) for each in classes.tolist()]
+    if len(set(names)) < len(names):
+        raise BundleError(f"two classes of the model are called the same: {', '.join(names)}")
+    if not np.array_equal(np.sort(classes), classes):
+        raise BundleError(f"the classes of {_described(model)} are in no order: {', '.join(names)}")
+    codes = class_codes(classes, pd.Series(predicted))
+    probabilities = _tried(model, data, "predict_proba") if hasattr(model, "predict_proba") else None
+    return profile_outcomes(names, codes, class_codes(classes, labels), probabilities)
+
+
+def _tried(model: Any, data: Any, method: str) -> NDArray[Any]:
+    """What a model says of its training data; if it refuses them, a sentence with the step and its reason."""
+    try:
+        return np.asarray(getattr(model, method)(data))
+    except Exception as error:
+        name, step = _refusing_step(model, data)
+        where = f"the step {name!r} ({type(step).__name__})" if name else _described(model)
+        raise BundleError(f"{where} refuses the training data: {shortest(error)}") from error
+
+
+def _refusing_step(model: Any, data: Any) -> tuple[str | None, Any]:
+    steps: Sequence[tuple[str, Any]] = model.steps if isinstance(model, Pipeline) else ()
+    for name, step in steps[:-1]:
+        if step is None or step == "passthrough":
+            continue
         try:
-            predictor.predict(columns)
-        except SightlineError:
-            return False
-        return True
-
-    numeric = tuple(replace(feature, accepts_missing=takes(feature, None)) for feature in profile.numeric)
-    categorical: tuple[CategoricalFeature, ...] = tuple(
-        replace(feature, accepts_missing=takes(feature, None), accepts_unseen=takes(feature, _INVENTED))
-        for feature in profile.categorical
-    )
-    return replace(profile, numeric=numeric, categorical=categorical)
+            data = step.transform(data)
+        except Exception:
+            return name, step
+    return steps[-1] if steps else (None, model)
 
 
-def _compare(model: Any, profile: ReferenceProfile, sample: tuple[SampleRow, ...]) -> None:
-    ours = Predictor(model, profile).predict(sample_columns(sample, profile))
-    data = pd.DataFrame(list(sample), columns=list(profile.order))
-    data = data.astype({feature.name: np.float64 for feature in profile.numeric})
-    labels, probabilities = model.predict(data), model.predict_proba(data)
-    same = ours.outcomes is not None and np.array_equal(np.asarray(model.classes_)[ours.outcomes], labels)
-    if not same or not np.allclose(ours.probabilities, probabilities, rtol=0, atol=1e-12):  # type: ignore[arg-type]
-        raise BundleError("the service would predict otherwise than the model itself on the sample rows; not bundled")
+def _described(model: Any) -> str:
+    if isinstance(model, Pipeline):
+        name, last = model.steps[-1]
+        return f"the step {name!r} ({type(last).__name__})"
+    return type(model).__name__
 
 
-def _numeric_type(column: "pd.Series[Any]") -> NumericType:
-    if pd.api.types.is_bool_dtype(column):
+def _numeric_type(column: "pd.Series[Any]", kind: str) -> NumericType:
+    if kind == "boolean":
         return "bool"
     if pd.api.types.is_integer_dtype(column):
         return "int64"
     return "float32" if column.dtype == np.float32 else "float64"
-
-
-def _strings(column: "pd.Series[Any]") -> list[str | None]:
-    return [None if pd.isna(value) else str(value) for value in column]

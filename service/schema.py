@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from service.columns import category_values
 from service.errors import BundleError, Fault, InvalidRowsError, MalformedBodyError, shortened
-from telemetry.profile import Feature, NumericFeature, ReferenceProfile
+from telemetry.profile import CategoricalFeature, Feature, ReferenceProfile
 
 _AT = re.compile(
     r"(?P<what>.*?)(?: - at `\$(?:\.(?P<top>[^.\[]+))?(?:\[(?P<row>\d+)\])?"
@@ -104,8 +105,10 @@ def is_list_of_lists(data: msgspec.Raw) -> bool:
 
 
 def _type(feature: Feature) -> Any:
-    known: Any = float if isinstance(feature, NumericFeature) else str
-    if isinstance(feature, NumericFeature) and feature.dtype == "bool":
+    known: Any = str if isinstance(feature, CategoricalFeature) else float
+    if isinstance(feature, CategoricalFeature) and feature.dtype in ("int64", "float64"):
+        known = int | float
+    if feature.dtype == "bool":
         known = bool | float
     return known | None if feature.accepts_missing else known
 
@@ -116,6 +119,20 @@ class PredictionOut(BaseModel):
     prediction_id: str = Field(description="Send the true label back with this id.")
     outcome: str = Field(description="The predicted class.")
     probabilities: dict[str, float] = Field(description="P(class) for every class.")
+
+
+class OutcomeOut(BaseModel):
+    """One row's prediction by a model without probabilities."""
+
+    prediction_id: str = Field(description="Send the true label back with this id.")
+    outcome: str = Field(description="The predicted class.")
+
+
+class ValueOut(BaseModel):
+    """One row's prediction by a regression."""
+
+    prediction_id: str = Field(description="Send the true value back with this id.")
+    value: float | None = Field(description="The predicted value; null where the model gives none that is finite.")
 
 
 class ModelOut(BaseModel):
@@ -131,6 +148,14 @@ class PredictOut(BaseModel):
     predictions: list[PredictionOut]
     model: ModelOut
     trace_id: str
+
+
+def response_model(profile: ReferenceProfile) -> type[BaseModel]:
+    """The response as a pydantic model, for OpenAPI: what a row's prediction has depends on the model."""
+    row: type[BaseModel] = PredictionOut if profile.scores else OutcomeOut
+    if profile.task == "regression":
+        row = ValueOut
+    return create_model("PredictOut", __base__=PredictOut, predictions=(list[row], ...))  # type: ignore[valid-type]
 
 
 class FaultOut(BaseModel):
@@ -154,12 +179,15 @@ class ProblemOut(BaseModel):
 
 def example_instance(profile: ReferenceProfile) -> dict[str, Any]:
     """A row made of medians and most frequent categories: no row of the training data."""
-    return {
-        feature.name: feature.median
-        if isinstance(feature, NumericFeature)
-        else (feature.categories[0] if feature.categories else None)
-        for feature in profile.features
-    }
+    return {feature.name: _example(feature) for feature in profile.features}
+
+
+def _example(feature: Feature) -> Any:
+    if isinstance(feature, CategoricalFeature):
+        return next(iter(category_values(feature, feature.categories[:1])), None)
+    if feature.dtype == "bool":
+        return bool(feature.median)
+    return round(feature.median) if feature.dtype == "int64" else feature.median
 
 
 def request_model(profile: ReferenceProfile, max_rows: int) -> type[BaseModel]:

@@ -103,3 +103,8 @@ def load_settings(**given: object) -> Settings:
             f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}" for fault in error.errors()
         )
         raise SettingsError(f"a setting does not fit: {wrong}") from error
+
+
+def trusted_types() -> tuple[str, ...]:
+    """SIGHTLINE_TRUSTED_TYPES, for a command that reads a model and serves none."""
+    return tuple(name.strip() for name in os.environ.get(f"{PREFIX}TRUSTED_TYPES", "").split(",") if name.strip())

@@ -218,23 +218,31 @@ def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) ->
     )
 
 
-def profile_categorical(name: str, values: Iterable[str | None], imputed_by: str | None = None) -> CategoricalFeature:
-    """Profiles one categorical column, (n_rows,) strings with None where missing."""
+def profile_categorical(
+    name: str, values: Iterable[str | None], imputed_by: str | None = None, known: Iterable[str] = ()
+) -> CategoricalFeature:
+    """Profiles one categorical column, (n_rows,) strings with None where missing.
+
+    known: categories that the model knows besides; they come last, with no rows.
+    Raises ValueError for a category that is a word of ours.
+    """
     column = list(values)
     if reserved := {MISSING, OTHER, UNSEEN}.intersection(column):
         raise ValueError(f"feature {name!r} has the category {reserved.pop()!r}, which stands for something else here")
     present = np.array([value for value in column if value is not None], dtype=np.str_)
     categories, counts = np.unique(present, return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    vocabulary = tuple(str(category) for category in categories[order])
+    seen = [str(category) for category in categories[order]]
+    vocabulary = tuple(dict.fromkeys([*seen, *known]))
+    ordered = [*counts[order].tolist(), *[0] * (len(vocabulary) - len(seen))]
     return CategoricalFeature(
         name=name,
         categories=vocabulary[:MAX_CATEGORIES],
-        counts=tuple(int(count) for count in counts[order][:MAX_CATEGORIES]),
+        counts=tuple(ordered[:MAX_CATEGORIES]),
         missing=len(column) - len(present),
         imputed_by=imputed_by,
         others=vocabulary[MAX_CATEGORIES:],
-        other_count=int(counts[order][MAX_CATEGORIES:].sum()),
+        other_count=sum(ordered[MAX_CATEGORIES:]),
         singletons=int((counts == 1).sum()),
     )
 

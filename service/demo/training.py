@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from service.bundle import save_bundle
 from service.demo.flights import FEATURES, TARGET, load_flights, training_months
 from service.demo.pipeline import make_pipeline
+from service.floors import WINDOW_H, Periods
 from service.profiling import make_bundle
 
 NAME, VERSION = "flights", "1"
@@ -16,19 +17,19 @@ NAME, VERSION = "flights", "1"
 Progress = Callable[[str], None]
 
 
-def fit_flights(progress: Progress) -> tuple[Pipeline, pd.DataFrame, pd.Series]:
-    """The fitted pipeline, the features (n_rows, n_features) it was fitted on and their labels (n_rows,)."""
+def fit_flights(progress: Progress) -> tuple[Pipeline, pd.DataFrame]:
+    """The fitted pipeline, and the flights it was fitted on."""
     progress("reading the flights of 2013, with weather and planes")
     training = training_months(load_flights())
     progress(f"fitting on {len(training):,} flights from January to June (about ten seconds)")
-    data, labels = training[list(FEATURES)], training[TARGET]
-    return make_pipeline().fit(data, labels), data, labels
+    return make_pipeline().fit(training[list(FEATURES)], training[TARGET]), training
 
 
 def train(folder: Path, progress: Progress) -> None:
     """Trains the demo's model and writes its bundle; tells each stage as it begins."""
-    model, data, labels = fit_flights(progress)
+    model, training = fit_flights(progress)
     progress("profiling the training data and the model's predictions for them")
-    bundle = make_bundle(model, data, labels, NAME, VERSION)
+    periods = Periods(training["scheduled"], WINDOW_H * 3600)
+    bundle = make_bundle(model, training[list(FEATURES)], training[TARGET], NAME, VERSION, periods)
     progress(f"writing the bundle to {folder}")
     save_bundle(bundle, folder)

@@ -11,7 +11,7 @@ from service.errors import PROBLEM, SightlineError, problem
 from service.predictor import Prediction
 from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
-from service.schema import InstanceReader, PredictOut, ProblemOut, request_model
+from service.schema import InstanceReader, ProblemOut, request_model, response_model
 from service.settings import Settings
 from telemetry.recorder import ModelId, Recorder
 
@@ -78,10 +78,11 @@ def predict_route(endpoint: ASGIApp, recorder: Recorder, settings: Settings) -> 
     """The route with its documentation; what it documents is held to what it does by a test."""
 
     async def predict(body: Any) -> Any:
-        """Predicts one outcome an instance. A null is data; so is a category that training did not know."""
+        """Predicts an outcome or a value for each instance. A null is data; so is an unknown category."""
 
-    predict.__annotations__ = {"body": request_model(recorder.profile, settings.max_rows), "return": PredictOut}
+    answer = response_model(recorder.profile)
+    predict.__annotations__ = {"body": request_model(recorder.profile, settings.max_rows), "return": answer}
     errors = {status: {"description": text, "model": ProblemOut} for status, text in _ERRORS.items()}
     return AsgiRoute(
-        PATH, predict, endpoint, methods=["POST"], response_model=PredictOut, responses=errors, tags=["predict"]
+        PATH, predict, endpoint, methods=["POST"], response_model=answer, responses=errors, tags=["predict"]
     )

@@ -14,7 +14,7 @@ from service.bundle import Bundle, load_bundle
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError, QueueFullError
 from service.predictor import Prediction, Predictor
-from service.profiling import sample_columns
+from service.rehearsal import sample_columns
 from telemetry.faults import Faults
 from telemetry.recorder import ModelId, Recorder
 

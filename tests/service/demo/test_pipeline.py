@@ -76,7 +76,8 @@ def test_fitting_tells_its_progress(monkeypatch: pytest.MonkeyPatch, sample: pd.
     """Reading and fitting are announced in sentences, the second with the number of flights."""
     monkeypatch.setattr(training_module, "load_flights", lambda: sample.head(N_ROWS))
     told: list[str] = []
-    model, data, labels = fit_flights(told.append)
+    model, training = fit_flights(told.append)
+    data, labels = training[list(FEATURES)], training[TARGET]
     assert [sentence.split(" from ")[0] for sentence in told] == [
         "reading the flights of 2013, with weather and planes",
         "fitting on 2,000 flights",
