@@ -30,7 +30,7 @@ class Columns:
     """
 
     numeric: Floats
-    raw: tuple[list[Value | None], ...]
+    raw: tuple[Sequence[Value | None], ...]
     codes: Codes
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class ColumnBuilder:
         raw = tuple(list(map(getter, instances)) for getter in self._strings)
         return self.assemble(np.ascontiguousarray(numbers.reshape(len(instances), self._n_numeric).T), raw)
 
-    def assemble(self, numeric: Floats, raw: tuple[list[str | None], ...]) -> Columns:
+    def assemble(self, numeric: Floats, raw: tuple[Sequence[Value | None], ...]) -> Columns:
         """The columns of what was sent by column, in the profile's order. Raises as `build` does."""
         codes = np.empty((len(raw), numeric.shape[1]), dtype=np.intp)
         for index, (column, vocabulary) in enumerate(zip(raw, self._vocabularies, strict=True)):
@@ -80,7 +80,7 @@ class ColumnBuilder:
         return Columns(numeric, raw, codes)
 
     @staticmethod
-    def _refuse_unseen(feature: CategoricalFeature, column: list[Value | None], codes: Codes, unseen: int) -> None:
+    def _refuse_unseen(feature: CategoricalFeature, column: Sequence[Value | None], codes: Codes, unseen: int) -> None:
         rows = np.flatnonzero(codes == unseen)
         if not len(rows):
             return

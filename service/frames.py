@@ -64,13 +64,17 @@ def _container(feature: CategoricalFeature) -> Callable[[Sequence[Value | None]]
     return partial(_numbers, missing)
 
 
-def _objects(missing: float | None, values: Sequence[Value | None]) -> NDArray[Any]:
+def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
+    """Strings become pandas' own `str` when the frame is made of them, unless None is to be kept apart from NaN."""
     column = np.empty(len(values), dtype=object)
-    column[:] = values if missing is None else [missing if value is None else value for value in values]
+    if missing is None:
+        column[:] = values
+        return pd.Series(column, dtype=object)
+    column[:] = [missing if value is None else value for value in values]
     return column
 
 
-def _numbers(missing: float | None, values: Sequence[Value | None]) -> NDArray[Any]:
+def _numbers(missing: float | None, values: Sequence[Value | None]) -> Any:
     """Integers, floats or booleans; booleans among which one is missing stay objects, as in pandas."""
     if None not in values:
         return np.array(values)

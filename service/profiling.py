@@ -158,7 +158,9 @@ def _profile_outputs(model: Any, data: Any, labels: "pd.Series[Any]") -> dict[st
     if not np.array_equal(np.sort(classes), classes):
         raise BundleError(f"the classes of {_described(model)} are in no order: {', '.join(names)}")
     codes = class_codes(classes, pd.Series(predicted))
-    probabilities = _tried(model, data, "predict_proba") if hasattr(model, "predict_proba") else None
+    probabilities = None
+    if hasattr(model, "predict_proba"):
+        probabilities = _tried(model, data, "predict_proba").astype(np.float64)
     return profile_outcomes(names, codes, class_codes(classes, labels), probabilities)
 
 

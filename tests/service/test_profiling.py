@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.svm import SVC
 
 from service.bundle import MODEL, save_bundle
 from service.errors import BundleError
@@ -74,9 +74,9 @@ def test_a_bundle_answers_what_the_estimator_answers(case: str, tmp_path: Path) 
 
 
 REFUSED: dict[str, tuple[Any, pd.DataFrame, Any, str]] = {
-    "no probabilities": (SVC(), BASE, YES_NO, "SVC has no predict_proba"),
-    "a regressor": (Ridge(), BASE, BASE["b"], "Ridge has no classes_"),
-    "not fitted": (LogisticRegression(), BASE, None, "LogisticRegression has no classes_"),
+    "a clusterer": (KMeans(2), BASE, YES_NO, "KMeans is neither a classifier nor a regressor"),
+    "words for a regressor": (Ridge(), BASE, BASE["b"], "Ridge is a regressor, and the target has 'yes'"),
+    "not fitted": (LogisticRegression(), BASE, None, "LogisticRegression is not fitted"),
     "a quote in a name": (LogisticRegression(), BASE.set_axis(['a"b', "c"], axis=1), YES_NO, "rename the column"),
     "no names": (LogisticRegression(), pd.DataFrame(BASE.to_numpy()), YES_NO, "the column 0 has no name"),
 }
