@@ -150,11 +150,16 @@ class PredictOut(BaseModel):
     trace_id: str
 
 
-def response_model(profile: ReferenceProfile) -> type[BaseModel]:
-    """The response as a pydantic model, for OpenAPI: what a row's prediction has depends on the model."""
-    row: type[BaseModel] = PredictionOut if profile.scores else OutcomeOut
+def row_model(profile: ReferenceProfile) -> type[BaseModel]:
+    """One row's prediction as a pydantic model, for OpenAPI: what it has depends on the model."""
     if profile.task == "regression":
-        row = ValueOut
+        return ValueOut
+    return PredictionOut if profile.scores else OutcomeOut
+
+
+def response_model(profile: ReferenceProfile) -> type[BaseModel]:
+    """The response as a pydantic model, for OpenAPI."""
+    row = row_model(profile)
     return create_model("PredictOut", __base__=PredictOut, predictions=(list[row], ...))  # type: ignore[valid-type]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from starlette.types import ASGIApp, Scope
 
 from service.columns import ColumnBuilder, Columns
@@ -16,7 +16,7 @@ from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
 from service.routes.predict import prediction_objects
 from service.routes.served_model import ERRORS, ReadyOut, ServedModel, documented_errors, documented_path, refusal
-from service.schema import InstanceReader, PredictionOut, example_instance
+from service.schema import InstanceReader, example_instance, row_model
 from telemetry.profile import ReferenceProfile
 
 PATH = "/v1/models/{name}:predict"
@@ -71,14 +71,9 @@ class ModelsOut(BaseModel):
     models: list[str]
 
 
-class PredictionsOut(BaseModel):
-    """One prediction an instance, in the same order."""
-
-    predictions: list[PredictionOut]
-
-
 def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
     """The route of predictions with its documentation."""
+    row = row_model(profile)
 
     async def predict_v1() -> Any:
         """Predicts one outcome an instance, for clients of KServe's protocol, version 1."""
@@ -90,7 +85,7 @@ def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
         predict_v1,
         endpoint,
         methods=["POST"],
-        response_model=PredictionsOut,
+        response_model=create_model("PredictionsOut", predictions=(list[row], ...)),  # type: ignore[valid-type]
         responses=documented_errors(*ERRORS),
         openapi_extra={"parameters": documented_path(PATH), "requestBody": {"content": content, "required": True}},
         tags=["kserve v1"],
