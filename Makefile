@@ -48,6 +48,8 @@ stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache,
 bench: .venv/.synced  ## what the README claims in figures, measured here
 	$(RUN) python benchmarks/counting_cost.py
 	$(RUN) python benchmarks/request_cost.py
+	$(RUN) python benchmarks/batch_cost.py
+	$(RUN) python benchmarks/log_cost.py
 
 clean:  ## forget the environment and the demo's bundle
 	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache

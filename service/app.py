@@ -36,6 +36,7 @@ from service.settings import Settings, load_settings
 from service.tensors import TensorReader
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
+from telemetry.logs import RequestLog
 from telemetry.middleware import TIMELINE, TelemetryMiddleware
 from telemetry.producer import Producer
 from telemetry.providers import Providers
@@ -60,6 +61,7 @@ class Parts:
     providers: Providers
     ids: PredictionIds
     clerk: Clerk
+    log: RequestLog | None = None
     is_ready: bool = False
 
 
@@ -70,7 +72,7 @@ def create_app(**given: object) -> FastAPI:
     """
     settings = load_settings(**given)
     bundle = load_bundle(settings.bundle, settings.trusted_types)
-    faults = Faults("middleware", "recorder", "ledger")
+    faults = Faults("middleware", "recorder", "ledger", "request_log")
     predictor = Predictor(bundle.model, bundle.profile)
     recorder = Recorder(
         ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps, lambda: batcher.queued_rows
@@ -95,6 +97,8 @@ def create_app(**given: object) -> FastAPI:
     providers = Providers(producer, ring)
     parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers, PredictionIds(keys, judged), clerk)
 
+    parts.log = RequestLog(faults) if settings.request_log else None
+
     app = _bare_app(parts)
     reader = InstanceReader(bundle.profile, settings.max_rows)
     columns = ColumnBuilder(bundle.profile, reader.fields)
@@ -111,7 +115,9 @@ def create_app(**given: object) -> FastAPI:
     app.include_router(health_router(lambda: parts.is_ready))
     app.include_router(metrics_router(providers.scrape))
     writer = providers if providers.keeps_traces else None
-    app.add_middleware(TelemetryMiddleware, signals=signals, sampler=sampler, writer=writer, faults=faults)
+    app.add_middleware(
+        TelemetryMiddleware, signals=signals, sampler=sampler, writer=writer, faults=faults, log=parts.log
+    )
     _expect_documented(app, signals)
     return app
 
@@ -121,6 +127,8 @@ def _bare_app(parts: Parts) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.clerk.start()
         parts.providers.start()
+        if parts.log is not None:
+            parts.log.start()
         # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
         gc.collect()
         gc.freeze()
@@ -132,6 +140,8 @@ def _bare_app(parts: Parts) -> FastAPI:
             gc.unfreeze()
             parts.batcher.close()
             parts.clerk.close()
+            if parts.log is not None:
+                parts.log.stop()
             parts.providers.shutdown()
 
     app = FastAPI(
@@ -221,9 +231,10 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
 
 async def _answer_unexpected(request: Request, error: Exception) -> Response:
     """Runs outside the telemetry middleware, which has ended the request by now; so the header is set here."""
-    _log.error("unexpected %s", type(error).__qualname__)
-    response = _problem(request, 500, "the service failed; its log has more under this trace id")
     timeline = request.scope.get(TIMELINE)
+    ids = {} if timeline is None else {"trace_id": timeline.trace_id_hex, "span_id": f"{timeline.span_id:016x}"}
+    _log.error("unexpected %s", type(error).__qualname__, exc_info=error, extra=ids)
+    response = _problem(request, 500, "the service failed; its log has more under this trace id")
     if timeline is not None:
         response.headers["traceresponse"] = timeline.traceresponse().decode()
     return response

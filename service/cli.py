@@ -19,6 +19,7 @@ from service.doctor import Doctor, report
 from service.errors import SettingsError, StartupError
 from service.floors import WINDOW_H
 from service.settings import PREFIX, trusted_types
+from telemetry.logs import log_config
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
@@ -96,7 +97,7 @@ def serve(
     """Serve a bundle over HTTP."""
     app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
     if workers == 1:
-        uvicorn.run(app, host=host, port=port, log_level="info", access_log=False)
+        uvicorn.run(app, host=host, port=port, log_level="info", log_config=log_config(), access_log=False)
         return
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         raise SettingsError(
@@ -104,7 +105,15 @@ def serve(
             "see one of them only; set it, or run one worker"
         )
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
-    uvicorn.run("service.app:create_app", factory=True, host=host, port=port, workers=workers, access_log=False)
+    uvicorn.run(
+        "service.app:create_app",
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        log_config=log_config(),
+        access_log=False,
+    )
 
 
 @cli.command()

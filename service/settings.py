@@ -56,6 +56,9 @@ class Settings(BaseSettings):
     max_labels: Annotated[int, Field(ge=1)] = 10_000
     """Labels in one request, at most."""
 
+    request_log: bool = True
+    """Writes a JSON line for each request, saying whether its trace was kept."""
+
     random_endpoint: bool = False
     """Serves `/predict/random`, the dummy model that makes spikes and errors on demand."""
 

@@ -26,3 +26,9 @@ class Faults:
         if not self.counts.get(place):
             _log.exception("telemetry fault in %s; later ones are only counted (sightline_faults_total)", place)
         self.counts[place] = self.counts.get(place, 0) + 1
+
+    def lose(self, place: str) -> None:
+        """Counts something that had to be dropped; logs it the first time."""
+        if not self.counts.get(place):
+            _log.warning("%s lost something; what else it loses is only counted (sightline_faults_total)", place)
+        self.counts[place] = self.counts.get(place, 0) + 1

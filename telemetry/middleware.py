@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telemetry.counts import Exemplar
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals, RequestKind
-from telemetry.tail_sampling import TailSampler
+from telemetry.logs import RequestLine, RequestLog
+from telemetry.tail_sampling import Reason, TailSampler
 from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
 
 TIMELINE = "sightline.timeline"
@@ -53,16 +54,24 @@ class TelemetryMiddleware:
     """Measures every HTTP request of an ASGI application, and decides at its end whether its trace is kept.
 
     writer: where kept traces go; with None no trace is kept, and no exemplar made that would lead nowhere.
+    log: where a line for each request goes, if anywhere.
     """
 
     def __init__(
-        self, app: ASGIApp, signals: GoldenSignals, sampler: TailSampler, writer: TraceWriter | None, faults: Faults
+        self,
+        app: ASGIApp,
+        signals: GoldenSignals,
+        sampler: TailSampler,
+        writer: TraceWriter | None,
+        faults: Faults,
+        log: RequestLog | None = None,
     ) -> None:
         self._app = app
         self._signals = signals
         self._sampler = sampler
         self._writer = writer
         self._faults = faults
+        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request; anything but HTTP passes through."""
@@ -115,25 +124,26 @@ class TelemetryMiddleware:
             kind = RequestKind(method, route, status, scheme, version if version in _VERSIONS else "other")
             series = self._signals.series(kind)
             bucket = series.add(duration_s)
-            if self._writer is None:
-                return
-            has_failed = status >= 500  # a client that left is no failure, and must not use up their allowance
-            reason = self._sampler.decide(
-                route,
-                duration_s,
-                is_asked=timeline.is_asked,
-                has_failed=has_failed,
-                is_bare=series.is_bare(bucket),
-            )
-            if reason is None:
+            reason = None if self._writer is None else self._decide(timeline, kind, duration_s, series.is_bare(bucket))
+            ended_ns = timeline.unix(timeline.end_ns)
+            if self._log is not None:
+                kept = None if reason is None else reason.value
+                ids = timeline.trace_id, timeline.span_id
+                self._log.note(RequestLine(ended_ns, method, route, status, duration_s, *ids, kept))
+            if reason is None or self._writer is None:
                 return
             attributes = _server_attributes(scope, method, route, status, error)
             attributes["sightline.kept"] = reason.value
-            self._writer.write(timeline, f"{method} {route}".rstrip(), attributes, has_failed=has_failed)
-            unix_ns = timeline.unix(timeline.end_ns)
-            series.offer(bucket, Exemplar(duration_s, unix_ns, timeline.trace_id, timeline.span_id))
+            self._writer.write(timeline, f"{method} {route}".rstrip(), attributes, has_failed=status >= 500)
+            series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
         except Exception:
             self._faults.note("middleware")
+
+    def _decide(self, timeline: Timeline, kind: RequestKind, duration_s: float, is_bare: bool) -> Reason | None:
+        has_failed = kind.status >= 500  # a client that left is no failure, and must not use up their allowance
+        return self._sampler.decide(
+            kind.route, duration_s, is_asked=timeline.is_asked, has_failed=has_failed, is_bare=is_bare
+        )
 
 
 def _caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:

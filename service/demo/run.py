@@ -54,11 +54,11 @@ class Demo:
 
     def _build_app(self) -> FastAPI:
         try:
-            return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True)
+            return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True, request_log=False)
         except BundleError as error:
             self._console.log(f"training, since {error}")
         train(self._bundle, self._console.log)
-        return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True)
+        return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True, request_log=False)
 
     def _replay(self, server: uvicorn.Server, replay: Replay) -> None:
         try:

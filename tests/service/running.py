@@ -41,7 +41,9 @@ class Running:
 @contextmanager
 def running(bundle: Path, **settings: Any) -> Iterator[Running]:
     """Serves a bundle, with the dummy model and the trace ring unless settings say otherwise."""
-    app = create_app(**{"bundle": bundle, "random_endpoint": True, "trace_ring": True, **settings})
+    app = create_app(
+        **{"bundle": bundle, "random_endpoint": True, "trace_ring": True, "request_log": False, **settings}
+    )
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False))
     thread = Thread(target=server.run, daemon=True)
     thread.start()

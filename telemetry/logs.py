@@ -1,0 +1,149 @@
+"""Logs as JSON lines that carry trace and span id, and one line a request, written off its way.
+
+A record of a logger is formatted where it is made: such lines are rare. A request's line is a tuple in a bounded
+queue until a thread writes all that waits, a few times a second.
+"""
+
+import logging
+import sys
+from collections import deque
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import Any, NamedTuple, TextIO
+
+import msgspec
+from opentelemetry.trace import get_current_span
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.msgspec import MsgspecFormatter
+
+from telemetry.faults import Faults
+
+MAX_WAITING = 20_000
+"""Lines that may wait to be written; those beyond are lost, and counted."""
+
+_WRITE_EVERY_S = 0.2
+_ENDED_S = 2.0
+_PLACE = "request_log"
+
+
+class JsonFormatter(MsgspecFormatter):
+    """A record as one JSON line: time, level, logger, message, the ids of the current trace, and what was given."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger"},
+            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's message once more, for terminals
+        )
+
+    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
+        """Puts the time first and the ids of the trace behind, unless the record brings its own."""
+        log_data["time"] = _time(record.created)
+        super().add_fields(log_data, record, message_dict)
+        log_data["level"] = record.levelname.lower()
+        current = get_current_span().get_span_context()
+        if current.trace_id:
+            log_data.setdefault("trace_id", f"{current.trace_id:032x}")
+            log_data.setdefault("span_id", f"{current.span_id:016x}")
+
+
+def log_config() -> dict[str, Any]:
+    """A configuration for `logging.config`, uvicorn's `log_config` too: every logger writes JSON lines to stdout."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": f"{__name__}.{JsonFormatter.__name__}"}},
+        "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
+        "root": {"handlers": ["stdout"], "level": "INFO"},
+        # uvicorn's own configuration, where it came before, gave these handlers of their own.
+        "loggers": {
+            name: {"handlers": [], "level": "INFO", "propagate": True}
+            for name in ("uvicorn", "uvicorn.error", "uvicorn.access")
+        },
+    }
+
+
+class RequestLine(NamedTuple):
+    """What is said of one request. kept: why its trace was kept; None if it was not."""
+
+    unix_ns: int
+    method: str
+    route: str
+    status: int
+    duration_s: float
+    trace_id: int
+    span_id: int
+    kept: str | None
+
+    def fields(self) -> dict[str, Any]:
+        """The line's fields, those of a log record first; attributes by the HTTP semantic conventions."""
+        fields: dict[str, Any] = {
+            "time": _time(self.unix_ns / 1e9),
+            "level": "error" if self.status >= 500 else "info",
+            "logger": "telemetry.requests",
+            "message": " ".join(filter(None, (self.method, self.route, str(self.status or "cancelled")))),
+            "trace_id": f"{self.trace_id:032x}",
+            "span_id": f"{self.span_id:016x}",
+            "trace_kept": self.kept is not None,
+        }
+        if self.kept is not None:
+            fields["trace_kept_because"] = self.kept
+        fields["duration_s"] = round(self.duration_s, 6)
+        fields["http.request.method"] = self.method
+        if self.route:
+            fields["http.route"] = self.route
+        if self.status:
+            fields["http.response.status_code"] = self.status
+        return fields
+
+
+class RequestLog:
+    """Writes a line for each request, from a thread of its own between `start` and `stop`.
+
+    stream: where to; standard output, as it is when a line is written, if not given.
+    """
+
+    def __init__(self, faults: Faults, stream: TextIO | None = None) -> None:
+        self._faults = faults
+        self._stream = stream
+        self._waiting: deque[RequestLine] = deque(maxlen=MAX_WAITING)
+        self._stopping = Event()
+        self._thread: Thread | None = None
+        self._encode = msgspec.json.Encoder().encode_lines
+
+    def note(self, line: RequestLine) -> None:
+        """Takes a line to be written soon. Where too many wait, the oldest makes room."""
+        if len(self._waiting) == MAX_WAITING:
+            self._faults.lose(_PLACE)
+        self._waiting.append(line)
+
+    def start(self) -> None:
+        """The thread begins to write."""
+        self._stopping.clear()
+        self._thread = Thread(target=self._write_on, name="request-log", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Writes what still waits, and ends the thread; a stream that blocks is left behind."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(_ENDED_S)
+
+    def _write_on(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._stopping.wait(_WRITE_EVERY_S)
+            with self._faults.contained(_PLACE):
+                self.write()
+
+    def write(self) -> None:
+        """Writes what waits now."""
+        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        if lines:
+            stream = self._stream or sys.stdout
+            stream.write(self._encode([line.fields() for line in lines]).decode())
+            stream.flush()
+
+
+def _time(unix_s: float) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
