@@ -8,10 +8,12 @@ from time import monotonic
 import httpx2 as httpx
 import msgspec
 
+from service.demo.arrivals import Arrivals
 from service.demo.stream import FlightStream
 from telemetry.timeline import Timeline
 
 DUMMY_PERIOD_S = 0.5
+LABEL_PERIOD_S = 0.5
 DUMMY = {"time_delay_scale": 0.3, "error_rate": 0.1}
 ASKED_SHARE = 0.02
 """Of the requests, so many come from a caller that traces them itself."""
@@ -21,7 +23,7 @@ Counted = Counter[tuple[str, str]]
 
 
 class Replay:
-    """Traffic of one demo: `received` holds what clients got back, row by row."""
+    """Traffic of one demo: `received` holds what clients got back, row by row, `arrivals` the labels that follow."""
 
     def __init__(self, url: str, rate: float, stream: FlightStream, seed: int = 2013) -> None:
         self._url = url
@@ -29,6 +31,7 @@ class Replay:
         self._random = Random(seed)  # noqa: S311  # traffic, not secrets
         self._stop = Event()
         self.stream = stream
+        self.arrivals = Arrivals(Random(seed + 1))  # noqa: S311
         self.received: Counted = Counter()
         self.n_requests = 0
 
@@ -38,6 +41,8 @@ class Replay:
         dummy_received: Counted = Counter()
         dummy = Thread(target=self._call_dummy, args=(until, dummy_received), daemon=True)
         dummy.start()
+        labels = Thread(target=self._send_labels, args=(until,), daemon=True)
+        labels.start()
         with httpx.Client(base_url=self._url, timeout=30) as client:
             due = monotonic()
             while monotonic() < until and not self._stop.is_set():
@@ -45,6 +50,7 @@ class Replay:
                 due = max(due + 1 / self._rate, monotonic() - 1)
                 self._stop.wait(max(0.0, min(due, until) - monotonic()))
         dummy.join(timeout=15)
+        labels.join(timeout=15)
         self.received += dummy_received
 
     def stop(self) -> None:
@@ -52,7 +58,8 @@ class Replay:
         self._stop.set()
 
     def _predict(self, client: httpx.Client) -> None:
-        instances = self.stream.take(self._random.choice((1, 1, 1, 2, 4, 8)))
+        flights = self.stream.take_labelled(self._random.choice((1, 1, 1, 2, 4, 8)))
+        instances = [instance for instance, _ in flights]
         headers = {"content-type": "application/json"}
         if self._random.random() < ASKED_SHARE:
             caller = Timeline()
@@ -63,8 +70,16 @@ class Replay:
         if response.status_code == httpx.codes.OK:
             name = answer["model"]["name"]
             self.received.update((name, prediction["outcome"]) for prediction in answer["predictions"])
+            for prediction, (_, arrival) in zip(answer["predictions"], flights, strict=True):
+                self.arrivals.expect(prediction["prediction_id"], arrival)
         else:
             self.received["flights", f"error {response.status_code}"] += 1
+
+    def _send_labels(self, until: float) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while monotonic() < until and not self._stop.is_set():
+                self.arrivals.send(client)
+                self._stop.wait(LABEL_PERIOD_S)
 
     def _call_dummy(self, until: float, received: Counted) -> None:
         with httpx.Client(base_url=self._url, timeout=30) as client:

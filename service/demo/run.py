@@ -1,5 +1,6 @@
 """`sightline demo`: trains if there is no bundle, serves, replays, and says what to look at."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -13,7 +14,7 @@ from rich.console import Console
 from service.app import create_app
 from service.demo.replay import Replay
 from service.demo.stream import FlightStream
-from service.demo.summary import comparison, counted, draw_slowest
+from service.demo.summary import comparison, counted, draw_slowest, label_comparison, labels_counted
 from service.demo.training import train
 from service.deployment import scrape
 from service.errors import BundleError
@@ -65,12 +66,13 @@ class Demo:
             with httpx.Client(base_url=self._url, timeout=30) as client:
                 _wait_until_ready(client, server)
                 self._say_where_to_look()
+                labels_before = labels_counted(scrape(client))
                 with self._console.status("") as status:
                     ticking = Thread(target=_tick, args=(status.update, replay, server), daemon=True)
                     ticking.start()
                     replay.run(self._duration_s)
                 if not server.should_exit:
-                    self._summarise(client, replay)
+                    self._summarise(client, replay, labels_before)
         finally:
             server.should_exit = True
 
@@ -81,12 +83,14 @@ class Demo:
             self._console.print(f"      {what}", highlight=False)
         self._console.print("Ctrl-C ends the demo with a summary.\n" if self._duration_s is None else "")
 
-    def _summarise(self, client: httpx.Client, replay: Replay) -> None:
+    def _summarise(self, client: httpx.Client, replay: Replay, labels_before: Counter[str]) -> None:
         families = scrape(client)
         counts = counted(families)
-        self._agrees = all(counts[key] >= received for key, received in replay.received.items())
+        labels = labels_counted(families) - labels_before
+        self._agrees = labels >= replay.arrivals.answered and counts >= replay.received
         self._console.print(f"{replay.n_requests:,} requests, up to {replay.stream.now:%d %B %Y %H:%M}")
         self._console.print(comparison(replay.received, counts))
+        self._console.print(label_comparison(replay.arrivals.answered, labels))
         self._console.print(draw_slowest(client, families), highlight=False, soft_wrap=True, markup=False)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import pandas as pd
 
 from service.bundle import SampleRow
-from service.demo.flights import FEATURES, load_flights, replay_months
+from service.demo.flights import FEATURES, TARGET, load_flights, replay_months
 
 _CHUNK = 2000
 
@@ -19,7 +19,7 @@ class FlightStream:
     def __init__(self, flights: pd.DataFrame | None = None) -> None:
         self._flights = replay_months(load_flights()) if flights is None else flights
         self._next = 0
-        self._chunk: list[SampleRow] = []
+        self._chunk: list[tuple[SampleRow, str]] = []
         self.rounds = 0
 
     @property
@@ -30,13 +30,19 @@ class FlightStream:
 
     def take(self, n_rows: int) -> list[SampleRow]:
         """The next n_rows flights; a missing value is None."""
+        return [row for row, _ in self.take_labelled(n_rows)]
+
+    def take_labelled(self, n_rows: int) -> list[tuple[SampleRow, str]]:
+        """The next n_rows flights, each with what is known only after its arrival: in time, or late."""
         while len(self._chunk) < n_rows:
             if self._next >= len(self._flights):
                 self._next = 0
                 self.rounds += 1
-            rows = self._flights[list(FEATURES)].iloc[self._next : self._next + _CHUNK].astype(object)
+            part = self._flights.iloc[self._next : self._next + _CHUNK]
+            rows = part[list(FEATURES)].astype(object)
             columns = (rows[name].where(rows[name].notna(), None) for name in FEATURES)
-            self._chunk += [dict(zip(FEATURES, row, strict=True)) for row in zip(*columns, strict=True)]
+            instances = (dict(zip(FEATURES, row, strict=True)) for row in zip(*columns, strict=True))
+            self._chunk += zip(instances, part[TARGET].tolist(), strict=True)
             self._next += len(rows)
         taken, self._chunk = self._chunk[:n_rows], self._chunk[n_rows:]
         return taken

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from service.demo.drawing import draw_trace
 from service.demo.replay import Counted
-from telemetry.names import PREDICTION_ERRORS, PREDICTIONS, REQUEST_DURATION
+from telemetry.names import FEEDBACK, FEEDBACK_REJECTED, PREDICTION_ERRORS, PREDICTIONS, REQUEST_DURATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,27 @@ def counted(families: Iterable[Metric]) -> Counted:
             elif sample.name == PREDICTION_ERRORS.prometheus_name and sample.labels["reason"] == "failed":
                 counts[sample.labels["model_name"], "failed"] += int(sample.value)
     return counts
+
+
+def labels_counted(families: Iterable[Metric]) -> Counter[str]:
+    """Labels by what became of them, as the service counted them; the ledger knows those of earlier runs, too."""
+    counts: Counter[str] = Counter()
+    for family in families:
+        for sample in family.samples:
+            if sample.name == FEEDBACK.prometheus_name:
+                counts["accepted"] += int(sample.value)
+            elif sample.name == FEEDBACK_REJECTED.prometheus_name:
+                counts[sample.labels["reason"]] += int(sample.value)
+    return counts
+
+
+def label_comparison(answered: Counter[str], counts: Counter[str]) -> Table:
+    """A table of what clients were told of their labels beside what was counted."""
+    table = Table("label", "answered", "counted", "", title="labels sent back, late, some twice, some wrong")
+    for what in sorted(answered.keys() | {key for key, count in counts.items() if count}):
+        mine, theirs = answered[what], counts[what]
+        table.add_row(what, f"{mine:,}", f"{theirs:,}", "agree" if mine == theirs else f"{theirs - mine:+,}")
+    return table
 
 
 def slowest(families: Iterable[Metric]) -> SlowRequest | None:
