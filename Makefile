@@ -1,7 +1,7 @@
 # Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
 # uv is taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast compose-test check fix docs dashboards stack bench clean
+.PHONY: help demo test test-fast compose-test check fix docs dashboards rules stack bench clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -9,7 +9,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --frozen --no-sync
 SIDE_BY_SIDE := -n auto --dist loadfile
-PYTHON_FOLDERS := service telemetry grafana tests benchmarks docs
+PYTHON_FOLDERS := service telemetry grafana prometheus tests benchmarks docs
 
 help:  ## this list
 	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ fix: .venv/.synced  ## format, and mend what the linter can mend
 
 dashboards: .venv/.synced  ## write grafana/dashboards/*.json from the Python beside it
 	$(RUN) python -W "ignore:Prefer using dashboardv2" -m grafana.write
+
+rules: .venv/.synced  ## write prometheus/rules/*.yaml from the Python beside it; WINDOW=24h
+	$(RUN) python -m prometheus.write $(if $(WINDOW),--window $(WINDOW))
 
 docs: .venv/.synced  ## the pages that are made from code
 	$(RUN) python docs/metrics.py

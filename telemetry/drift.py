@@ -27,6 +27,9 @@ KS_CRITICAL = ((10, 2.035), (20, 2.098))
 KS_CRITICAL_CONTINUOUS = 2.225
 """The same without bins: `scipy.stats.kstwobign.isf(1e-4)`; for more bins than KS_CRITICAL knows."""
 
+TAIL = 0.4516
+"""`ln(pi / 2)`, of the expansion of the normal quantile far out in the tail."""
+
 ROWS_PER_BIN = 10
 """Nothing is said of fewer rows a bin: the limits hold for large counts only."""
 
@@ -185,7 +188,7 @@ def share_limit(n: float, m: float, pooled: float, categories: int) -> float:
     0.0541
     """
     tail = 2 * log(categories / ALPHA)
-    return sqrt((tail - log(tail) - 0.4516) * pooled * (1 - pooled) * noise(n, m))
+    return sqrt((tail - log(tail) - TAIL) * pooled * (1 - pooled) * noise(n, m))
 
 
 def missing_limit(n: float, m: float, pooled: float) -> float:

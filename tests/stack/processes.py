@@ -12,6 +12,8 @@ from pathlib import Path
 
 import httpx2 as httpx
 
+from prometheus.timing import Timing, parse
+from prometheus.write import write as write_rules
 from tests.stack.polling import poll_until
 
 ROOT = Path(__file__).parents[2]
@@ -123,9 +125,10 @@ class Stack:
     """Collector, Prometheus and a trace store: Tempo if `tempo` is on PATH, Jaeger otherwise.
 
     `victoria_metrics` is a second metrics backend, for tests that swap; they start it themselves.
+    window: of the rules, if they shall judge in minutes, as "2m"; otherwise those of production are loaded.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, window: str | None = None) -> None:
         self.folder = folder
         self._running = ExitStack()
         self.prometheus_url = f"http://127.0.0.1:{free_port()}"
@@ -137,6 +140,7 @@ class Stack:
         self.otlp_grpc_endpoint = f"http://127.0.0.1:{self._otlp_grpc}"
         self.victoria_metrics_url = f"http://127.0.0.1:{free_port()}"
         self._environment = self._collector_environment()
+        self._prometheus_config = self._configure_prometheus(window)
         self.prometheus = self.build_prometheus()
         self.victoria_metrics = self._build_victoria_metrics()
         self.trace_store = self._build_tempo() if self.has_tempo else self._build_jaeger()
@@ -177,10 +181,22 @@ class Stack:
         finally:
             self.collector.start()
 
+    def _configure_prometheus(self, window: str | None) -> Path:
+        """prometheus.yml with the collector's address here, beside the rules: the committed ones, or of a window."""
+        folder = self.folder / "prometheus-config"
+        shutil.copytree(ROOT / "prometheus" / "rules", folder / "rules")
+        if window is not None:
+            write_rules(folder / "rules", Timing(parse(window)))
+        config = (ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+        collector = f"{self._environment['COLLECTOR_METRICS_HOST']}:{self._environment['COLLECTOR_METRICS_PORT']}"
+        (folder / "prometheus.yml").write_text(config.replace("collector:8888", collector), encoding="utf-8")
+        return folder / "prometheus.yml"
+
     def build_prometheus(self, *left_out: str) -> Process:
         """Prometheus with its flags, less those that are left out."""
         flags = [
-            f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
+            f"--config.file={self._prometheus_config}",
+            f"--web.user-assets={ROOT / 'prometheus' / 'runbooks'}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
             f"--web.listen-address={self.prometheus_url.removeprefix('http://')}",
             "--web.enable-otlp-receiver",

@@ -1,0 +1,82 @@
+"""How full a process is: rows that wait for the model, CPU, memory."""
+
+from prometheus.rule import Alert, Group, Record
+from prometheus.selectors import PROCESS, VERSION, buckets, series, with_model
+from prometheus.timing import Timing, text
+from telemetry.names import PROCESS_CPU_TIME, PROCESS_MEMORY_USAGE, QUEUE_DURATION
+
+MAX_WAIT_S = 0.1
+"""A fifth of what a request may take: a wait that long is a queue, not a batch that fills."""
+
+MAX_CORES = 0.9
+"""One event loop and one thread for the model, both under Python's lock, use little more than one core."""
+
+MEMORY_GROWTH = 1.5
+MEMORY_GROWTH_BYTES = 256 * 2**20
+"""Half as much again, and as much as a second model would take: less is what caches do."""
+
+_DASHBOARD = "/d/sightline-overview?var-model={{ $labels.model_name }}&var-version={{ $labels.model_version }}"
+_MODEL = "{{ $labels.model_name }} {{ $labels.model_version }}"
+
+
+def saturation(timing: Timing) -> list[Group]:
+    """One group: waits by model version, CPU and memory by process."""
+    return [Group("saturation", timing.minute_s, [*_records(timing), *_alerts(timing)])]
+
+
+def _records(timing: Timing) -> list[Record]:
+    window = text(timing.quarter_hour_s)
+    process = f"{PROCESS}, {VERSION}"
+    waits = f"rate({buckets(QUEUE_DURATION)}[{window}])"
+    cpu = with_model(f"sum by ({PROCESS}) (rate({series(PROCESS_CPU_TIME)}[{window}]))")
+    memory = with_model(f"sum by ({PROCESS}) ({series(PROCESS_MEMORY_USAGE)})")
+    return [
+        Record(
+            "saturation:queue_wait:p95",
+            f"histogram_quantile(0.95, sum by ({VERSION}, le) ({waits})) >= 0",
+            why="Without requests the quantile is NaN, and NaN >= 0 is nothing.",
+        ),
+        Record("saturation:cpu_cores", f"max by ({process}) (\n  {cpu}\n)"),
+        Record("saturation:memory_bytes", f"max by ({process}) (\n  {memory}\n)"),
+    ]
+
+
+def _alerts(timing: Timing) -> list[Alert]:
+    part, ago = text(timing.fraction(4)), text(timing.window_s - timing.fraction(4))
+    before = f"max_over_time(saturation:memory_bytes[{part}] offset {ago})"
+    now = f"min_over_time(saturation:memory_bytes[{part}])"
+    waits = f"saturation:queue_wait:p95 > {MAX_WAIT_S:g}"
+    return [
+        Alert(
+            "QueueSaturated",
+            f"{waits}\nunless on ({VERSION}) saturation:cpu_cores > {MAX_CORES:g}",
+            "ticket",
+            f"Rows wait for {_MODEL} before it predicts them, and the CPU is not the reason",
+            "one request in twenty waits longer than {{ $value | humanizeDuration }}",
+            f"{MAX_WAIT_S:g} s",
+            _DASHBOARD,
+            timing.quarter_hour_s,
+        ),
+        Alert(
+            "CpuSaturated",
+            f"saturation:cpu_cores > {MAX_CORES:g}\nand on ({VERSION}) {waits}",
+            "ticket",
+            f"A process of {_MODEL} ({{{{ $labels.instance }}}}) has used up its CPU, and requests wait",
+            "{{ $value | humanize }} cores",
+            f"{MAX_CORES:g} cores while requests wait longer than {MAX_WAIT_S:g} s",
+            _DASHBOARD,
+            timing.quarter_hour_s,
+            "A busy CPU that makes nobody wait is money well spent.",
+        ),
+        Alert(
+            "MemoryGrowing",
+            f"{now} / {before} > {MEMORY_GROWTH:g}\nand {now} - {before} > {MEMORY_GROWTH_BYTES}",
+            "ticket",
+            f"A process of {_MODEL} ({{{{ $labels.instance }}}}) keeps taking memory",
+            "{{ $value | humanize }} times the memory of a window ago",
+            f"{MEMORY_GROWTH:g} times, and {MEMORY_GROWTH_BYTES // 2**20} MiB more",
+            _DASHBOARD,
+            why=f"The least of the last {part} against the most of as long a time at the window's start: a peak on "
+            "either side is no leak, and a process that just started has no start to compare with.",
+        ),
+    ]

@@ -1,0 +1,60 @@
+"""The pieces that the queries of the rules are made of, from the names of the instruments."""
+
+from telemetry.names import QUEUE_LENGTH, Instrument
+
+VERSION = "model_name, model_version"
+"""What rules group by: two versions of a model have different edges, and must not be added up."""
+
+FEATURE = f"{VERSION}, feature"
+
+PROCESS = "job, instance"
+"""A process, whether its metrics came by OTLP or by a scrape; the service's own attributes are lacking in a scrape."""
+
+MODEL_OF_PROCESS = "process:model"
+"""Metrics of HTTP and of processes carry no model: they are multiplied by this recorded series, which is 1."""
+
+_DUMMY = 'model_name!="random"'
+
+
+def buckets(instrument: Instrument, *matchers: str) -> str:
+    """A selector of a histogram's buckets.
+
+    >>> from telemetry.names import FEATURE_VALUE
+    >>> buckets(FEATURE_VALUE, 'feature="age"')
+    'ml_feature_value_bucket{feature="age"}'
+    """
+    return f"{instrument.prometheus_name}_bucket{_braces(matchers)}"
+
+
+def counts(instrument: Instrument, *matchers: str) -> str:
+    """A selector of how many values a histogram has seen."""
+    return f"{instrument.prometheus_name}_count{_braces(matchers)}"
+
+
+def sums(instrument: Instrument, *matchers: str) -> str:
+    """A selector of a histogram's sum."""
+    return f"{instrument.prometheus_name}_sum{_braces(matchers)}"
+
+
+def series(instrument: Instrument, *matchers: str) -> str:
+    """A selector of a counter or a gauge.
+
+    >>> from telemetry.names import PREDICTIONS
+    >>> series(PREDICTIONS)
+    'ml_predictions_total'
+    """
+    return f"{instrument.prometheus_name}{_braces(matchers)}"
+
+
+def served_model() -> str:
+    """One for every process and the model version it serves; recorded as MODEL_OF_PROCESS."""
+    return f"group by ({PROCESS}, {VERSION}) ({series(QUEUE_LENGTH, _DUMMY)})"
+
+
+def with_model(vector: str) -> str:
+    """A vector of HTTP or process metrics with the name and version of the model that its process serves."""
+    return f"{vector} * on ({PROCESS}) group_left ({VERSION}) {MODEL_OF_PROCESS}"
+
+
+def _braces(matchers: tuple[str, ...]) -> str:
+    return f"{{{', '.join(matchers)}}}" if matchers else ""
