@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.service.running import Running, running
+from tests.telemetry.sink import Sink, receiving
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,10 @@ def small_service(small_bundle: Path) -> Iterator[Running]:
     """The small model behind real HTTP."""
     with running(small_bundle) as service:
         yield service
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """A running OTLP endpoint."""
+    with receiving() as server:
+        yield server

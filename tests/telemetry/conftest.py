@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from threading import Thread
 from unittest.mock import patch
 
 import numpy as np
@@ -18,7 +17,7 @@ from telemetry.profile import (
     profile_values,
 )
 from telemetry.recorder import ModelId, Recorder
-from tests.telemetry.sink import Sink
+from tests.telemetry.sink import Sink, receiving
 
 
 @pytest.fixture
@@ -68,10 +67,8 @@ def regression_recorder(regression_profile: ReferenceProfile) -> Recorder:
 @pytest.fixture
 def sink() -> Iterator[Sink]:
     """A running OTLP endpoint."""
-    with Sink() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+    with receiving() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture

@@ -1,0 +1,241 @@
+"""One number, one meaning: every way to count and every way out says the same."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_classic
+from prometheus_client.utils import floatToGoString
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+import telemetry.sklearn as drop_ins
+from service.bundle import Bundle, save_bundle
+from service.profiling import make_bundle
+from telemetry.measurement import Measurement
+from telemetry.names import INSTRUMENTS
+from telemetry.recorder import Recorder
+from tests.service.running import Running, running
+from tests.telemetry.sink import Sink
+
+NUMERIC, WORDS = ["age", "income"], ["city", "plan"]
+TRUSTED = ("telemetry.sklearn.OneHotEncoder", "telemetry.sklearn.SimpleImputer")
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+Key = tuple[str, frozenset[tuple[str, str]]]
+
+
+def rows_of_words(n_rows: int, seed: int, *, is_served: bool = True) -> pd.DataFrame:
+    """Numbers and words, some missing; if served, some out of range and some that training did not know."""
+    random = np.random.default_rng(seed)
+    strangers = ["Paris"] if is_served else []
+    data = pd.DataFrame(
+        {
+            "city": random.choice(["Bern", "Oslo", "Rome", *strangers], n_rows),
+            "age": random.normal(40, 30 if is_served else 8, n_rows),
+            "plan": random.choice(["free", "paid", *strangers], n_rows),
+            "income": random.exponential(3000, n_rows),
+        }
+    )
+    data.loc[random.random(n_rows) < 0.1, "age"] = np.nan
+    data.loc[random.random(n_rows) < 0.1, "city"] = None
+    return data
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A model made of drop-ins, and the folder of its bundle."""
+
+    bundle: Bundle
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
+    """Takes missing values and strangers in every field."""
+    numeric = Pipeline([("impute", drop_ins.SimpleImputer(strategy="median")), ("scale", StandardScaler())])
+    words = Pipeline(
+        [
+            ("impute", drop_ins.SimpleImputer(strategy="most_frequent")),
+            ("encode", drop_ins.OneHotEncoder(handle_unknown="ignore", sparse_output=False)),
+        ]
+    )
+    prepare = ColumnTransformer([("numeric", numeric, NUMERIC), ("words", words, WORDS)])
+    data = rows_of_words(800, 1, is_served=False)
+    labels = pd.Series(np.where(data["income"] > 2000, "yes", "no"))
+    model = Pipeline([("prepare", prepare), ("classify", LogisticRegression())]).fit(data, labels)
+    folder = tmp_path_factory.mktemp("fancy") / "bundle"
+    bundle = make_bundle(model, data, labels, name="fancy", version="1")
+    save_bundle(bundle, folder)
+    return Bundled(bundle, folder)
+
+
+@pytest.fixture
+def service(bundled: Bundled) -> Iterator[Running]:
+    """The model behind real HTTP, with nothing counted yet."""
+    with running(bundled.folder, trusted_types=TRUSTED) as serving:
+        yield serving
+
+
+def instances(data: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as a request has them."""
+    rows: list[dict[str, Any]] = data.astype(object).where(data.notna(), None).to_dict("records")
+    return rows
+
+
+def everything(recorder: Recorder) -> dict[str, object]:
+    """All that was counted of rows."""
+    confidence = recorder.confidence()
+    return {
+        "rows": recorder.rows(),
+        "predictions": recorder.predictions(),
+        "scores": recorder.scores()["yes"].counts,
+        "confidence": confidence and confidence.counts,
+        "values": {name: snapshot.counts for name, snapshot in recorder.values().items()},
+        "categories": recorder.categories(),
+        "missing": recorder.missing(),
+        "imputed": recorder.imputed(),
+        "out of range": recorder.out_of_range(),
+    }
+
+
+def test_three_ways_to_count_agree_to_the_unit(bundled: Bundled, service: Running) -> None:
+    """10,000 rows through the service, the drop-ins and the library are the same counts, all of them."""
+    data = rows_of_words(10_000, 2)
+    model, profile = bundled.bundle.model, bundled.bundle.profile
+    for first in range(0, 10_000, 2500):
+        service.predict(instances(data.iloc[first : first + 2500])).raise_for_status()
+    by_library, by_drop_ins = Measurement("fancy", "1", profile), Measurement("fancy", "1", profile)
+    by_library(data, model.predict(data), model.predict_proba(data))
+    assert drop_ins.bind(model, by_drop_ins) == ()
+    probabilities = model.predict_proba(data)
+    by_drop_ins.outputs(model.classes_[probabilities.argmax(axis=1)], probabilities)
+    counts = everything(service.parts.recorder)
+    assert counts == everything(by_library.recorder) == everything(by_drop_ins.recorder)
+    assert counts["rows"] == 10_000
+    assert counts["missing"] == {name: int(data[name].isna().sum()) for name in (*NUMERIC, *WORDS)}
+    for measure in (by_library, by_drop_ins):
+        measure.close()
+
+
+def series(text: bytes) -> set[Key]:
+    """The series of a scrape in classic text."""
+    families = parse_classic(text.decode())
+    return {(s.name, frozenset(s.labels.items())) for family in families for s in family.samples}
+
+
+@pytest.mark.parametrize(
+    ("n_requests", "n_rows"), [(100, 100), pytest.param(10_000, 1, marks=pytest.mark.slow)], ids=["rows", "requests"]
+)
+def test_strangers_make_no_series(service: Running, n_requests: int, n_rows: int) -> None:
+    """The series after 10,000 rows with random words in every field are those before the first."""
+    service.parts.providers.scrape.render("")  # the SDK counts its own readings, from the first one on
+    before = series(service.parts.providers.scrape.render("")[0])
+    random = np.random.default_rng(3)
+    for _ in range(n_requests):
+        row = [{"age": 1.0, "income": 1.0, **{name: random.bytes(6).hex() for name in WORDS}} for _ in range(n_rows)]
+        service.predict(row).raise_for_status()
+    after, _ = service.parts.providers.scrape.render("")
+    assert series(after) == before
+    assert service.parts.recorder.categories()["city"]["__unseen__"] == 10_000
+
+
+def test_strangers_make_no_series_without_the_service(bundled: Bundled) -> None:
+    """A frame of 10,000 random words in every column makes no series either."""
+    random = np.random.default_rng(4)
+    data = pd.DataFrame(
+        {"age": 1.0, "income": 1.0, **{name: [random.bytes(6).hex() for _ in range(10_000)] for name in WORDS}}
+    )
+    with Measurement("fancy", "1", bundled.bundle.profile) as measure:
+        measure.scrape()
+        before = series(measure.scrape()[0])
+        measure(data, ["yes"] * len(data), np.full((len(data), 2), 0.5))
+        assert series(measure.scrape()[0]) == before
+        assert measure.recorder.categories()["plan"]["__unseen__"] == 10_000
+
+
+def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At one moment every series has one number: in OpenMetrics, in classic text and in what leaves by OTLP."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+    with running(bundled.folder, trusted_types=TRUSTED) as service:
+        for seed in range(5):
+            service.predict(instances(rows_of_words(200, seed))).raise_for_status()
+        service.predict([{"age": "old"}])
+        service.client.get("/predict/random", params={"error_rate": 1})
+        service.client.get("/nowhere")
+        scrape, flush = service.parts.providers.scrape, service.parts.providers.flush
+        openmetrics, classic = scrape.render(OPENMETRICS)[0], scrape.render("text/plain")[0]
+        flush(20)
+        (metrics,) = sink.last().values()
+        exported = dict(sample for instrument in OURS for sample in samples(metrics[instrument.name]))
+        assert len(exported) > 500
+        assert told(parse_classic(classic.decode())) == exported
+        assert told(parse_openmetrics(openmetrics.decode())) == exported
+        shown = {
+            (str(s.exemplar.labels["trace_id"]), str(s.exemplar.labels["span_id"]), float(s.exemplar.value))
+            for family in parse_openmetrics(openmetrics.decode())
+            for s in family.samples
+            if s.exemplar
+        }
+        sent = {
+            (e.trace_id.hex(), e.span_id.hex(), e.as_double)
+            for request in sink.metrics
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "http.server.request.duration"
+            for point in metric.histogram.data_points
+            for e in point.exemplars
+        }
+        assert shown == sent
+        assert len(shown) >= 3
+
+
+OURS = [
+    i
+    for i in INSTRUMENTS
+    if i.source != "process" and i.where not in ("regressors", "models profiled in the order of time")
+]
+PROMETHEUS = {instrument.name: instrument.prometheus_name for instrument in INSTRUMENTS}
+
+
+def told(families: Any) -> dict[Key, float]:
+    """The samples of our instruments, by name and labels; an empty label is none, as Prometheus has it."""
+    ours = tuple(instrument.prometheus_name for instrument in OURS)
+    return {
+        (s.name, frozenset((key, value) for key, value in s.labels.items() if value)): s.value
+        for family in families
+        for s in family.samples
+        if s.name.startswith(ours) and not s.name.endswith("_created")
+    }
+
+
+def samples(metric: Metric) -> Iterator[tuple[Key, float]]:
+    """What Prometheus calls the numbers of a metric as OTLP has it."""
+    name = PROMETHEUS[metric.name]
+    for number in (*metric.sum.data_points, *metric.gauge.data_points):
+        yield (name, labels(number)), number.as_double if number.HasField("as_double") else number.as_int
+    for point in metric.histogram.data_points:
+        total = 0
+        for bound, count in zip([*point.explicit_bounds, np.inf], point.bucket_counts, strict=True):
+            total += count
+            yield (f"{name}_bucket", labels(point) | {("le", floatToGoString(bound))}), total
+        if not point.explicit_bounds or point.explicit_bounds[0] >= 0:  # a sum that may fall is not for a scrape
+            yield (f"{name}_sum", labels(point)), point.sum
+            yield (f"{name}_count", labels(point)), point.count
+
+
+def labels(point: NumberDataPoint | HistogramDataPoint) -> frozenset[tuple[str, str]]:
+    """The attributes of a point as labels."""
+    return frozenset(
+        (a.key.replace(".", "_"), str(a.value.int_value) if a.value.HasField("int_value") else a.value.string_value)
+        for a in point.attributes
+    )
