@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import HistogramDataPoint, Metric, NumberDataPoint
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
-from prometheus_client.parser import text_string_to_metric_families as parse_classic
-from prometheus_client.utils import floatToGoString
+from prometheus_client import parser, utils
+from prometheus_client.openmetrics import parser as openmetrics_parser
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -28,6 +27,10 @@ from tests.telemetry.sink import Sink
 
 NUMERIC, WORDS = ["age", "income"], ["city", "plan"]
 TRUSTED = ("telemetry.sklearn.OneHotEncoder", "telemetry.sklearn.SimpleImputer")
+parse_classic: Any = parser.text_string_to_metric_families
+parse_openmetrics: Any = openmetrics_parser.text_string_to_metric_families
+go_string: Any = utils.floatToGoString
+
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 Key = tuple[str, frozenset[tuple[str, str]]]
@@ -87,8 +90,8 @@ def service(bundled: Bundled) -> Iterator[Running]:
 
 def instances(data: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as a request has them."""
-    rows: list[dict[str, Any]] = data.astype(object).where(data.notna(), None).to_dict("records")
-    return rows
+    rows = data.astype(object).where(data.notna(), None)
+    return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
 def everything(recorder: Recorder) -> dict[str, object]:
@@ -172,16 +175,16 @@ def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypa
         service.client.get("/predict/random", params={"error_rate": 1})
         service.client.get("/nowhere")
         scrape, flush = service.parts.providers.scrape, service.parts.providers.flush
-        openmetrics, classic = scrape.render(OPENMETRICS)[0], scrape.render("text/plain")[0]
+        modern, classic = scrape.render(OPENMETRICS)[0], scrape.render("text/plain")[0]
         flush(20)
         (metrics,) = sink.last().values()
         exported = dict(sample for instrument in OURS for sample in samples(metrics[instrument.name]))
         assert len(exported) > 500
         assert told(parse_classic(classic.decode())) == exported
-        assert told(parse_openmetrics(openmetrics.decode())) == exported
+        assert told(parse_openmetrics(modern.decode())) == exported
         shown = {
             (str(s.exemplar.labels["trace_id"]), str(s.exemplar.labels["span_id"]), float(s.exemplar.value))
-            for family in parse_openmetrics(openmetrics.decode())
+            for family in parse_openmetrics(modern.decode())
             for s in family.samples
             if s.exemplar
         }
@@ -227,7 +230,7 @@ def samples(metric: Metric) -> Iterator[tuple[Key, float]]:
         total = 0
         for bound, count in zip([*point.explicit_bounds, np.inf], point.bucket_counts, strict=True):
             total += count
-            yield (f"{name}_bucket", labels(point) | {("le", floatToGoString(bound))}), total
+            yield (f"{name}_bucket", labels(point) | {("le", go_string(bound))}), total
         if not point.explicit_bounds or point.explicit_bounds[0] >= 0:  # a sum that may fall is not for a scrape
             yield (f"{name}_sum", labels(point)), point.sum
             yield (f"{name}_count", labels(point)), point.count
