@@ -27,8 +27,23 @@ MODEL, PROFILE, SAMPLE, MANIFEST = "model.skops", "profile.json", "sample.json",
 _FILES = (MODEL, PROFILE, SAMPLE)
 _PACKAGES = ("scikit-learn", "numpy", "skops")
 
-TRUSTED_TYPES = ("numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor")
-"""Types in the demo's model that skops does not trust by itself; pinned here, never read from a bundle."""
+TRUSTED_TYPES = (
+    "collections.OrderedDict",
+    "functools.partial",  # histogram gradient boosting holds one of check_array; what else it may hold is checked too
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.impute._iterative._ImputerTriplet",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils.validation.check_array",
+)
+"""Parts of scikit-learn's own models that skops does not trust by itself; pinned here, never read from a bundle."""
 
 SampleRow = dict[str, Value | None]
 
@@ -96,7 +111,9 @@ def read_back(model: Any) -> Any:
         written = skops.io.dumps(model)
         return skops.io.loads(written, trusted=skops.io.get_untrusted_types(data=written))
     except Exception as error:  # skops raises what the broken part raises
-        raise BundleError(f"the model cannot be written with skops ({error!r})") from error
+        if "<lambda>" in str(error):
+            raise BundleError("it holds a lambda; make it a function with a name in a module, and fit again") from error
+        raise BundleError(f"it cannot be written with skops ({error!r})") from error
 
 
 def _manifest(bundle: Bundle, made: Path) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def make_bundle(
     profile = profile_training(model, data, labels)
     if periods is not None:
         profile = replace(profile, floors=drift_floors(profile, data, periods))
-    served = read_back(model)
+    served = _read_back(model)
     sample = shuffled(data)
     profile = probed(served, profile, sample_rows(sample, profile))
     compare(served, model, profile, sample)
@@ -56,7 +56,7 @@ def make_bundle(
 
 def check_servable(model: Any, data: pd.DataFrame) -> None:
     """Raises BundleError for a model that is not fitted, cannot be served, or was not fitted on such data."""
-    if not is_classifier(model) and not is_regressor(model):
+    if not hasattr(model, "predict") or not (is_classifier(model) or is_regressor(model)):
         raise BundleError(f"{_described(model)} is neither a classifier nor a regressor; only those are served")
     try:
         for _, step in model.steps if isinstance(model, Pipeline) else ():
@@ -107,9 +107,8 @@ def profile_feature(column: "pd.Series[Any]", inputs: Inputs) -> Feature:
         values = pd.to_numeric(column.astype(object), errors="raise") if column.dtype == object else column
         numbers = values.to_numpy(np.float64, na_value=np.nan)
         return replace(profile_numeric(name, numbers, imputed_by), dtype=_numeric_type(column, kind))
-    words = [None if pd.isna(value) else str(value) for value in column.astype(object).tolist()]
     try:
-        feature = profile_categorical(name, words, imputed_by, inputs.known.get(name, ()))
+        feature = profile_categorical(name, words(column), imputed_by, inputs.known.get(name, ()))
     except ValueError as error:
         raise BundleError(f"{error}; rename the category and fit again") from error
     return replace(
@@ -118,6 +117,13 @@ def profile_feature(column: "pd.Series[Any]", inputs: Inputs) -> Feature:
         levels=tuple(map(str, held.tolist())) if is_levelled else None,
         none_is_missing=column.dtype == object and any(value is None for value in column.tolist()),
     )
+
+
+def words(column: "pd.Series[Any]") -> list[str | None]:
+    """The values of a column as strings, None where missing."""
+    codes, values = pd.factorize(column.astype(object))
+    known: list[str | None] = [str(value) for value in values.tolist()]
+    return [*map([*known, None].__getitem__, codes.tolist())]  # the code of what is missing is -1: the last
 
 
 def class_codes(classes: NDArray[Any], labels: "pd.Series[Any]") -> NDArray[np.intp]:
@@ -172,6 +178,18 @@ def _tried(model: Any, data: Any, method: str) -> NDArray[Any]:
         name, step = _refusing_step(model, data)
         where = f"the step {name!r} ({type(step).__name__})" if name else _described(model)
         raise BundleError(f"{where} refuses the training data: {shortest(error)}") from error
+
+
+def _read_back(model: Any) -> Any:
+    try:
+        return read_back(model)
+    except BundleError as error:
+        for name, step in model.steps if isinstance(model, Pipeline) else ():
+            try:
+                read_back(step)
+            except BundleError as reason:
+                raise BundleError(f"the step {name!r} ({type(step).__name__}): {reason}") from error
+        raise
 
 
 def _refusing_step(model: Any, data: Any) -> tuple[str | None, Any]:

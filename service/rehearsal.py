@@ -96,8 +96,7 @@ def compare(served: Any, model: Any, profile: ReferenceProfile, sample: pd.DataF
     for row in range(min(SINGLE_ROWS, len(sample))):
         alone = predictor.predict(sample_columns(rows[row : row + 1], profile))
         if not _equal(alone, together.part(row, row + 1)):
-            head, single = sample.iloc[: row + 1], sample.iloc[[row]]
-            where = _first_difference(model, single, model, head, slice(row, None))
+            where = _first_difference(model, sample.iloc[[row]], model, sample, slice(row, row + 1))
             raise BundleError(f"a row alone is predicted otherwise than the same row among others; {where}")
 
 

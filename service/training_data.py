@@ -143,9 +143,11 @@ def _times(column: "pd.Series[Any]") -> "pd.Series[Any]":
     if pd.api.types.is_numeric_dtype(column):
         raise BundleError(f"the column {column.name!r} holds numbers, not times like 2026-11-25T10:00")
     try:
-        times = pd.to_datetime(column, utc=True)
+        # Other forms leave it open which number is the day and which the month.
+        times = pd.to_datetime(column, utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
-        raise BundleError(f"the column {column.name!r} is not of times: {error}") from error
+        what = "not of times as ISO 8601 writes them, like 2026-11-25T10:00"
+        raise BundleError(f"the column {column.name!r} is {what}: {error}") from error
     if times.isna().any():
         raise BundleError(f"the time is missing in {int(times.isna().sum())} rows; leave them out or fill them in")
     return times

@@ -85,6 +85,18 @@ def test_a_missing_bundle_stops_serve(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_bundle_says_what_is_wrong_in_one_sentence(tmp_path: Path) -> None:
+    """`bundle` on bad input ends with exit code 2 and one line, and writes nothing."""
+    (tmp_path / "model.pkl").write_bytes(b"")
+    files = ("--model", tmp_path / "model.pkl", "--data", tmp_path / "data.csv", "--out", tmp_path / "out")
+    ended = sightline("bundle", *files, "--target", "y", "--name", "m", "--version", "1")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("sightline: ")
+    assert "is a pickle" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pkl"]
+
+
 @pytest.mark.parametrize("n_workers", ["1", "2"])
 def test_an_altered_bundle_stops_serve(small_bundle: Path, tmp_path: Path, n_workers: str) -> None:
     """`serve` refuses an altered bundle before it listens, whatever the number of workers."""
