@@ -79,8 +79,8 @@ def _bins(feature: Feature, column: "pd.Series[Any]") -> NDArray[np.intp]:
         return np.where(np.isnan(numbers), -1, np.searchsorted(feature.bounds, numbers, side="left"))
     codes = {category: code for code, category in enumerate(feature.categories)}
     codes |= dict.fromkeys(feature.others, len(feature.categories))
-    found, values = pd.factorize(column.astype(object))
-    return np.array([*(codes[str(value)] for value in values.tolist()), -1], dtype=np.intp)[found]
+    found, categories = pd.factorize(column.astype(object))
+    return np.array([*(codes[str(value)] for value in categories.tolist()), -1], dtype=np.intp)[found]
 
 
 def _known_counts(feature: CategoricalFeature) -> tuple[int, ...]:

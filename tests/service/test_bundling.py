@@ -233,7 +233,7 @@ def test_code_that_is_elsewhere_is_named(source: Source, monkeypatch: pytest.Mon
     """A model that needs a module, or a function of a script, that is not here says what to do."""
     own = types.ModuleType("own_module")
     exec("def double(x):\n    return x * 2", own.__dict__)  # noqa: S102
-    own.double.__module__ = "own_module"  # type: ignore[attr-defined]
+    own.double.__module__ = "own_module"
     path = source.data.with_name("own.pkl")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "own_module", own)

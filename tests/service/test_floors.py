@@ -48,7 +48,8 @@ def test_floors_are_a_tenth_above_what_windows_stay_below(data: pd.DataFrame, pr
     for name in "xy":
         edges = [-np.inf, *next(f.bounds for f in profile.numeric if f.name == name), np.inf]
         reference = pd.cut(data[name], edges).value_counts(sort=False)
-        ks, psi = [], []
+        ks: list[float] = []
+        psi: list[float] = []
         for day in days:
             window = pd.cut(day[name], edges).value_counts(sort=False)
             ks.append((window.cumsum() / window.sum() - reference.cumsum() / reference.sum()).abs().max())
