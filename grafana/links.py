@@ -26,7 +26,7 @@ def _to(uid: str, title: str) -> Link:
 
 TO_OVERVIEW = _to(OVERVIEW_UID, "Overview")
 TO_PREDICTIONS = _to(PREDICTIONS_UID, "Predictions and labels")
-TO_FEATURES = TO_PREDICTIONS
+TO_FEATURES = _to(FEATURES_UID, "Features")
 TO_TELEMETRY = _to(TELEMETRY_UID, "Telemetry")
 
 

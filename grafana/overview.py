@@ -18,6 +18,7 @@ from grafana.promql import (
     failed_requests,
     quantile,
     rate,
+    recorded,
     request_buckets,
     requests,
     series,
@@ -25,6 +26,7 @@ from grafana.promql import (
     total,
 )
 from grafana.screens import Row, Screen, choice
+from prometheus.foreign import ALERTS
 from telemetry import names
 
 _ROUTE = ("http_route", *VERSION)
@@ -68,22 +70,28 @@ def _now() -> list[Panel]:
         number(
             About("Requests", "reqps", "Requests a second, probes and scrapes left out.", TO_TELEMETRY),
             Query(total((), requests()), "requests"),
-        ),
+        ).span(5),
         number(
             About("Failed", "percentunit", "Share of requests answered with 5xx.", TO_FAILED_TRACES),
             Query(_share_failed(()), "failed"),
             ("green", None),
             ("orange", 0.001),
             ("red", 0.01),
-        ),
+        ).span(5),
         number(
             About("99th percentile", "s", "99 of 100 requests are answered within this time.", TO_SLOW_TRACES),
             Query(quantile(0.99, (), request_buckets()), "99 %"),
-        ),
+        ).span(5),
         number(
             About("Predictions", "rowsps", "Rows predicted a second.", TO_PREDICTIONS),
             Query(total((), rate(series(names.PREDICTIONS))), "rows"),
-        ),
+        ).span(5),
+        number(
+            About("Alerts", "short", "Alerts that fire now, of any model; Prometheus lists them.", TO_TELEMETRY),
+            Query(f'count({ALERTS}{{alertstate="firing"}}) or vector(0)', "firing"),
+            ("green", None),
+            ("red", 1),
+        ).span(4),
     ]
 
 
@@ -122,6 +130,17 @@ def _golden_signals() -> list[Panel]:
             ),
             Query(_share_failed(_ROUTE), _ROUTE_LEGEND, has_exemplars=True),
         ),
+        lines(
+            About(
+                "Error budget",
+                "none",
+                "How many times faster than allowed the budget of each objective burns, at its worst route. A page "
+                "follows at 14.4 over the longer of two windows, if the shorter one says the same.",
+                TO_FAILED_TRACES,
+            ),
+            Query(f"max by (slo, window) ({recorded('slo:burn_rate')})", "{{slo}} over {{window}}"),
+            limit=14.4,
+        ).span(24),
     ]
 
 

@@ -98,13 +98,19 @@ def number(about: About, query: Query, *steps: tuple[str, float | None]) -> stat
     return panel.thresholds(_steps(*(steps or (("blue", None),))))
 
 
-def bars(about: About, x_field: str, *queries: Query) -> barchart.Panel:
-    """Bars of this moment, side by side for each value of a label. x_field: that label, in whose order they stand."""
+def bars(about: About, x_field: str, *queries: Query, order: str | None = None) -> barchart.Panel:
+    """Bars of this moment, side by side for each value of a label.
+
+    x_field: that label. order: a label with numbers in whose order they stand, if not in that of their names.
+    """
     panel = _described(barchart.Panel(), about, 12, 8).x_field(x_field).min(0)
     for ref, query in zip(REFS, queries, strict=False):
         panel.with_target(_instant(query, ref))
     panel.with_transformation(_transformation("merge"))
-    panel.with_transformation(_transformation("sortBy", sort=[{"field": x_field}]))
+    if order is not None:
+        number = {"targetField": order, "destinationType": "number"}
+        panel.with_transformation(_transformation("convertFieldType", conversions=[number]))
+    panel.with_transformation(_transformation("sortBy", sort=[{"field": order or x_field}]))
     return panel.with_transformation(_columns({x_field: x_field, **_legends(queries)}))
 
 
@@ -116,16 +122,18 @@ def matrix(about: About, row: str, column: str, query: Query) -> table.Panel:
     )
 
 
-def rows(about: About, label: str, *queries: Query) -> table.Panel:
+def rows(about: About, label: str, *queries: Query, shares: tuple[str, ...] = ()) -> table.Panel:
     """A table of this moment: a row for each value of a label, a column for each query, the first one's largest on top.
 
-    The units of all columns but those of the first query are shares.
+    The columns named in `shares` are shares of rows.
     """
     panel = _described(table.Panel(), about, 24, 10)
     for ref, query in zip(REFS, queries, strict=False):
         panel.with_target(_instant(query, ref))
     panel.with_transformation(_transformation("merge"))
-    panel.with_transformation(_columns({label: label, **_legends(queries)}))
+    panel.with_transformation(_columns({label: label, **_legends(queries)})).decimals(3)
+    for share in shares:
+        panel.override_by_name(share, [models.DynamicConfigValue("unit", "percentunit")])
     return panel.sort_by([common.TableSortByFieldState().display_name(queries[0].legend).desc(True)])
 
 
@@ -181,6 +189,7 @@ def _legends(queries: tuple[Query, ...]) -> dict[str, str]:
 
 
 def _columns(names: dict[str, str]) -> models.DataTransformerConfig:
-    """Columns in this order and under these names, and no time."""
+    """Columns in this order and under these names; neither the time nor a number that was only for the order."""
     order = {name: index for index, name in enumerate(names)}
-    return _transformation("organize", excludeByName={"Time": True}, renameByName=names, indexByName=order)
+    hidden = {"Time": True, "bin": True}
+    return _transformation("organize", excludeByName=hidden, renameByName=names, indexByName=order)

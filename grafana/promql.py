@@ -34,6 +34,15 @@ def series(instrument: Instrument, *matchers: str, suffix: str = "") -> str:
     return f"{instrument.prometheus_name}{suffix}{{{', '.join((*scope, *matchers))}}}"
 
 
+def recorded(name: str, *matchers: str) -> str:
+    """A selector of a recorded series of the chosen models.
+
+    >>> recorded("drift:ratio", 'statistic="ks"')
+    'drift:ratio{model_name=~"$model", model_version=~"$version", statistic="ks"}'
+    """
+    return f"{name}{{{', '.join((*OF_MODEL, *matchers))}}}"
+
+
 def rate(selector: str, window: str = WINDOW) -> str:
     """Growth a second of a counter.
 

@@ -2,19 +2,23 @@
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from grafana.foreign import (
-    COLLECTION_SECONDS,
-    EXPORT_SECONDS,
-    EXPORTS,
-    POINTS_EXPORTED,
-    SPAN_QUEUE_CAPACITY,
-    SPAN_QUEUE_SIZE,
-    SPANS_PROCESSED,
-)
 from grafana.links import TELEMETRY_UID, TO_FAILED_TRACES, TO_OVERVIEW, TO_SLOW_TRACES
 from grafana.panels import About, Panel, Query, lines
 from grafana.promql import INSTANCE, VERSION, rate, requests, series, served_total, total
 from grafana.screens import Row, Screen
+from prometheus.foreign import (
+    COLLECTOR_QUEUE_CAPACITY,
+    COLLECTOR_QUEUE_SIZE,
+    COLLECTOR_SENT,
+    SDK_COLLECTION_SECONDS,
+    SDK_EXPORT_SECONDS,
+    SDK_EXPORTS,
+    SDK_POINTS_EXPORTED,
+    SDK_QUEUE_CAPACITY,
+    SDK_QUEUE_SIZE,
+    SDK_SPANS_PROCESSED,
+    UP,
+)
 from telemetry import names
 
 _PROCESS = (INSTANCE, *VERSION)
@@ -27,7 +31,12 @@ def telemetry() -> models.Dashboard:
         TELEMETRY_UID,
         "Telemetry",
         "What watching costs, what waits to leave, what was lost, and which traces exist.",
-        (Row("Traces", _traces()), Row("Ways out of the service", _ways_out()), Row("Its own cost", _cost())),
+        (
+            Row("Traces", _traces()),
+            Row("Ways out of the service", _ways_out()),
+            Row("Collector", _collector()),
+            Row("Its own cost", _cost()),
+        ),
     ).build()
 
 
@@ -67,12 +76,12 @@ def _ways_out() -> list[Panel]:
                 "exemplars that point to them lead nowhere.",
                 TO_SLOW_TRACES,
             ),
-            Query(served_total(("error_type",), rate(f"{SPANS_PROCESSED}{{}}")), "{{error_type}}"),
+            Query(served_total(("error_type",), rate(f"{SDK_SPANS_PROCESSED}{{}}")), "{{error_type}}"),
         ),
         lines(
             About("Span queue", "percentunit", "How full the queue of spans is; at 100 % spans are lost.", TO_OVERVIEW),
             Query(
-                " / ".join(served_total(_PROCESS, f"{gauge}{{}}") for gauge in (SPAN_QUEUE_SIZE, SPAN_QUEUE_CAPACITY)),
+                " / ".join(served_total(_PROCESS, f"{gauge}{{}}") for gauge in (SDK_QUEUE_SIZE, SDK_QUEUE_CAPACITY)),
                 _LEGEND,
             ),
             limit=1,
@@ -85,15 +94,15 @@ def _ways_out() -> list[Panel]:
                 TO_OVERVIEW,
             ),
             Query(
-                served_total(("otel_component_type", "error_type"), rate(f"{EXPORTS}{{}}")),
+                served_total(("otel_component_type", "error_type"), rate(f"{SDK_EXPORTS}{{}}")),
                 "{{otel_component_type}} {{error_type}}",
             ),
         ),
         lines(
             About("Time of an export", "s", "Mean time until the collector has taken an export.", TO_OVERVIEW),
             Query(
-                f"{served_total(('otel_component_type',), rate(f'{EXPORT_SECONDS}{{}}'))} / "
-                f"({served_total(('otel_component_type',), rate(f'{EXPORTS}{{}}'))} > 0)",
+                f"{served_total(('otel_component_type',), rate(f'{SDK_EXPORT_SECONDS}{{}}'))} / "
+                f"({served_total(('otel_component_type',), rate(f'{SDK_EXPORTS}{{}}'))} > 0)",
                 "{{otel_component_type}}",
             ),
         ),
@@ -109,8 +118,36 @@ def _ways_out() -> list[Panel]:
     ]
 
 
+def _collector() -> list[Panel]:
+    # Scraped every 15 s, not exported every 5: a rate over less than a minute could miss.
+    sent = " or ".join(f"sum by (exporter) ({rate(f'{name}{{}}', '1m')})" for name in COLLECTOR_SENT)
+    return [
+        lines(
+            About(
+                "Queues of the collector",
+                "percentunit",
+                "How full the queue before each backend is. It lies on disk, and fills while a backend is away.",
+                TO_OVERVIEW,
+            ),
+            Query(
+                f"max by (exporter, data_type) ({COLLECTOR_QUEUE_SIZE}{{}} / {COLLECTOR_QUEUE_CAPACITY}{{}})",
+                "{{data_type}} to {{exporter}}",
+            ),
+            limit=1,
+        ),
+        lines(
+            About("Sent by the collector", "cps", "Spans and data points that backends took, a second.", TO_OVERVIEW),
+            Query(sent, "{{exporter}}"),
+        ),
+        lines(
+            About("Collectors that answer", "short", "1 for each that Prometheus can scrape.", TO_OVERVIEW),
+            Query(f"sum by (job) ({UP}{{}})", "{{job}}"),
+        ),
+    ]
+
+
 def _cost() -> list[Panel]:
-    metric_exports = f'{EXPORTS}{{otel_component_type=~".*metric_exporter"}}'
+    metric_exports = f'{SDK_EXPORTS}{{otel_component_type=~".*metric_exporter"}}'
     return [
         lines(
             About(
@@ -120,7 +157,7 @@ def _cost() -> list[Panel]:
                 TO_OVERVIEW,
             ),
             Query(
-                f"{served_total(_PROCESS, rate(f'{POINTS_EXPORTED}{{}}'))} / "
+                f"{served_total(_PROCESS, rate(f'{SDK_POINTS_EXPORTED}{{}}'))} / "
                 f"({served_total(_PROCESS, rate(metric_exports))} > 0)",
                 _LEGEND,
             ),
@@ -132,7 +169,7 @@ def _cost() -> list[Panel]:
                 "Seconds a second that a process reads its counts for export; 100 % is one core.",
                 TO_OVERVIEW,
             ),
-            Query(served_total(_PROCESS, rate(f"{COLLECTION_SECONDS}{{}}")), _LEGEND),
+            Query(served_total(_PROCESS, rate(f"{SDK_COLLECTION_SECONDS}{{}}")), _LEGEND),
         ),
         lines(
             About(
@@ -142,7 +179,7 @@ def _cost() -> list[Panel]:
                 TO_OVERVIEW,
             ),
             Query(
-                served_total((*_PROCESS, "otel_component_type"), rate(f"{EXPORT_SECONDS}{{}}")),
+                served_total((*_PROCESS, "otel_component_type"), rate(f"{SDK_EXPORT_SECONDS}{{}}")),
                 "{{otel_component_type}}  " + _LEGEND,
             ),
         ),

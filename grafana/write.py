@@ -6,6 +6,7 @@ from pathlib import Path
 
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from grafana.features import features
 from grafana.overview import overview
 from grafana.predictions import predictions
 from grafana.queries import as_json
@@ -15,6 +16,7 @@ FOLDER = Path(__file__).parent / "dashboards"
 DASHBOARDS: dict[str, Callable[[], Dashboard]] = {
     "overview": overview,
     "predictions": predictions,
+    "features": features,
     "telemetry": telemetry,
 }
 

@@ -1,4 +1,4 @@
-"""Metrics that rules and runbooks use and that are not ours: their names in Prometheus, and their labels.
+"""Metrics that rules, runbooks and dashboards use and that are not ours: their names in Prometheus, and their labels.
 
 The collector's were read from its own scrape (0.165: counters without `_total`), the SDK's from its source (1.45).
 """
@@ -9,6 +9,9 @@ ALERTS = "ALERTS"
 SDK_SPANS_PROCESSED = "otel_sdk_processor_span_processed_total"
 SDK_SPANS_EXPORTED = "otel_sdk_exporter_span_exported_total"
 SDK_POINTS_EXPORTED = "otel_sdk_exporter_metric_data_point_exported_total"
+SDK_EXPORTS = "otel_sdk_exporter_operation_duration_seconds_count"
+SDK_EXPORT_SECONDS = "otel_sdk_exporter_operation_duration_seconds_sum"
+SDK_COLLECTION_SECONDS = "otel_sdk_metric_reader_collection_duration_seconds_sum"
 SDK_QUEUE_SIZE = "otel_sdk_processor_span_queue_size"
 SDK_QUEUE_CAPACITY = "otel_sdk_processor_span_queue_capacity"
 
@@ -35,6 +38,7 @@ FOREIGN: dict[str, frozenset[str]] = {
     UP: frozenset(),
     ALERTS: frozenset({"alertname", "alertstate", "severity"}),
     **dict.fromkeys((SDK_SPANS_PROCESSED, SDK_SPANS_EXPORTED, SDK_POINTS_EXPORTED), _SDK),
+    **dict.fromkeys((SDK_EXPORTS, SDK_EXPORT_SECONDS, SDK_COLLECTION_SECONDS), _SDK),
     **dict.fromkeys((SDK_QUEUE_SIZE, SDK_QUEUE_CAPACITY), _SDK),
     **dict.fromkeys((COLLECTOR_QUEUE_SIZE, COLLECTOR_QUEUE_CAPACITY), _EXPORTER),
     **dict.fromkeys((*COLLECTOR_SENT, *COLLECTOR_LOST), _EXPORTER),

@@ -55,9 +55,10 @@ def _argument(name: str) -> str:
     return str(value)
 
 
-def test_compose_is_valid() -> None:
-    """docker-compose.yaml fits the schema of the compose specification."""
-    _validate("vendor.compose-spec", "docker-compose.yaml")
+@pytest.mark.parametrize("file", ["docker-compose.yaml", "tests/compose/short-window.yaml"])
+def test_compose_is_valid(file: str) -> None:
+    """Each file for Docker Compose fits the schema of the compose specification."""
+    _validate("vendor.compose-spec", file)
 
 
 def test_workflow_is_valid() -> None:

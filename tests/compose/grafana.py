@@ -15,7 +15,8 @@ from service.deployment import Prometheus
 from tests.grafana.answers import VALUES, asked, n_series
 from tests.stack.polling import poll_until
 
-PATIENCE_S = 60.0
+PATIENCE_S = 180.0
+"""Drift is judged from a few hundred rows on, every half minute."""
 SOURCES = ("prometheus", "tempo")
 
 

@@ -17,6 +17,7 @@ VALUES: Mapping[str, str] = {
     "slower_than": "5ms",
     "outcome": "late",
     "labels_of": "5m",
+    "feature": "dest|temp",
 }
 """What Grafana would put in place of each variable, on the demo's model."""
 

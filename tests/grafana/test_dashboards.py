@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from grafana.bins import LABEL
-from grafana.foreign import FOREIGN, FOREIGN_LABELS
 from grafana.queries import Asked, Json, as_json, panels, queries
 from grafana.write import DASHBOARDS, FOLDER, render
+from prometheus.foreign import FOREIGN
 from telemetry.names import INSTRUMENTS, REQUEST_DURATION
 
 ROOT = Path(__file__).parents[2]
@@ -177,7 +177,9 @@ def test_every_link_leads_to_a_dashboard_that_is(name: str) -> None:
 def test_every_metric_and_label_exists(query: Asked) -> None:
     """Each metric is an instrument of ours, a recorded series, or listed as foreign; each label is one of its own."""
     known, recorded = _ours(), _recorded()
-    every_label = {LABEL, "kind"} | FOREIGN_LABELS | set().union(*known.values(), *recorded.values())
+    every_label = (
+        {LABEL, "kind", "value"} | {"job"} | set().union(*known.values(), *recorded.values(), *FOREIGN.values())
+    )
     for metric, labels in _selectors(query.text):
         assert metric in known or metric in recorded or metric in FOREIGN, metric
         assert labels <= known.get(metric, every_label), (metric, labels)
@@ -191,9 +193,3 @@ def test_no_metric_is_written_without_braces(query: Asked) -> None:
     rest = re.sub(r'"[^"]*"|\$\{?\w+\}?|\[[^\]]*\]', "", query.text)
     rest = re.sub(_GROUPING, "", re.sub(r"[a-zA-Z_:][\w:]*\s*\{[^}]*\}", "", rest))
     assert set(re.findall(r"[a-zA-Z_:][\w:]*(?!\w*\s*\()\b", rest)) - _WORDS == set()
-
-
-def test_foreign_metrics_are_used() -> None:
-    """The list of foreign metrics holds none that no dashboard asks for."""
-    asked = {metric for query in PROMQL for metric, _ in _selectors(query.text)}
-    assert FOREIGN.keys() - asked == set()
