@@ -10,14 +10,12 @@ import numpy as np
 
 from service.errors import Fault, InvalidRowsError
 from telemetry.counts import Codes, Floats
-from telemetry.profile import CategoricalFeature, CategoryType, Feature, ReferenceProfile
+from telemetry.profile import CategoricalFeature, Feature, ReferenceProfile
 
 _SHOWN_CHARS = 80
 
 Value = str | float
 """What a categorical input may be: a string, or an integer, a float or a boolean where training had such categories."""
-
-_READ: dict[CategoryType, Callable[[str], Value]] = {"str": str, "int64": int, "float64": float, "bool": "True".__eq__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ class ColumnBuilder:
         self._strings = [attrgetter(field) for field in categorical]
         self._n_numeric = len(numeric)
         self._features = profile.categorical
-        self._vocabularies = [_vocabulary(feature) for feature in profile.categorical]
+        self._vocabularies = [feature.vocabulary() for feature in profile.categorical]
 
     def build(self, instances: Sequence[Any]) -> Columns:
         """The columns of some rows. Raises InvalidRowsError for a category that the model's encoder refuses."""
@@ -92,16 +90,7 @@ class ColumnBuilder:
 
 def category_values(feature: CategoricalFeature, categories: Sequence[str]) -> list[Value]:
     """The categories as the values that a client sends and the estimator sees."""
-    return list(map(_READ[feature.dtype], categories))
-
-
-def _vocabulary(feature: CategoricalFeature) -> dict[Value | None, int]:
-    """Codes of the known categories, of None; every other value takes the last but one of the feature's labels."""
-    values = category_values(feature, feature.categories)
-    codes: dict[Value | None, int] = {value: index for index, value in enumerate(values)}
-    codes |= dict.fromkeys(category_values(feature, feature.others), len(feature.categories))
-    codes[None] = len(feature.labels) - 1
-    return codes
+    return feature.values(categories)
 
 
 def _row_getter(fields: list[str]) -> Callable[[Any], tuple[float | None, ...]]:

@@ -85,11 +85,14 @@ class CategoricalFeature:
         """Training rows of each label value; no category of training was unseen in it."""
         return (*self.counts, *((self.other_count,) if self.others else ()), 0, self.missing)
 
+    def values(self, categories: Iterable[str]) -> list[Any]:
+        """Categories as values of their dtype: what a client sends and the estimator sees."""
+        return list(map(_READ[self.dtype], categories))
+
     def vocabulary(self) -> dict[Any, int]:
         """Codes of the known categories as values of their dtype, and of None; all else is the last label but one."""
-        read = _READ[self.dtype]
-        codes: dict[Any, int] = {read(category): code for code, category in enumerate(self.categories)}
-        codes |= dict.fromkeys(map(read, self.others), len(self.categories))
+        codes: dict[Any, int] = {value: code for code, value in enumerate(self.values(self.categories))}
+        codes |= dict.fromkeys(self.values(self.others), len(self.categories))
         codes[None] = len(self.labels) - 1
         return codes
 
