@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     data = pd.DataFrame(instances)[list(bundle.profile.order)]
     data = data.astype({feature.name: np.float64 for feature in bundle.profile.numeric})
     count = counting(bundle, body)
-    server = uvicorn.Server(uvicorn.Config(create_app(bundle=folder), port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(create_app(bundle=folder, request_log=False), port=0, log_level="error"))
     Thread(target=server.run, daemon=True).start()
     while not server.started:
         sleep(0.05)

@@ -182,6 +182,9 @@ def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypa
         assert len(exported) > 500
         assert told(parse_classic(classic.decode())) == exported
         assert told(parse_openmetrics(modern.decode())) == exported
+        for parse, accept in ((parse_classic, "text/plain"), (parse_openmetrics, OPENMETRICS)):
+            over_http = told(parse(service.client.get("/metrics", headers={"accept": accept}).text))
+            assert of_models(over_http) == of_models(exported)  # of requests, this one is one more
         shown = {
             (str(s.exemplar.labels["trace_id"]), str(s.exemplar.labels["span_id"]), float(s.exemplar.value))
             for family in parse_openmetrics(modern.decode())
@@ -219,6 +222,11 @@ def told(families: Any) -> dict[Key, float]:
         for s in family.samples
         if s.name.startswith(ours) and not s.name.endswith("_created")
     }
+
+
+def of_models(samples: dict[Key, float]) -> dict[Key, float]:
+    """The samples about models."""
+    return {key: value for key, value in samples.items() if key[0].startswith("ml_")}
 
 
 def samples(metric: Metric) -> Iterator[tuple[Key, float]]:

@@ -6,10 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.tree import DecisionTreeClassifier
 
 from telemetry.measurement import CHUNK_ROWS, Measurement
 from telemetry.profile import ReferenceProfile, load_profile, save_profile
@@ -115,6 +120,23 @@ def test_without_an_endpoint_there_is_the_scrape(profile: ReferenceProfile) -> N
         assert content_type.startswith("text/plain")
         assert b'ml_feature_missing_total{feature="gain",model_name="m",model_version="1"} 0.0' in text
         assert measure.scrape("application/openmetrics-text")[0].endswith(b"# EOF\n")
+
+
+def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's way to measure a batch is at most ten lines, and counts every row of the file."""
+    text = (ROOT / "README.md").read_text().partition("## Without the service")[2]
+    lines = text.partition("```python\n")[2].partition("```")[0]
+    assert len([line for line in lines.splitlines() if line.strip()]) <= 10
+    data, outcomes, _ = frame(500)
+    data[["age", "city"]] = data[["age", "city"]].fillna({"age": 0.0, "city": "Bern"})
+    data["city"] = data["city"].where(data["city"] != "__unseen__", "Oslo")
+    data.to_csv(tmp_path / "tonight.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    words = ColumnTransformer([("city", OneHotEncoder(handle_unknown="ignore"), ["city"])], remainder="passthrough")
+    model = make_pipeline(words, DecisionTreeClassifier(max_depth=2)).fit(data, outcomes)
+    names: dict[str, Any] = {"X": data, "y": outcomes, "model": model, "pd": pd}
+    exec(lines, names)  # noqa: S102  # the README's own
+    assert names["measure"].recorder.rows() == 500
 
 
 def test_it_leaves_the_process_as_it_was(
