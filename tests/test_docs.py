@@ -1,8 +1,10 @@
 """What the documents say is so: settings, the map of the house, links, dependencies."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,16 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_every_dependency_has_its_reason(name: str) -> None:
     """Each package that an installation brings along is accounted for."""
     assert f"\n- `{name}`: " in (ROOT / "docs/decisions/0001-dependencies.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_on_a_page_imports_what_exists(page: Path) -> None:
+    """The Python that a page shows is Python, and what it imports of ours is there."""
+    for block in re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and str(node.module).startswith(("service", "telemetry")):
+                module = import_module(str(node.module))
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
 
 
 def test_the_page_of_metrics_is_up_to_date() -> None:
