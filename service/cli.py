@@ -1,5 +1,6 @@
 """The console script `sightline`; each command only reads its arguments and hands them on."""
 
+import logging.config
 import os
 from pathlib import Path
 from typing import Annotated
@@ -95,6 +96,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs OTLP.")] = 1,
 ) -> None:
     """Serve a bundle over HTTP."""
+    logging.config.dictConfig(log_config())
     app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
     if workers == 1:
         uvicorn.run(app, host=host, port=port, log_level="info", log_config=log_config(), access_log=False)

@@ -74,6 +74,8 @@ def test_a_collector_that_does_not_answer_harms_nobody(small_bundle: Path, tmp_p
             start = time.monotonic()
             process.wait(timeout=20)
             assert time.monotonic() - start <= 5
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]  # all that it says is JSON
+    assert [line["message"] for line in lines].count("POST /predict/model 200") == len(times)
 
 
 def test_a_missing_bundle_stops_serve(tmp_path: Path) -> None:
