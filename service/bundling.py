@@ -42,9 +42,11 @@ def bundle_files(source: Source, out: Path, tell: Tell, warn: Tell) -> Bundle:
         if not value.strip() or "/" in value:
             raise BundleError(f"--{what} {value!r} is empty or has a slash; it becomes a label and part of an address")
     check_folder(out)
+    tell(f"reading {source.model} and {source.data}")
     model = unwrapped(read_model(source.model, source.trusted_types, is_trusted=source.is_trusted, warn=warn))
     data = read_training_data(source.data, model, source.target, source.time)
     periods = Periods(data.times, source.window_s) if data.times is not None else None
+    tell(f"profiling {len(data.labels):,} rows and the model's predictions for them, then comparing")
     bundle = make_bundle(model, data.features, data.labels, source.name, source.version, periods)
     save_bundle(bundle, out)
     for line in _described(bundle, data, out):

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from sklearn.base import OneToOneFeatureMixin
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401  # IterativeImputer exists only after it
 from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, TargetEncoder
+from sklearn.utils.validation import check_is_fitted
 
 Origins = Sequence[str | None] | None
 """For each column that reaches a step, the feature it still is; None for what is made of several or encoded.
@@ -166,8 +168,9 @@ def _through_encoder(estimator: Any, origins: Sequence[str | None], inputs: Inpu
 def _inner(estimator: Any, origins: Sequence[str | None]) -> Iterator[tuple[Any, Origins]]:
     """The fitted estimators within a search, a vote, a calibration, ..., and the columns that each of them sees."""
     for attribute in ("best_estimator_", "estimator_", "regressor_"):
-        if hasattr(estimator, attribute):
-            yield getattr(estimator, attribute), origins
+        inner = getattr(estimator, attribute, None)
+        if inner is not None and _is_fitted(inner):  # some keep here what they made copies of
+            yield inner, origins
     for calibrated in getattr(estimator, "calibrated_classifiers_", ()):
         yield calibrated.estimator, origins
     members = np.ravel(np.array(getattr(estimator, "estimators_", []), dtype=object))
@@ -175,6 +178,14 @@ def _inner(estimator: Any, origins: Sequence[str | None]) -> Iterator[tuple[Any,
     for index, member in enumerate(members):
         if not hasattr(member, "tree_"):
             yield member, [origins[i] for i in subsets[index]] if index in subsets else origins
+
+
+def _is_fitted(estimator: Any) -> bool:
+    try:
+        check_is_fitted(estimator)
+    except (NotFittedError, TypeError):
+        return False
+    return not isinstance(estimator, Pipeline) or all(_is_fitted(step) for _, step in estimator.steps[:1])
 
 
 _HANDLERS: tuple[tuple[Any, Callable[[Any, Sequence[str | None], Inputs], Origins]], ...] = (

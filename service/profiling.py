@@ -44,6 +44,7 @@ def make_bundle(
     """
     model = unwrapped(model)
     check_servable(model, data)
+    data = data[feature_names(model) or list(data.columns)]
     profile = profile_training(model, data, labels)
     if periods is not None:
         profile = replace(profile, floors=drift_floors(profile, data, periods))
@@ -72,10 +73,8 @@ def check_servable(model: Any, data: pd.DataFrame) -> None:
     if data.empty:
         raise BundleError("the training data has no rows, or no features")
     names = feature_names(model)
-    if names is not None and names != list(data.columns):
-        raise BundleError(
-            f"the model was fitted on the columns {', '.join(names)} and the data has {', '.join(data.columns)}"
-        )
+    if lacking := [name for name in names or () if name not in data.columns]:
+        raise BundleError(f"the data lacks columns that the model was fitted on: {', '.join(map(repr, lacking))}")
 
 
 def profile_training(model: Any, data: pd.DataFrame, labels: "pd.Series[Any]") -> ReferenceProfile:
@@ -156,7 +155,10 @@ def _profile_outputs(model: Any, data: Any, labels: "pd.Series[Any]") -> dict[st
     if is_regressor(model):
         if not pd.api.types.is_numeric_dtype(labels):
             raise BundleError(f"{_described(model)} is a regressor, and the target has {labels.iloc[0]!r}, no number")
-        return profile_values(predicted.astype(np.float64).reshape(-1), labels.to_numpy(np.float64))
+        values = predicted.astype(np.float64).reshape(-1)
+        if not np.isfinite(values).all():
+            raise BundleError(f"{_described(model)} predicts values that are not finite for its own training data")
+        return profile_values(values, labels.to_numpy(np.float64))
     classes = np.asarray(model.classes_)
     names = [str(each) for each in classes.tolist()]
     if len(set(names)) < len(names):

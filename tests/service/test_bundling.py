@@ -65,8 +65,9 @@ def test_what_is_right_is_bundled(source: Source) -> None:
     told: list[str] = []
     bundle_files(source, source.data.parent / "out", told.append, told.append)
     assert load_bundle(source.data.parent / "out").name == "m"
-    assert told[0].startswith("m 1: binary on 1 numeric and 1 categorical features, 400 rows -> ")
-    assert told[1:] == ["columns that the model does not use: when"]
+    assert told[1].startswith("profiling 400 rows")
+    assert told[2].startswith("m 1: binary on 1 numeric and 1 categorical features, 400 rows -> ")
+    assert told[3:] == ["columns that the model does not use: when"]
 
 
 BAD_DATA: dict[str, tuple[Callable[[str], str], str]] = {

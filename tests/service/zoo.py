@@ -15,6 +15,7 @@ from sklearn.compose import (
     make_column_transformer,
 )
 from sklearn.ensemble import (
+    BaggingClassifier,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
@@ -358,6 +359,24 @@ CASES: dict[str, Case] = {
         ("constant", "nothing", "age", "city"),
         missing=("nothing", "constant"),
         imputed={"constant": "median", "age": "median", "city": "most_frequent"},
+    ),
+    "dropped columns": Case(
+        lambda: make_pipeline(ColumnTransformer([("fill", SimpleImputer(), [1])]), LogisticRegression()),
+        ("income", "holes", "city"),
+        missing=("holes",),
+        imputed={"holes": "mean"},
+    ),
+    "bag": Case(
+        lambda: BaggingClassifier(
+            make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()),
+            n_estimators=3,
+            max_features=2,
+            random_state=0,
+        ),
+        ("holes", "rooms", "gaps"),
+        "class",
+        missing=("holes", "gaps"),
+        imputed={"holes": "mean", "rooms": "mean", "gaps": "mean"},
     ),
     "5,000 categories": Case(
         lambda: make_pipeline(
