@@ -1,11 +1,12 @@
-"""Asks Grafana for its data sources, its dashboards and their queries: `python -m tests.compose.grafana URL`.
+"""Asks Grafana for its data sources, its dashboards and their queries: `python -m tests.compose.grafana URL SERVICE`.
 
-Everything is asked through Grafana, with the rights of somebody who has not logged in. Exit code 1 if anything is
-amiss; what is missing is printed.
+Labels and failures are sent to the service meanwhile. Everything is asked through Grafana, with the rights of somebody
+who has not logged in. Exit code 1 if anything is amiss; what is missing is printed.
 """
 
 import sys
 from collections.abc import Callable, Iterator
+from threading import Event, Thread
 
 import httpx2 as httpx
 
@@ -13,6 +14,7 @@ from grafana.queries import Asked, as_json
 from grafana.write import DASHBOARDS
 from service.deployment import Prometheus
 from tests.grafana.answers import VALUES, asked, n_series
+from tests.grafana.labelled import send_labelled
 from tests.stack.polling import poll_until
 
 PATIENCE_S = 180.0
@@ -35,10 +37,17 @@ def findings(url: str) -> Iterator[tuple[str, bool]]:
 
 def main() -> None:
     """Prints a line for each finding."""
-    is_well = True
-    for what, is_so in findings(sys.argv[1].rstrip("/")):
-        print("ok      " if is_so else "MISSING ", what, flush=True)
-        is_well = is_well and is_so
+    url, service_url = (argument.rstrip("/") for argument in sys.argv[1:])
+    is_over, is_well = Event(), True
+    sending = Thread(target=send_labelled, args=(service_url, is_over))
+    sending.start()
+    try:
+        for what, is_so in findings(url):
+            print("ok      " if is_so else "MISSING ", what, flush=True)
+            is_well = is_well and is_so
+    finally:
+        is_over.set()
+        sending.join()
     if not is_well:
         raise SystemExit(1)
 

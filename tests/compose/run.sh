@@ -37,6 +37,7 @@ run .venv/bin/sightline simulate "$service" --duration "${SIMULATE_S:-300}" &
 simulating=$!
 doctor
 # While traffic goes on: a rate over twenty seconds is empty soon after it ends.
-run .venv/bin/python -W "ignore:Prefer using dashboardv2" -m tests.compose.grafana "http://127.0.0.1:$GRAFANA_PORT"
+run .venv/bin/python -W "ignore:Prefer using dashboardv2" -m tests.compose.grafana \
+  "http://127.0.0.1:$GRAFANA_PORT" "$service"
 wait "$simulating"
 doctor

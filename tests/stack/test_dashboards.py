@@ -3,16 +3,15 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from threading import Event, Thread
 
-import httpx2 as httpx
 import pytest
 
 from grafana.queries import Asked
 from service.demo.stream import FlightStream
 from service.deployment import Prometheus, StoredExemplar, TraceStore
 from tests.grafana.answers import VALUES, asked, n_series
+from tests.grafana.labelled import send_labelled
 from tests.stack.polling import poll_until
 from tests.stack.processes import Stack, free_port, service_process
 from tests.stack.traffic import Traffic
@@ -39,7 +38,7 @@ def prometheus(stack: Stack, flights_bundle: Path) -> Iterator[Prometheus]:
         url = f"http://127.0.0.1:{port}"
         traffic = Traffic(url, FlightStream().take(2000), 4000, 0.5)
         is_over = Event()
-        sending, labelling = Thread(target=traffic.run), Thread(target=_label, args=(url, is_over))
+        sending, labelling = Thread(target=traffic.run), Thread(target=send_labelled, args=(url, is_over))
         sending.start()
         labelling.start()
         traffic.halfway.wait(60)
@@ -47,23 +46,6 @@ def prometheus(stack: Stack, flights_bundle: Path) -> Iterator[Prometheus]:
         is_over.set()
         labelling.join(30)
         sending.join(120)
-
-
-def _label(url: str, is_over: Event) -> None:
-    """Predicts and sends labels back, of which one in four says otherwise than the model."""
-    stream, random = FlightStream(), Random(1)
-    with httpx.Client(base_url=url, timeout=30) as client:
-        while not is_over.wait(0.2):
-            answer = client.post("/predict/model", json={"instances": stream.take(8)}).raise_for_status().json()
-            labels = [
-                {
-                    "prediction_id": prediction["prediction_id"],
-                    "actual": random.choice(("late", prediction["outcome"], prediction["outcome"], "in_time")),
-                }
-                for prediction in answer["predictions"]
-            ]
-            client.post("/feedback", json={"labels": labels}).raise_for_status()
-            client.get("/predict/random", params={"error_rate": 0.3})
 
 
 def test_every_query_of_every_panel_returns_data(prometheus: Prometheus, capsys: pytest.CaptureFixture[str]) -> None:
