@@ -9,6 +9,7 @@ from prometheus.drift import drift_group
 from prometheus.drift_alerts import drift_alerts
 from prometheus.golden_signals import golden_signals
 from prometheus.pipeline import pipeline
+from prometheus.quality import quality
 from prometheus.rule import Group, Places, render
 from prometheus.saturation import saturation
 from prometheus.timing import Timing, parse
@@ -26,6 +27,7 @@ _FILES: dict[str, tuple[str, Callable[[Timing], list[Group]]]] = {
         lambda timing: [drift_group(timing), drift_alerts(timing)],
     ),
     "data_quality": ("Inputs that are missing, imputed, unseen, out of range or refused.", data_quality),
+    "quality": ("How good the model is, by the labels that came back.", quality),
     "pipeline": ("The health of the telemetry itself.", pipeline),
 }
 

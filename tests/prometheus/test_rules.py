@@ -34,6 +34,7 @@ _WORDS = {
     "abs",
     "absent",
     "and",
+    "avg",
     "avg_over_time",
     "bool",
     "by",

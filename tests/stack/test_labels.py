@@ -14,9 +14,19 @@ import httpx2 as httpx
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import confusion_matrix
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+)
 
+from service.bundle import save_bundle
 from service.deployment import Prometheus, scrape
+from service.profiling import make_bundle
 from tests.service.routes.test_predict import rows_of
 from tests.stack.labelling import Clients, Prediction, predict
 from tests.stack.polling import poll_until
@@ -30,6 +40,8 @@ N_CONFLICTS = 200
 KILLS = {"postgresql": 3, "sqlite": 2}
 ARRIVES_S = 30.0
 CLASSES = ("no", "yes")
+DIAGONAL = 'label_replace(sum by (predicted) ({0}), "actual", "$1", "predicted", "(.*)")'
+OUTCOME = '"outcome", "$1", "actual", "(.*)"'
 KEYS = "the first key of this test, an older key of this test"
 
 
@@ -70,11 +82,9 @@ def labelled(
         environment = {"SIGHTLINE_LEDGER": url, "SIGHTLINE_FEEDBACK_KEYS": KEYS}
         names = [f"{request.param}-{number}" for number in range(n_replicas)]
         replicas = [
-            service_process(stack, small_bundle, port, name, environment)
+            running.enter_context(service_process(stack, small_bundle, port, name, environment))
             for port, name in zip(ports, names, strict=True)
         ]
-        with ThreadPoolExecutor() as starter:
-            list(starter.map(running.enter_context, replicas))
         prometheus = running.enter_context(Prometheus(stack.prometheus_url))
         clients = running.enter_context(Clients([f"http://127.0.0.1:{port}" for port in ports], Random(11)))
         predictions = predict(clients, *drawn(*small_data))
@@ -85,6 +95,7 @@ def labelled(
         poll_until(
             lambda: sum(seen.total("ml_feedback_total", "predicted, actual").values()) == N_PREDICTIONS, ARRIVES_S
         )
+        time.sleep(3)  # two more exports: Prometheus shows the series of one export one after the other
         yield seen
 
 
@@ -133,6 +144,54 @@ def test_the_confusion_matrix_equals_scikit_learns(labelled: Labelled) -> None:
     actual, said, _ = columns(labelled.predictions)
     theirs = confusion_matrix(actual, said, labels=CLASSES)
     assert [[counted[was, says] for says in CLASSES] for was in CLASSES] == theirs.tolist()
+
+
+def test_scores_equal_scikit_learns(labelled: Labelled) -> None:
+    """Accuracy, F1, log loss and Brier score from PromQL are scikit-learn's to 1e-9."""
+    actual, said, probabilities = columns(labelled.predictions)
+    matrix = f'max by (predicted, actual) (ml_feedback_total{{ledger="{labelled.ledger}"}})'
+    hits = f"sum by (outcome) (label_replace({matrix} and on (predicted, actual) {DIAGONAL.format(matrix)}, {OUTCOME}))"
+    said_or_was = f"({by_outcome(matrix, 'predicted')} + {by_outcome(matrix, 'actual')})"
+    ask = labelled.prometheus.value
+    assert ask(f"sum({hits}) / sum({matrix})") == pytest.approx(accuracy_score(actual, said), abs=1e-9)
+    assert ask(f"avg(2 * {hits} / {said_or_was})") == pytest.approx(f1_score(actual, said, average="macro"), abs=1e-9)
+    sums, n = (labelled.total(f"ml_feedback_loss_{what}", "kind") for what in ("sum", "count"))
+    log = log_loss(actual, y_proba=probabilities, labels=CLASSES)
+    assert sums["log",] / n["log",] == pytest.approx(log, abs=1e-9)
+    brier = brier_score_loss(actual, probabilities[:, 1], pos_label="yes")
+    assert sums["brier",] / n["brier",] == pytest.approx(brier, abs=1e-9)
+
+
+def test_errors_equal_scikit_learns(
+    stack: Stack, small_data: tuple[pd.DataFrame, "pd.Series[str]"], tmp_path: Path
+) -> None:
+    """MAE and bias of a regression from PromQL are scikit-learn's and numpy's to 1e-9."""
+    data = small_data[0][["income"]]
+    truth = data["income"] * 0.3 + np.random.default_rng(8).normal(0, 400, len(data))
+    save_bundle(make_bundle(LinearRegression().fit(data, truth), data, truth, name="r", version="1"), tmp_path / "r")
+    port = free_port()
+    with (
+        service_process(stack, tmp_path / "r", port, "regression"),
+        Prometheus(stack.prometheus_url) as prometheus,
+        Clients([f"http://127.0.0.1:{port}"], Random(2)) as clients,
+    ):
+        predictions = predict(clients, rows_of(data), truth.tolist())
+        clients.send_labels(predictions, set_event())
+        total = 'sum(max by (side) (ml_feedback_error_{0}{{model_name="r"{1}}}))'
+        n = total.format("count", "")
+        poll_until(lambda: prometheus.query(n) and prometheus.value(n) == len(truth), ARRIVES_S)
+        time.sleep(3)
+        mae = prometheus.value(f"{total.format('sum', '')} / {n}")
+        over, under = (total.format("sum", f', side="{side}"') for side in ("over", "under"))
+        bias = prometheus.value(f"({over} - {under}) / {n}")
+    said = [each.said for each in predictions]
+    assert mae == pytest.approx(mean_absolute_error(truth, said), abs=1e-9)
+    assert bias == pytest.approx(np.mean(said - truth.to_numpy()), abs=1e-9)
+
+
+def by_outcome(matrix: str, label: str) -> str:
+    """The matrix added up over one of its sides."""
+    return f'sum by (outcome) (label_replace({matrix}, "outcome", "$1", "{label}", "(.*)"))'
 
 
 def columns(predictions: list[Prediction]) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
