@@ -1,13 +1,18 @@
 """What was normal from window to window, against the formulas computed row by row."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
+from service.bundle import save_bundle
 from service.floors import Periods, drift_floors
 from service.pipeline import Inputs
-from service.profiling import profile_feature
+from service.profiling import make_bundle, profile_feature
 from telemetry.profile import ReferenceProfile, profile_outcomes
+from tests.service.running import running
 
 N_DAYS, PER_DAY = 20, 600
 HOUR_S = 3600
@@ -84,3 +89,17 @@ def test_the_length_of_a_window_matters(data: pd.DataFrame, profile: ReferencePr
 def test_too_little_data_has_no_floors(data: pd.DataFrame, profile: ReferenceProfile, hours: int) -> None:
     """Where windows are blind, or a handful, there is no floor rather than a guess."""
     assert drift_floors(profile, data, Periods(data["when"], hours * HOUR_S)) is None
+
+
+def test_floors_reach_the_metrics(data: pd.DataFrame, tmp_path: Path) -> None:
+    """A served bundle shows its floors on /metrics, by feature, statistic and window."""
+    features = data[["x"]]
+    model = LogisticRegression().fit(features, data["c"] == "s")
+    bundle = make_bundle(model, features, data["c"] == "s", "m", "1", Periods(data["when"], 24 * HOUR_S))
+    save_bundle(bundle, tmp_path / "bundle")
+    with running(tmp_path / "bundle", random_endpoint=False) as service:
+        samples = service.samples("ml_reference_drift_floor")
+    shown = {tuple(dict(key)[label] for label in ("feature", "statistic", "window")): v for key, v in samples.items()}
+    assert bundle.profile.floors is not None
+    floors = bundle.profile.floors.features["x"]
+    assert shown == {("x", name, "86400s"): pytest.approx(floors[name]) for name in ("ks", "psi")}
