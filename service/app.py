@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from service.batching import Batcher, is_quick
+from service.batching import Batcher, measure_row_ns
 from service.bundle import Bundle, load_bundle
 from service.clerk import Clerk
 from service.columns import ColumnBuilder
@@ -20,7 +20,7 @@ from service.labels import LabelReader
 from service.ledger import Ledger, LedgerRules
 from service.predictor import Predictor
 from service.rehearsal import sample_columns
-from service.routes.endpoint import PredictionEndpoint
+from service.routes.endpoint import PredictionEndpoint, joined_answers
 from service.routes.feedback import FeedbackEndpoint, feedback_route
 from service.routes.health import health_router
 from service.routes.inference_metadata import inference_metadata_router
@@ -74,14 +74,20 @@ def create_app(**given: object) -> FastAPI:
     bundle = load_bundle(settings.bundle, settings.trusted_types)
     faults = Faults("middleware", "recorder", "ledger", "request_log")
     predictor = Predictor(bundle.model, bundle.profile)
+    predictor.speed_up(sample_columns(bundle.sample, bundle.profile))
+    _log.info("rows of %s are predicted by %s", bundle.name, predictor.path)
     recorder = Recorder(
-        ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps, lambda: batcher.queued_rows
+        ModelId(bundle.name, bundle.version),
+        bundle.profile,
+        predictor.steps,
+        lambda: batcher.queued_rows,
+        joined_answers,
     )
     batcher = Batcher(
         predictor,
         recorder,
         faults,
-        is_quick=is_quick(predictor, sample_columns(bundle.sample[:1], bundle.profile)),
+        row_ns=measure_row_ns(predictor, sample_columns(bundle.sample[:1], bundle.profile)),
         max_rows=settings.max_rows,
         max_queued_rows=settings.max_queued_rows,
     )

@@ -2,23 +2,28 @@
 
 A request never waits for company: the model starts as soon as it is free, and takes all that is there. A model
 that answers one row within a millisecond runs on the event loop, where a hop to a thread would cost more than
-it saves; a slower one runs in one thread, so that the loop goes on reading requests.
+it saves; a slower one runs in one thread, so that the loop goes on reading requests. A model that answers within
+microseconds is asked at once, without a queue: waiting would cost more than company saves.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter_ns
+from typing import Any
 
 from service.columns import Columns
-from service.errors import PredictionFailedError, QueueFullError, SightlineError
+from service.errors import ClientGoneError, PredictionFailedError, QueueFullError, SightlineError
 from service.predictor import Prediction, Predictor
 from telemetry.faults import Faults
 from telemetry.recorder import Recorder
+
+AT_ONCE_NS = 60_000
+"""A quicker model is asked at once: a place in the queue costs some microseconds, and company saves little more."""
 
 INLINE_NS = 1_000_000
 INLINE_ROWS = 256
@@ -44,7 +49,7 @@ class Answer:
     queued_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     columns: Columns
     future: "asyncio.Future[Answer]"
@@ -52,6 +57,8 @@ class _Waiting:
 
 
 _Outcome = Answer | SightlineError
+
+Gone = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Batcher:
@@ -63,14 +70,15 @@ class Batcher:
         recorder: Recorder,
         faults: Faults,
         *,
-        is_quick: bool,
+        row_ns: int,
         max_rows: int,
         max_queued_rows: int,
     ) -> None:
         self._predictor = predictor
         self._recorder = recorder
         self._faults = faults
-        self._is_quick = is_quick
+        self._is_quick = row_ns < INLINE_NS
+        self._is_instant = row_ns < AT_ONCE_NS
         self._max_rows = max_rows
         self._max_queued_rows = max_queued_rows
         self._waiting: deque[_Waiting] = deque()
@@ -79,26 +87,57 @@ class Batcher:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self.queued_rows = 0
 
-    async def predict(self, columns: Columns) -> Answer:
+    async def predict(self, columns: Columns, gone: Gone | None = None) -> Answer:
         """Waits for the model and returns this request's predictions.
 
-        Raises QueueFullError at once if too many rows wait already, and whatever the predictor raises.
+        gone: returns when the client has left; a request that waits behind a batch then gives up its place.
+        Raises QueueFullError at once if too many rows wait already, ClientGoneError, and whatever the predictor
+        raises.
         """
-        if self._waiting and self.queued_rows + len(columns) > self._max_queued_rows:
+        n_rows = len(columns)
+        if self._is_instant and n_rows <= INLINE_ROWS:
+            return self._answer_at_once(columns)
+        if self._waiting and self.queued_rows + n_rows > self._max_queued_rows:
             raise QueueFullError(f"{self.queued_rows} rows wait for the model already; try again in a second")
         loop = asyncio.get_running_loop()
         item = _Waiting(columns, loop.create_future(), perf_counter_ns())
         self._waiting.append(item)
-        self.queued_rows += len(columns)
+        self.queued_rows += n_rows
         if not self._is_running:
             self._is_running = True
             # In a context of its own: a batch belongs to several requests, so to the trace of none.
             loop.call_soon(self._start, context=Context())
-        return await item.future
+            gone = None  # it is next in line: watching would cost more than it could save
+        watch = loop.create_task(gone()) if gone is not None else None
+        try:
+            if watch is not None:
+                watch.add_done_callback(lambda _: item.future.cancel())
+            return await item.future
+        except asyncio.CancelledError:
+            self._give_up(item)
+            if watch is not None and watch.done() and not watch.cancelled():
+                raise ClientGoneError from None
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
 
     def close(self) -> None:
         """Lets the thread end once it is idle."""
         self._executor.shutdown(wait=False)
+
+    def _answer_at_once(self, columns: Columns) -> Answer:
+        start_ns = perf_counter_ns()
+        prediction = self._predictor.predict(columns)
+        batch = Batch(next(self._numbers), len(columns), start_ns, perf_counter_ns())
+        self._count(batch, prediction, (0.0,))
+        return Answer(prediction, batch, start_ns)
+
+    def _give_up(self, item: _Waiting) -> None:
+        """Leaves the queue, so that nobody is refused for a place that nobody needs."""
+        if item in self._waiting:
+            self._waiting.remove(item)
+            self.queued_rows -= len(item.columns)
 
     def _start(self) -> None:
         items = self._take()
@@ -112,7 +151,7 @@ class Batcher:
         running.add_done_callback(lambda done: self._finish(items, done.result()))
 
     def _take(self) -> list[_Waiting]:
-        """The next requests in line, as many as fit; those whose client has given up are left out."""
+        """The next requests in line, as many as fit."""
         items: list[_Waiting] = []
         n_rows = 0
         while self._waiting and (not items or n_rows + len(self._waiting[0].columns) <= self._max_rows):
@@ -139,16 +178,22 @@ class Batcher:
         columns = Columns.joined([item.columns for item in items])
         prediction = self._predictor.predict(columns)
         batch = Batch(next(self._numbers), len(columns), start_ns, perf_counter_ns())
-        with self._faults.contained("recorder"):
-            self._recorder.batch(len(columns), {s.name: (s.end_ns - s.start_ns) / 1e9 for s in prediction.steps})
-            for item in items:
-                self._recorder.queue_duration.add((start_ns - item.queued_ns) / 1e9)
+        self._count(batch, prediction, [(start_ns - item.queued_ns) / 1e9 for item in items])
+        if len(items) == 1:
+            return [Answer(prediction, batch, items[0].queued_ns)]
         answers, row = [], 0
         for item in items:
             stop = row + len(item.columns)
             answers.append(Answer(prediction.part(row, stop), batch, item.queued_ns))
             row = stop
         return answers
+
+    def _count(self, batch: Batch, prediction: Prediction, queued_s: Sequence[float]) -> None:
+        try:
+            steps_s = [(step.end_ns - step.start_ns) / 1e9 for step in prediction.steps]
+            self._recorder.batch(batch.n_rows, steps_s, queued_s)
+        except Exception:
+            self._faults.note("recorder")
 
     def _finish(self, items: Sequence[_Waiting], outcomes: Sequence[_Outcome]) -> None:
         for item, outcome in zip(items, outcomes, strict=True):
@@ -161,11 +206,11 @@ class Batcher:
         self._start()
 
 
-def is_quick(predictor: Predictor, columns: Columns, rounds: int = 5) -> bool:
-    """True if the model answers within a millisecond; the median of some rounds, the first one not counted."""
+def measure_row_ns(predictor: Predictor, columns: Columns, rounds: int = 5) -> int:
+    """How long the model takes for some columns; the median of some rounds, the first one not counted."""
     times = []
     for _ in range(rounds + 1):
         start_ns = perf_counter_ns()
         predictor.predict(columns)
         times.append(perf_counter_ns() - start_ns)
-    return sorted(times[1:])[rounds // 2] < INLINE_NS
+    return sorted(times[1:])[rounds // 2]

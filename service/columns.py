@@ -1,7 +1,6 @@
 """Rows become columns once: float64 with NaN, raw values, and codes against the training vocabulary."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -18,7 +17,10 @@ Value = str | float
 """What a categorical input may be: a string, or an integer, a float or a boolean where training had such categories."""
 
 
-@dataclass(frozen=True, slots=True)
+Rows = list[tuple[Any, ...]]
+"""Rows as tuples, each of the numeric and then the categorical values, None where missing."""
+
+
 class Columns:
     """Rows by feature, in the profile's order.
 
@@ -27,9 +29,34 @@ class Columns:
     codes: (n_categorical, n_rows) indices into the feature's labels.
     """
 
-    numeric: Floats
-    raw: tuple[Sequence[Value | None], ...]
-    codes: Codes
+    def __init__(self, numeric: Floats, raw: tuple[Sequence[Value | None], ...], codes: Codes) -> None:
+        self._arrays = numeric, raw, codes
+
+    @property
+    def arrays(self) -> "Arrays":
+        """What there is of each feature: numeric, raw and codes."""
+        return self._arrays
+
+    @property
+    def numeric(self) -> Floats:
+        """(n_numeric, n_rows)."""
+        return self.arrays[0]
+
+    @property
+    def raw(self) -> tuple[Sequence[Value | None], ...]:
+        """n_categorical lists of n_rows values."""
+        return self.arrays[1]
+
+    @property
+    def codes(self) -> Codes:
+        """(n_categorical, n_rows)."""
+        return self.arrays[2]
+
+    @property
+    def rows(self) -> Rows:
+        """The same by row."""
+        numbers = [[None if value != value else value for value in values] for values in self.numeric.tolist()]
+        return list(zip(*numbers, *self.raw, strict=True))
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -40,6 +67,9 @@ class Columns:
         """The rows of several, one after the other."""
         if len(parts) == 1:
             return parts[0]
+        by_row = [part for part in parts if isinstance(part, RowColumns)]
+        if len(by_row) == len(parts):
+            return RowColumns(by_row[0].builder, [row for part in by_row for row in part.rows])
         return Columns(
             np.concatenate([part.numeric for part in parts], axis=1),
             tuple(
@@ -49,41 +79,85 @@ class Columns:
         )
 
 
+class RowColumns(Columns):
+    """Columns that become arrays only if somebody asks for them: of a few rows nobody may."""
+
+    def __init__(self, builder: "ColumnBuilder", rows: Rows) -> None:
+        self.builder = builder
+        self._rows = rows
+        self._made: Arrays | None = None
+
+    @property
+    def arrays(self) -> "Arrays":
+        """Made when they are first asked for."""
+        if self._made is None:
+            self._made = self.builder.arrays(self._rows)
+        return self._made
+
+    @property
+    def rows(self) -> Rows:
+        """As they came."""
+        return self._rows
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
+
+
+Arrays = tuple[Floats, tuple[Sequence[Value | None], ...], Codes]
+
+
 class ColumnBuilder:
     """Turns the reader's structs into columns; fields maps a struct's field names to features, in their order."""
 
     def __init__(self, profile: ReferenceProfile, fields: Mapping[str, Feature]) -> None:
         numeric = [field for field, feature in fields.items() if not isinstance(feature, CategoricalFeature)]
         categorical = [field for field, feature in fields.items() if isinstance(feature, CategoricalFeature)]
-        self._numbers = _row_getter(numeric)
-        self._strings = [attrgetter(field) for field in categorical]
+        self._row = _row_getter([*numeric, *categorical])
         self._n_numeric = len(numeric)
         self._features = profile.categorical
         self._vocabularies = [feature.vocabulary() for feature in profile.categorical]
+        self._strict = [
+            (self._n_numeric + index, feature, vocabulary)
+            for index, (feature, vocabulary) in enumerate(zip(self._features, self._vocabularies, strict=True))
+            if not feature.accepts_unseen
+        ]
 
     def build(self, instances: Sequence[Any]) -> Columns:
         """The columns of some rows. Raises InvalidRowsError for a category that the model's encoder refuses."""
-        numbers = np.array(list(map(self._numbers, instances)), dtype=np.float64)
-        raw = tuple(list(map(getter, instances)) for getter in self._strings)
-        return self.assemble(np.ascontiguousarray(numbers.reshape(len(instances), self._n_numeric).T), raw)
+        rows = list(map(self._row, instances))
+        for at, feature, vocabulary in self._strict:
+            for index, row in enumerate(rows):
+                if row[at] not in vocabulary:
+                    self._refuse_unseen(feature, row[at], index)
+        return RowColumns(self, rows)
+
+    def arrays(self, rows: Rows) -> Arrays:
+        """What `Columns` holds of some rows: numbers, raw categories, and their codes."""
+        by_feature = list(zip(*rows, strict=True))
+        numeric = np.array(by_feature[: self._n_numeric], dtype=np.float64).reshape(self._n_numeric, len(rows))
+        raw = tuple(list(column) for column in by_feature[self._n_numeric :])
+        return numeric, raw, self._coded(raw, len(rows))
 
     def assemble(self, numeric: Floats, raw: tuple[Sequence[Value | None], ...]) -> Columns:
         """The columns of what was sent by column, in the profile's order. Raises as `build` does."""
-        codes = np.empty((len(raw), numeric.shape[1]), dtype=np.intp)
+        columns = Columns(numeric, raw, self._coded(raw, numeric.shape[1]))
+        for at, feature, vocabulary in self._strict:
+            index = at - self._n_numeric
+            rows = np.flatnonzero(columns.codes[index] == vocabulary[None] - 1)
+            if len(rows):
+                self._refuse_unseen(feature, raw[index][rows[0]], int(rows[0]))
+        return columns
+
+    def _coded(self, raw: tuple[Sequence[Value | None], ...], n_rows: int) -> Codes:
+        codes = np.empty((len(raw), n_rows), dtype=np.intp)
         for index, (column, vocabulary) in enumerate(zip(raw, self._vocabularies, strict=True)):
-            unseen = vocabulary[None] - 1
-            codes[index] = list(map(vocabulary.get, column, repeat(unseen)))
-            if not self._features[index].accepts_unseen:
-                self._refuse_unseen(self._features[index], column, codes[index], unseen)
-        return Columns(numeric, raw, codes)
+            codes[index] = list(map(vocabulary.get, column, repeat(vocabulary[None] - 1)))
+        return codes
 
     @staticmethod
-    def _refuse_unseen(feature: CategoricalFeature, column: Sequence[Value | None], codes: Codes, unseen: int) -> None:
-        rows = np.flatnonzero(codes == unseen)
-        if not len(rows):
-            return
-        row = int(rows[0])
-        shown = repr(column[row])[:_SHOWN_CHARS]
+    def _refuse_unseen(feature: CategoricalFeature, value: Value | None, row: int) -> None:
+        shown = repr(value)[:_SHOWN_CHARS]
         what = f"the category {shown} was not in the training data, and this model's encoder refuses such"
         raise InvalidRowsError(f"row {row}: field {feature.name!r}: {what}", Fault(what, feature.name, row))
 
@@ -93,7 +167,7 @@ def category_values(feature: CategoricalFeature, categories: Sequence[str]) -> l
     return feature.values(categories)
 
 
-def _row_getter(fields: list[str]) -> Callable[[Any], tuple[float | None, ...]]:
+def _row_getter(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     if len(fields) > 1:
         return attrgetter(*fields)
     if fields:

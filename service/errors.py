@@ -29,6 +29,10 @@ PROBLEM = b"application/problem+json"
 SHOWN_CHARS = 300
 
 
+class ClientGoneError(Exception):
+    """The client closed the connection before it was answered; nobody is there to tell."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong with one value: its field, its row where there is one, and why."""

@@ -1,6 +1,6 @@
 """Columns become predictions, with the time of each step; no HTTP, no OpenTelemetry."""
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from time import perf_counter_ns
 from typing import Any
@@ -10,6 +10,9 @@ from threadpoolctl import ThreadpoolController
 
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError
+from service.fastpath.path import FastPath, Scored
+from service.fastpath.reading import NotReadableError
+from service.fastpath.trial import tried
 from service.frames import FrameBuilder
 from service.pipeline import takes_arrays
 from telemetry.counts import Codes, Floats
@@ -68,6 +71,7 @@ class Predictor:
     """Runs a fitted estimator, step by step if it is a Pipeline."""
 
     def __init__(self, model: Any, profile: ReferenceProfile) -> None:
+        self._profile = profile
         self._frames = FrameBuilder(profile)
         self._takes_arrays = takes_arrays(model)
         self._transforms: list[tuple[str, Any]] = []
@@ -81,6 +85,23 @@ class Predictor:
         self._has_probabilities = bool(profile.scores)
         self._classes = np.empty(0) if self._is_regression else np.asarray(self._estimator.classes_)
         self.steps = (*(name for name, _ in self._transforms), last)
+        self._fast: FastPath | None = None
+        self.path = "the pipeline, step by step"
+        """How rows are predicted, in words."""
+
+    def speed_up(self, sample: Columns) -> None:
+        """Reads the model into a fast path, and takes it from now on if it agrees with the pipeline.
+
+        sample: rows to try it with, besides those that are made up for it. `path` says what came of it, and why.
+        """
+        steps = [transform for _, transform in self._transforms]
+        try:
+            fast = FastPath(steps, self._estimator, self._profile, self._frames.build)
+            tried(fast, self.predict, self._profile, sample)
+        except NotReadableError as error:
+            self.path = f"the pipeline, step by step: {error}"
+            return
+        self._fast, self.path = fast, f"the fast path: {fast.kind}"
 
     def predict(self, columns: Columns) -> Prediction:
         """Predicts all rows at once.
@@ -88,15 +109,37 @@ class Predictor:
         Raises InvalidRowsError if the model refuses the values (scikit-learn raises ValueError for that), and
         PredictionFailedError for anything else that it raises.
         """
-        is_small = len(columns) < PARALLEL_ROWS
+        fast, start_ns = self._fast, perf_counter_ns()
         try:
-            with self._threads.limit(limits=1, user_api="openmp") if is_small else nullcontext():
+            scored = fast.folded(columns) if fast is not None else None
+            if scored is not None:
+                return self._of(scored, start_ns)
+            with self._one_thread() if len(columns) < PARALLEL_ROWS else nullcontext():
+                scored = fast.on_matrix(columns) if fast is not None else None
+                if scored is not None:
+                    return self._of(scored, start_ns)
                 frame = self._frames.build(columns)
                 return self._predict(frame.to_numpy() if self._takes_arrays else frame)
         except ValueError as error:
             raise InvalidRowsError(f"the model refuses these rows: {error}") from error
         except Exception as error:
             raise PredictionFailedError(f"the model failed with {type(error).__name__}") from error
+
+    def _one_thread(self) -> AbstractContextManager[Any]:
+        limited: AbstractContextManager[Any] = self._threads.limit(limits=1, user_api="openmp")
+        return limited
+
+    def _of(self, scored: Scored, start_ns: int) -> Prediction:
+        steps = self._times(start_ns, scored.ready_ns)
+        return Prediction(scored.outcomes, scored.probabilities, scored.values, steps)
+
+    def _times(self, start_ns: int, ready_ns: int) -> tuple[StepTime, ...]:
+        """The steps of the fast path; what is read of all transformers counts for the first of them."""
+        names, end_ns = self.steps, perf_counter_ns()
+        if len(names) == 1:
+            return (StepTime(names[0], start_ns, end_ns),)
+        between = tuple(StepTime(name, ready_ns, ready_ns) for name in names[1:-1])
+        return (StepTime(names[0], start_ns, ready_ns), *between, StepTime(names[-1], ready_ns, end_ns))
 
     def _predict(self, x: Any) -> Prediction:
         steps = []

@@ -62,7 +62,7 @@ class Measurement:
                 part = slice(first, first + CHUNK_ROWS)
                 likely = None if probabilities is None else probabilities[part]
                 self.recorder.record(self._reader.rows(data.iloc[part], predicted[part], likely))
-            self.recorder.batch(len(data), {})
+            self.recorder.batch(len(data), (), ())
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> None:
         """Counts what the model said, where drop-in transformers count what went in."""

@@ -4,11 +4,11 @@ Counting one row in numpy costs as much as counting a hundred, so rows are gathe
 reader (export, scrape) counts what is still waiting first, so it sees every finished request.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,25 @@ class Rows:
         return int(self.numeric.shape[1])
 
 
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, not copied if there is one; a model has an output always or never."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(
+        np.concatenate([part.numeric for part in parts], axis=1),
+        np.concatenate([part.codes for part in parts], axis=1),
+        joined_outputs([part.outcomes for part in parts]),
+        joined_outputs([part.probabilities for part in parts]),
+        joined_outputs([part.values for part in parts]),
+    )
+
+
+def joined_outputs(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
+    """One array of all parts; None where a model has no such output."""
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelId:
     """The name and the version under which a model is measured."""
@@ -66,6 +85,8 @@ class Recorder:
     """Counts one model's predictions against the vocabulary and the edges of its profile.
 
     queue_length: rows that wait for the model at this moment.
+    join: makes one of many answers that wait to be counted; answers of a few rows are cheaper joined before they
+    become arrays.
     """
 
     def __init__(
@@ -74,22 +95,25 @@ class Recorder:
         profile: ReferenceProfile,
         steps: tuple[str, ...],
         queue_length: Callable[[], int] = lambda: 0,
+        join: Callable[[Sequence[Any]], Rows] = joined,
     ) -> None:
         self.model = model
         self.profile = profile
         self.queue_length = queue_length
         self._lock = Lock()
-        self._waiting: list[Rows] = []
+        self._join = join
+        self._waiting: list[Sized] = []
         self._n_waiting = 0
+        self._batches: list[tuple[int, Sequence[float], Sequence[float]]] = []
         self._inputs = InputCounts(profile)
         self._outputs = OutputCounts(profile)
         self._errors = dict.fromkeys(ERROR_REASONS, 0)
-        self.steps = {step: Buckets(STEP_BOUNDS_S) for step in steps}
-        self.batch_size = Buckets(BATCH_SIZE_BOUNDS)
-        self.queue_duration = Buckets(STEP_BOUNDS_S)
+        self._steps = {step: Buckets(STEP_BOUNDS_S) for step in steps}
+        self._batch_size = Buckets(BATCH_SIZE_BOUNDS)
+        self._queue_duration = Buckets(STEP_BOUNDS_S)
 
-    def record(self, rows: Rows) -> None:
-        """Counts the rows of one response that was handed to the server."""
+    def record(self, rows: Sized) -> None:
+        """Counts the rows of one response that was handed to the server: `Rows`, or what `join` makes them of."""
         with self._lock:
             self._waiting.append(rows)
             self._n_waiting += len(rows)
@@ -111,11 +135,12 @@ class Recorder:
         with self._lock:
             self._inputs.add_codes(codes, members)
 
-    def batch(self, n_rows: int, step_seconds: Mapping[str, float]) -> None:
-        """Counts one batch that the model predicted and the time of each of its steps."""
-        self.batch_size.add(float(n_rows))
-        for step, seconds in step_seconds.items():
-            self.steps[step].add(seconds)
+    def batch(self, n_rows: int, step_seconds: Sequence[float], queue_seconds: Sequence[float]) -> None:
+        """Counts a batch that the model predicted: the time of each step, and how long each request waited."""
+        with self._lock:
+            self._batches.append((n_rows, step_seconds, queue_seconds))
+            if len(self._batches) >= GATHERED_ROWS:
+                self._count_batches()
 
     def error(self, reason: str) -> None:
         """Counts a request that got no prediction; reason is one of ERROR_REASONS."""
@@ -126,6 +151,21 @@ class Recorder:
         """Requests without a prediction, by reason."""
         with self._lock:
             return dict(self._errors)
+
+    def step_durations(self) -> dict[str, Snapshot]:
+        """Seconds of a batch in each step of the pipeline."""
+        with self._counted():
+            return {step: buckets.read() for step, buckets in self._steps.items()}
+
+    def batch_sizes(self) -> Snapshot:
+        """Rows predicted together."""
+        with self._counted():
+            return self._batch_size.read()
+
+    def queue_durations(self) -> Snapshot:
+        """Seconds that requests waited for the model."""
+        with self._counted():
+            return self._queue_duration.read()
 
     def rows(self) -> int:
         """Rows that were predicted."""
@@ -181,34 +221,31 @@ class Recorder:
     def _counted(self) -> Iterator[None]:
         with self._lock:
             self._count_waiting()
+            self._count_batches()
             yield
+
+    def _count_batches(self) -> None:
+        """Counts the batches that wait. The lock is held."""
+        batches, self._batches = self._batches, []
+        if not batches:
+            return
+        self._batch_size.add_all([float(n_rows) for n_rows, _, _ in batches])
+        self._queue_duration.add_all([seconds for _, _, queued in batches for seconds in queued])
+        for index, buckets in enumerate(self._steps.values()):
+            buckets.add_all([steps[index] for _, steps, _ in batches])
 
     def _count_waiting(self) -> None:
         """Counts the rows that wait. The lock is held."""
         waiting, self._waiting, self._n_waiting = self._waiting, [], 0
         if not waiting:
             return
-        self._inputs.add_numeric(_joined([rows.numeric for rows in waiting], axis=1))
-        self._inputs.add_codes(_joined([rows.codes for rows in waiting], axis=1))
-        self._count_outputs(
-            _present([rows.outcomes for rows in waiting]),
-            _present([rows.probabilities for rows in waiting]),
-            _present([rows.values for rows in waiting]),
-        )
+        rows = self._join(waiting)
+        self._inputs.add_numeric(rows.numeric)
+        self._inputs.add_codes(rows.codes)
+        self._count_outputs(rows.outcomes, rows.probabilities, rows.values)
 
     def _count_outputs(self, outcomes: Codes | None, probabilities: Floats | None, values: Floats | None) -> None:
         if outcomes is not None:
             self._outputs.add_outcomes(outcomes, probabilities)
         elif values is not None:
             self._outputs.add_values(values)
-
-
-def _joined(parts: Sequence[NDArray[T]], axis: int = 0) -> NDArray[T]:
-    """The rows of all parts, not copied if there is one."""
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=axis)
-
-
-def _present(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
-    """The rows of all parts; a model has an output always or never."""
-    present = [part for part in parts if part is not None]
-    return _joined(present) if present else None

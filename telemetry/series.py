@@ -29,15 +29,15 @@ def _queue_length(recorder: Recorder) -> Numbers:
 
 
 def _queue_duration(recorder: Recorder) -> Points:
-    yield {}, recorder.queue_duration.read()
+    yield {}, recorder.queue_durations()
 
 
 def _batch_size(recorder: Recorder) -> Points:
-    yield {}, recorder.batch_size.read()
+    yield {}, recorder.batch_sizes()
 
 
 def _steps(recorder: Recorder) -> Points:
-    return by("step", {step: buckets.read() for step, buckets in recorder.steps.items()})
+    return by("step", recorder.step_durations())
 
 
 def _errors(recorder: Recorder) -> Numbers:

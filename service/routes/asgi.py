@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import BodyTooLargeError, UnsupportedMediaError
+from service.errors import BodyTooLargeError, ClientGoneError, UnsupportedMediaError
 
 JSON = b"application/json"
 
@@ -18,10 +18,6 @@ class Reply(NamedTuple):
     status: int = 200
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class ClientGoneError(Exception):
-    """The client closed the connection before its request was whole; nobody is there to answer."""
 
 
 class AsgiRoute(APIRoute):
@@ -79,3 +75,9 @@ async def respond(send: Send, reply: Reply) -> None:
     ]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body})
+
+
+async def client_gone(receive: Receive) -> None:
+    """Returns when the client of a request whose body is read has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -2,21 +2,22 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
 from service.batching import Answer, Batcher
 from service.columns import Columns
-from service.errors import SightlineError
+from service.errors import ClientGoneError, SightlineError
 from service.feedback import PredictionIds
 from service.predictor import Prediction
-from service.routes.asgi import ClientGoneError, Reply, read_body, respond
+from service.routes.asgi import Reply, client_gone, read_body, respond
 from telemetry.faults import Faults
 from telemetry.middleware import TIMELINE
-from telemetry.recorder import ModelId, Recorder, Rows
+from telemetry.recorder import ModelId, Recorder, Rows, joined_outputs
 from telemetry.timeline import AttributeValue, Segment, Timeline
 
 Asked = TypeVar("Asked")
@@ -58,6 +59,33 @@ class Predicted(NamedTuple):
     prediction: Prediction
     ids: list[str]
     trace_id: str
+
+
+class Answered:
+    """What is counted of one response: what came in and what went out, not yet in arrays if it is small."""
+
+    __slots__ = ("columns", "prediction")
+
+    def __init__(self, columns: Columns, prediction: Prediction) -> None:
+        self.columns = columns
+        self.prediction = prediction
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.columns)
+
+
+def joined_answers(parts: Sequence[Answered]) -> Rows:
+    """The rows of several responses, as the recorder counts them: arrays are made once for all of them."""
+    columns = Columns.joined([part.columns for part in parts])
+    said = [part.prediction for part in parts]
+    return Rows(
+        columns.numeric,
+        columns.codes,
+        joined_outputs([each.outcomes for each in said]),
+        joined_outputs([each.probabilities for each in said]),
+        joined_outputs([each.values for each in said]),
+    )
 
 
 class Dialect(Protocol[Asked]):
@@ -107,7 +135,7 @@ class PredictionEndpoint(Generic[Asked]):
         try:
             body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
-            answer = await self._predict(columns)
+            answer = await self._predict(columns, partial(client_gone, receive))
         except SightlineError as error:
             self._recorder.error(error.reason)
             await respond(send, self._dialect.refuse(error, timeline.trace_id_hex))
@@ -124,10 +152,7 @@ class PredictionEndpoint(Generic[Asked]):
         self._count(columns, answer)
 
     def _count(self, columns: Columns, answer: Answer) -> None:
-        prediction = answer.prediction
         try:
-            self._recorder.record(
-                Rows(columns.numeric, columns.codes, prediction.outcomes, prediction.probabilities, prediction.values)
-            )
+            self._recorder.record(Answered(columns, answer.prediction))
         except Exception:
             self._faults.note("recorder")

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from service.clerk import Clerk
-from service.errors import PROBLEM, SightlineError, problem
+from service.errors import PROBLEM, ClientGoneError, SightlineError, problem
 from service.labels import LabelReader
-from service.routes.asgi import JSON, AsgiRoute, ClientGoneError, Reply, read_body, respond
+from service.routes.asgi import JSON, AsgiRoute, Reply, read_body, respond
 from service.schema import ProblemOut
 from telemetry.middleware import TIMELINE
 from telemetry.timeline import Timeline

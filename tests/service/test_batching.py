@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.batching import Batcher, is_quick
+from service.batching import INLINE_NS, INLINE_ROWS, Batcher, measure_row_ns
 from service.bundle import Bundle, load_bundle
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError, QueueFullError
@@ -56,7 +56,7 @@ def run(
 ) -> Any:
     """Runs a coroutine with a batcher before the predictor."""
     recorder = Recorder(ModelId("small", "7"), bundle.profile, predictor.steps)
-    settings: dict[str, Any] = {"is_quick": False, "max_rows": 100, "max_queued_rows": 1000, **options}
+    settings: dict[str, Any] = {"row_ns": 10 * INLINE_NS, "max_rows": 100, "max_queued_rows": 1000, **options}
     batcher = Batcher(predictor, recorder, Faults("recorder"), **settings)
 
     async def using() -> Any:
@@ -68,8 +68,8 @@ def run(
     return asyncio.run(using())
 
 
-@pytest.mark.parametrize("is_quick", [True, False])
-def test_each_request_gets_its_own_rows(bundle: Bundle, is_quick: bool) -> None:
+@pytest.mark.parametrize("row_ns", [INLINE_NS // 2, 10 * INLINE_NS])
+def test_each_request_gets_its_own_rows(bundle: Bundle, row_ns: int) -> None:
     """Requests of one batch get the predictions of their own rows, in order."""
     predictor = WatchedPredictor(bundle)
     parts = [rows(bundle, n, age) for n, age in ((1, 20.0), (3, 60.0), (2, 35.0))]
@@ -77,7 +77,7 @@ def test_each_request_gets_its_own_rows(bundle: Bundle, is_quick: bool) -> None:
     async def use(batcher: Batcher) -> Any:
         return await asyncio.gather(*(batcher.predict(part) for part in parts))
 
-    answers = run(predictor, bundle, use, is_quick=is_quick)
+    answers = run(predictor, bundle, use, row_ns=row_ns)
     assert predictor.batches == [6]
     for answer, part in zip(answers, parts, strict=True):
         alone = Predictor(bundle.model, bundle.profile).predict(part)
@@ -162,12 +162,18 @@ def test_a_client_that_gave_up_costs_no_prediction(bundle: Bundle) -> None:
     assert predictor.batches == [1, 2]
 
 
-def test_a_model_under_a_millisecond_is_quick(bundle: Bundle) -> None:
-    """A model is quick if the median of its answers for one row is below a millisecond."""
+def test_a_model_of_microseconds_is_asked_at_once(bundle: Bundle) -> None:
+    """A model that answers within microseconds predicts each request by itself, without a queue; large ones wait."""
+    predictor = WatchedPredictor(bundle)
 
-    class Instant(WatchedPredictor):
-        def predict(self, columns: Columns) -> Prediction:
-            return Prediction(np.zeros(len(columns), dtype=np.intp), np.zeros((len(columns), 2)))
+    async def use(batcher: Batcher) -> None:
+        await asyncio.gather(*(batcher.predict(rows(bundle, n)) for n in (1, 3, INLINE_ROWS + 1, 2)))
 
-    assert is_quick(Instant(bundle), rows(bundle))
-    assert not is_quick(WatchedPredictor(bundle, delay_s=0.002), rows(bundle))
+    run(predictor, bundle, use, row_ns=1000, max_rows=1000)
+    assert sorted(predictor.batches) == [1, 2, 3, INLINE_ROWS + 1]
+
+
+def test_the_time_of_a_row_is_measured(bundle: Bundle) -> None:
+    """What the model takes for one row is the median of some tries."""
+    took_ns = measure_row_ns(WatchedPredictor(bundle, delay_s=0.002), rows(bundle))
+    assert 2e6 < took_ns < 2e8

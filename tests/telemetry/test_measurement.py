@@ -69,7 +69,7 @@ def test_it_counts_what_the_recorder_counts(profile: ReferenceProfile, n_rows: i
     assert measure.recorder.out_of_range() == expected.out_of_range()
     assert [s.counts for s in measure.recorder.values().values()] == [s.counts for s in expected.values().values()]
     assert measure.recorder.scores()["yes"].counts == expected.scores()["yes"].counts
-    assert measure.recorder.batch_size.read().sum == n_rows
+    assert measure.recorder.batch_sizes().sum == n_rows
 
 
 def test_zeros_leave_first_and_the_rest_at_the_end(

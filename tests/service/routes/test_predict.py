@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
-from service.bundle import load_bundle
+from service.bundle import load_bundle, save_bundle
 from service.demo.stream import FlightStream
+from service.profiling import make_bundle
 from tests.service.running import Running, running
 
 CALLER = "0af7651916cd43dd8448eb211c80319c"
@@ -95,14 +97,17 @@ def test_every_exemplar_resolves(small_service: Running) -> None:
         assert any(abs(duration / 1e9 - value) < 1e-6 for duration in durations)
 
 
-@pytest.mark.slow
-def test_requests_that_wait_together_are_predicted_together(flights_bundle: Path) -> None:
-    """While one batch runs, the requests of other clients gather, and the next run takes them all."""
-    with running(flights_bundle) as service:
-        row = FlightStream().take(1)
+def test_requests_that_wait_together_are_predicted_together(
+    small_data: tuple[pd.DataFrame, "pd.Series[str]"], tmp_path: Path
+) -> None:
+    """While one batch of a model that costs something runs, requests gather, and the next run takes them all."""
+    data, labels = small_data[0][["income"]], small_data[1]
+    forest = RandomForestClassifier(50, random_state=0).fit(data, labels)
+    save_bundle(make_bundle(forest, data, labels, "forest", "1"), tmp_path / "bundle")
+    with running(tmp_path / "bundle", trusted_types="sklearn.tree._tree.Tree") as service:
         with ThreadPoolExecutor(16) as clients:
-            answers = list(clients.map(lambda _: service.predict(row).json(), range(160)))
-        batches = service.parts.recorder.batch_size.read()
+            answers = list(clients.map(lambda _: service.predict([{"income": 900.0}]).json(), range(160)))
+        batches = service.parts.recorder.batch_sizes()
     assert {answer["predictions"][0]["outcome"] for answer in answers} == {answers[0]["predictions"][0]["outcome"]}
     assert batches.sum == 160
     assert batches.count < 120
