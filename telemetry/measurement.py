@@ -41,6 +41,7 @@ class Measurement:
     profile: what the model was trained on; `telemetry.frames.profile_frame` makes one, `load_profile` reads a
     bundle's. Nothing starts before the first prediction is measured, or `start`. After a fork the child counts
     from 0 under an identity of its own. A fault of the measuring is logged once and counted, never raised.
+    What only a server knows (requests, queues, times of steps) is left to the app.
     """
 
     def __init__(self, name: str, version: str, profile: ReferenceProfile) -> None:
@@ -72,7 +73,8 @@ class Measurement:
     @contextmanager
     def contained(self) -> Iterator[None]:
         """What counts into the recorder stands within: started before, and its faults end here."""
-        self.start()
+        with self._faults.contained("measurement"):
+            self.start()
         with self._faults.contained("measurement"):
             yield
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from hypothesis import settings
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +17,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from service.bundle import save_bundle
 from service.demo.training import train
 from service.profiling import make_bundle
+
+# A busy machine makes a test slow, not wrong.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

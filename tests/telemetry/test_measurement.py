@@ -178,4 +178,18 @@ def test_a_fault_of_the_measuring_is_counted_and_not_raised(
             measure(data.drop(columns="city"), outcomes, probabilities)
         assert measure.recorder.rows() == 0
         assert b'sightline_faults_total{place="measurement"} 3.0' in measure.scrape()[0]
-    assert len(caplog.records) == 1
+    assert len([record for record in caplog.records if record.name == "telemetry.faults"]) == 1
+
+
+def test_a_setting_that_does_not_fit_stops_a_start_and_no_prediction(
+    profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that makes no sense is told where a measurement is started, and is a fault in a prediction."""
+    monkeypatch.setenv(ENDPOINT, sink.url)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "soon")
+    with pytest.raises(ValueError, match="soon"):
+        Measurement("m", "1", profile).start()
+    measure = Measurement("m", "1", profile)
+    measure(*frame(10))
+    assert measure.recorder.rows() == 10
+    measure.close()
