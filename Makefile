@@ -1,7 +1,7 @@
 # Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
 # uv is taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast compose-test check fix docs dashboards rules stack bench clean
+.PHONY: help demo test test-fast compose-test scenarios check fix docs dashboards rules stack bench clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -25,6 +25,9 @@ test-fast: .venv/.synced  ## tests that need no stack, in under a minute
 
 compose-test: .venv/.synced  ## the stack of docker-compose.yaml, once through; needs Docker
 	tests/compose/run.sh
+
+scenarios: .venv/.synced  ## simulate each scenario on the stack: which alerts fire, when, and the way to a trace
+	$(RUN) python -m tests.stack.scenarios $(ARGS)
 
 check: .venv/.synced  ## formatting, lint, types, lock file
 	$(UV) lock --check

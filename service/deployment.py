@@ -158,19 +158,20 @@ class TraceStore:
         return self._client.get("/api/echo").text.strip() == "echo"
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
-        """The spans of a trace; none if it is not stored."""
+        """The spans of a trace, each once, however often a sender's retries stored it; none if it is not stored."""
         path = "/api/v2/traces" if self.is_tempo else "/api/v3/traces"
         response = self._client.get(f"{path}/{trace_id}")
         if response.status_code == httpx.codes.NOT_FOUND:
             return []
         body = response.raise_for_status().json()
         traces = body.get("trace") or body.get("result") or {}
-        return [
+        spans = [
             _span(span)
             for resource in traces.get("resourceSpans", ())
             for scope in resource.get("scopeSpans", ())
             for span in scope.get("spans", ())  # Jaeger leaves a scope of duplicates standing, with no spans in it
         ]
+        return list({span.span_id: span for span in spans}.values())  # Tempo merges them only when it compacts
 
     def __enter__(self) -> Self:
         """Itself."""
