@@ -56,6 +56,7 @@ bench: .venv/.synced  ## what the README claims in figures, measured here
 	$(RUN) python benchmarks/request_cost.py
 	$(RUN) python benchmarks/batch_cost.py
 	$(RUN) python benchmarks/log_cost.py
+	$(RUN) python benchmarks/label_cost.py
 
 clean:  ## forget the environment and the demo's bundle
 	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache
