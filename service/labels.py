@@ -1,6 +1,7 @@
 """A body of labels, read and judged: ids are verified, values are looked up, the rest is the ledger's."""
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 
 from service.bookkeeping import Label
 from service.errors import InvalidRowsError, MalformedBodyError, TooManyLabelsError, shortened
-from service.feedback import Keys
+from service.feedback import Keys, SignedPrediction
 from service.ledger import Ledger
 from telemetry.counts import SUMMABLE
 from telemetry.quality import JudgedModel
@@ -37,7 +38,10 @@ class LabelReader:
 
         Raises MalformedBodyError, InvalidRowsError, TooManyLabelsError; LedgerDownError, and nothing is counted then.
         """
-        read = [self._label(each) for each in self._read(body)]
+        labels = self._read(body)
+        predictions = [self._keys.read(label.prediction_id) for label in labels]
+        models = self._ledger.models({each.model for each in predictions if each is not None})
+        read = [_label(label, said, models) for label, said in zip(labels, predictions, strict=True)]
         refused = [each for each in read if isinstance(each, str)]
         verdicts = iter(self._ledger.record([each for each in read if isinstance(each, Label)], Counter(refused)))
         return [each if isinstance(each, str) else next(verdicts) for each in read]
@@ -55,15 +59,15 @@ class LabelReader:
             )
         return labels
 
-    def _label(self, label: _Label) -> Label | str:
-        prediction = self._keys.read(label.prediction_id)
-        if prediction is None:
-            return "forged"
-        model = self._ledger.model(prediction.model)
-        if model is None:
-            return "unknown_model"
-        actual = actual_of(model, label.actual)
-        return "unknown_outcome" if actual is None else Label(prediction, model, actual)
+
+def _label(label: _Label, prediction: SignedPrediction | None, models: Mapping[bytes, JudgedModel]) -> Label | str:
+    if prediction is None:
+        return "forged"
+    model = models.get(prediction.model)
+    if model is None:
+        return "unknown_model"
+    actual = actual_of(model, label.actual)
+    return "unknown_outcome" if actual is None else Label(prediction, model, actual)
 
 
 def actual_of(model: JudgedModel, actual: object) -> float | None:

@@ -71,11 +71,11 @@ class Ledger:
         """Gives the connection back."""
         self._engine.dispose()
 
-    def model(self, known_by: bytes) -> JudgedModel | None:
-        """The model with this fingerprint, if it was ever served with this ledger."""
-        if known_by not in self._models:
+    def models(self, fingerprints: Iterable[bytes]) -> Mapping[bytes, JudgedModel]:
+        """The models that were ever served with this ledger; it is read again if one of these is not known."""
+        if not self._models.keys() >= set(fingerprints):
             self.read()
-        return self._models.get(known_by)
+        return self._models
 
     def record(self, labels: Sequence[Label], rejected: Mapping[str, int]) -> list[Verdict]:
         """Judges labels in their order and counts them, all or none.

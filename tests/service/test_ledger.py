@@ -198,8 +198,8 @@ def test_labels_of_the_last_version_are_understood(opened: OpenLedger) -> None:
     """After a deployment labels of the version before still count, as that version's."""
     opened()
     ledger = opened(NEXT_MODEL)
-    assert ledger.model(fingerprint(MODEL)) == MODEL
-    assert ledger.model(b"none") is None
+    assert ledger.models([fingerprint(MODEL)])[fingerprint(MODEL)] == MODEL
+    assert ledger.models([b"none"]).keys() == {fingerprint(MODEL), fingerprint(NEXT_MODEL)}
     ledger.record(labels(predicted(2), YES, MODEL) + labels(predicted(1, NEXT_MODEL), NO, NEXT_MODEL), {})
     assert confusion(ledger.read()) == {("1", "yes", "yes"): 2, ("2", "yes", "no"): 1}
 
