@@ -116,6 +116,7 @@ class Clerk:
             self._is_open = True
             self._prune_if_due(now_s)
         except Exception:
+            self._is_open = False  # nobody waits for a database that is known to be away; it is opened anew
             self._faults.note("ledger")
             self._next_read_s = monotonic() + RETRIES_EVERY_S
         else:

@@ -140,6 +140,31 @@ def test_a_ledger_that_comes_later_is_found(tmp_path: Path, monkeypatch: pytest.
     asyncio.run(run())
 
 
+def test_a_ledger_that_was_emptied_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If somebody drops the tables, work is refused until they are there again, under another id."""
+    monkeypatch.setattr(service.clerk, "RETRIES_EVERY_S", 0.1)
+    path = tmp_path / "ledger.sqlite3"
+
+    async def run() -> None:
+        async with working(path) as (clerk, ledger, faults):
+            await clerk.do(lambda: ledger.record(labels(predicted(1), 1), {}))
+            before = clerk.quality()
+            emptier = sqlite3.connect(path)
+            for table in ("ledger", "models", "labels", "totals"):
+                emptier.execute(f"DROP TABLE sightline_{table}")
+            emptier.commit()
+            emptier.close()
+            await until(lambda: counted(clerk) == 0)
+            after = clerk.quality()
+            assert before is not None
+            assert after is not None
+            assert before.ledger != after.ledger
+            assert faults.counts["ledger"] >= 1
+            assert await clerk.do(lambda: ledger.record(labels(predicted(1), 1), {})) == ["accepted"]
+
+    asyncio.run(run())
+
+
 def test_errors_of_the_work_reach_who_asked(tmp_path: Path) -> None:
     """What the work raises is raised where it was asked for, and the clerk goes on."""
 
