@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from service.columns import Columns
-from service.errors import InvalidRowsError, PredictionFailedError
+from service.errors import InvalidRowsError, PredictionFailedError, shortened
 from service.fastpath.path import FastPath, Scored
 from service.fastpath.reading import NotReadableError
 from service.fastpath.trial import tried
@@ -98,8 +98,10 @@ class Predictor:
         try:
             fast = FastPath(steps, self._estimator, self._profile, self._frames.build)
             tried(fast, self.predict, self._profile, sample)
-        except NotReadableError as error:
-            self.path = f"the pipeline, step by step: {error}"
+        except Exception as error:
+            # Transformers are called on what training never showed them; whatever they raise, the pipeline can serve.
+            reason = str(error) if isinstance(error, NotReadableError) else f"{type(error).__name__}: {error}"
+            self.path = f"the pipeline, step by step: {shortened(reason)}"
             return
         self._fast, self.path = fast, f"the fast path: {fast.kind}"
 
