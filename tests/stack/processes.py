@@ -18,7 +18,7 @@ from tests.stack.polling import poll_until
 
 ROOT = Path(__file__).parents[2]
 COLLECTOR, BACKENDS = ROOT / "otel-collector", ROOT / "otel-collector" / "backends"
-READY_S = 30.0
+READY_S = 90.0
 
 
 def binary(name: str) -> Path:
