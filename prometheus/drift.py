@@ -279,7 +279,7 @@ def _gate(statistic: str, gate: str, expr: str, why: str = "") -> Record:
 
 
 def _floor(statistic: str, timing: Timing, key: str = KEY) -> str:
-    selector = series(names.REFERENCE_DRIFT_FLOOR, f'statistic="{statistic}"', f'window="{timing.window_s}"')
+    selector = series(names.REFERENCE_DRIFT_FLOOR, f'statistic="{statistic}"', f'window="{timing.window_s}s"')
     return f"max by ({key}) ({selector})"
 
 

@@ -26,7 +26,7 @@ def drift_alerts(timing: Timing) -> Group:
 
 
 def _feature_drift(timing: Timing) -> Alert:
-    floor = series(names.REFERENCE_DRIFT_FLOOR).replace("{", "") + of_feature(f"window='{timing.window_s}'")
+    floor = series(names.REFERENCE_DRIFT_FLOOR).replace("{", "") + of_feature(f"window='{timing.window_s}s'")
     no_floor = asked(
         f"absent({floor})", FEATURE_LABELS, "; no floor learnt in training: significant if rows are independent"
     )

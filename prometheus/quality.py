@@ -159,6 +159,7 @@ def _coverage(windows: Sequence[str]) -> list[Record]:
             "quality:label_coverage",
             f'quality:labels{{window="{window}"}} / ignoring (window) group_left () '
             f"(sum_over_time(quality:rows_increase[{window}]) > 0)",
+            {"window": window},
             why="Labels that came, by predictions that were made, in the same window: labels are late, so it swings."
             if not i
             else "",

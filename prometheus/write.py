@@ -10,6 +10,7 @@ from prometheus.drift_alerts import drift_alerts
 from prometheus.golden_signals import golden_signals
 from prometheus.pipeline import pipeline
 from prometheus.quality import quality
+from prometheus.quality_alerts import quality_alerts
 from prometheus.rule import Group, Places, render
 from prometheus.saturation import saturation
 from prometheus.timing import Timing, parse
@@ -27,7 +28,10 @@ _FILES: dict[str, tuple[str, Callable[[Timing], list[Group]]]] = {
         lambda timing: [drift_group(timing), drift_alerts(timing)],
     ),
     "data_quality": ("Inputs that are missing, imputed, unseen, out of range or refused.", data_quality),
-    "quality": ("How good the model is, by the labels that came back.", quality),
+    "quality": (
+        "How good the model is, by the labels that came back.",
+        lambda timing: [*quality(timing), quality_alerts(timing)],
+    ),
     "pipeline": ("The health of the telemetry itself.", pipeline),
 }
 

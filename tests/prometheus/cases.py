@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from prometheus.timing import Timing
+from tests.prometheus.cases_labels import LABELS
 from tests.prometheus.promtool import SAMPLE_S, Case, Series, changing, constant, growing, metric
 from tests.prometheus.traffic import IDLE, Reference, Traffic, deployment
 
@@ -218,4 +219,4 @@ LATER = (
 )
 """Cases that need three windows to show."""
 
-CASES = (*DRIFT, *QUALITY, *SIGNALS, *TELEMETRY)
+CASES = (*DRIFT, *QUALITY, *SIGNALS, *TELEMETRY, *LABELS)

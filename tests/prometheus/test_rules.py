@@ -27,7 +27,7 @@ MADE_BY_RULES = frozenset({"bin", "quantile"})
 """Labels that a query makes out of a value."""
 
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Mitigation")
-PAGING = {"AvailabilityBudgetBurning", "LatencyBudgetBurning"}
+PAGING = {"AvailabilityBudgetBurning", "LatencyBudgetBurning", "AccuracyBelowExpected", "AbsoluteErrorGrowing"}
 
 # fmt: off  # a word a line would be a page
 _WORDS = {

@@ -100,7 +100,7 @@ def deployment(
         *(grow("ml_predictions_total", rate, outcome=outcome) for outcome, rate in traffic.outcomes.items()),
         *(stay("ml_reference_predictions_total", 50_000, outcome=outcome) for outcome in traffic.outcomes),
         *(
-            stay("ml_reference_drift_floor", value, feature=feature, statistic=statistic, window=str(told.window_s))
+            stay("ml_reference_drift_floor", value, feature=feature, statistic=statistic, window=f"{told.window_s}s")
             for (feature, statistic), value in told.floors.items()
         ),
         *(grow("ml_feature_missing_total", traffic.missing if f == "age" else 0, feature=f) for f in ("age", "city")),

@@ -1,0 +1,211 @@
+"""How often the shipped drift rules err, beside the usual ones; writes docs/drift.md.
+
+    uv run python benchmarks/drift_honesty.py
+
+All methods judge the same seeded windows. Evidently and NannyML are the real packages with their defaults, each in
+an environment of its own, made once by uv in ~/.cache/sightline-drift (or DRIFT_CACHE). Takes minutes.
+"""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.drift_samples import N_FEATURES, N_REFERENCE, Sample, flights, independent
+from prometheus.timing import Timing, parse, text
+from telemetry import drift
+from telemetry.counts import Floats
+from telemetry.profile import N_BINS, deciles
+
+PAGE = Path(__file__).parents[1] / "docs" / "drift.md"
+OTHERS = {
+    "evidently": ("evidently==0.7.23", "pandas<3"),
+    "nannyml": ("nannyml==0.13.1", "pandas<3", "statsmodels"),
+}
+EPSILON = 1e-4
+SEED = 13
+MONTHS = 12
+ROWS_PER_HOUR = 1_000
+
+Judge = Callable[[Sample], float]
+
+
+def shipped(sample: Sample, effect: drift.Effect = drift.STRICT, *, has_floors: bool = False) -> float:
+    """Share of features and windows that the rules' oracle says to drift; the floor is learnt from past windows."""
+    flags: list[bool] = []
+    for feature in range(sample.reference.shape[1]):
+        bounds, reference, windows = _binned(sample, feature)
+        floors = _floors(bounds, reference, sample, feature) if has_floors else None
+        findings = [drift.numeric_findings(reference, window, floors, effect) for window in windows]
+        flags += [any(finding.is_drift for finding in found) for found in findings]
+    return float(np.mean(flags))
+
+
+def psi_rule(sample: Sample) -> float:
+    """PSI over deciles with an epsilon in empty bins, above 0.1."""
+    flags = []
+    for feature in range(sample.reference.shape[1]):
+        _, reference, windows = _binned(sample, feature)
+        q = np.maximum(reference / reference.sum(), EPSILON)
+        for window in windows:
+            p = np.maximum(window / max(window.sum(), 1), EPSILON)
+            flags.append(float(((p - q) * np.log(p / q)).sum()) > 0.1)
+    return float(np.mean(flags))
+
+
+def ks_rule(sample: Sample) -> float:
+    """SciPy's two-sample Kolmogorov-Smirnov test on the values themselves, p below 0.05."""
+    flags = []
+    for feature in range(sample.reference.shape[1]):
+        reference = _present(sample.reference[:, feature])
+        for window in sample.windows:
+            values = _present(window[:, feature])
+            flags.append(len(values) > 0 and stats.ks_2samp(reference, values, method="asymp").pvalue < 0.05)
+    return float(np.mean(flags))
+
+
+def other(name: str) -> Judge:
+    """A package with its defaults, asked in its own environment."""
+    python = _environment(name)
+
+    def judge(sample: Sample) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "windows.npz"
+            np.savez(file, reference=sample.reference, windows=sample.windows)
+            script = Path(__file__).with_name("drift_others.py")
+            command = [str(python), "-W", "ignore", str(script), name, str(file)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+        return float(done.stdout.split()[-1])
+
+    return judge
+
+
+def false_tickets(window: str, random: np.random.Generator) -> tuple[int, int, float]:
+    """Tickets in MONTHS months without drift, with the steps and the hold of the rules: tickets, windows judged, and
+    the largest ratio seen. Twenty features, ROWS_PER_HOUR rows an hour.
+    """
+    timing = Timing(parse(window))
+    per_step, steps = ROWS_PER_HOUR * timing.step_s / 3_600, timing.window_s // timing.step_s
+    hold, tickets, judged, largest = timing.hold_s // timing.step_s, 0, 0, 0.0
+    n_steps = 30 * 86_400 // timing.step_s
+    q = np.full(N_BINS, N_REFERENCE / N_BINS)
+    for _ in range(MONTHS * N_FEATURES):
+        arrived = random.multinomial(random.poisson(per_step, n_steps + steps), [1 / N_BINS] * N_BINS)
+        total = np.concatenate([np.zeros((1, N_BINS)), np.cumsum(arrived, axis=0)])
+        ratios = _ratios(q, total[steps:] - total[:-steps])
+        held = np.convolve(ratios > 1, np.ones(hold + 1), "valid") > hold
+        tickets += int(np.diff(held.astype(int), prepend=0).clip(0).sum())
+        judged += len(ratios)
+        largest = max(largest, float(ratios.max()))
+    return tickets, judged, largest
+
+
+def _ratios(q: Floats, windows: Floats) -> Floats:
+    """The larger ratio of statistic to limit of many windows, as `numeric_findings` has it for one."""
+    n, m = windows.sum(axis=1), q.sum()
+    shares = windows / n[:, np.newaxis]
+    ks = np.abs(np.cumsum(shares, axis=1) - np.cumsum(q) / m).max(axis=1)
+    p, r = (windows + 0.5) / (n + N_BINS / 2)[:, np.newaxis], (q + 0.5) / (m + N_BINS / 2)
+    psi = ((p - r) * np.log(p / r)).sum(axis=1)
+    ks_least = np.array([max(drift.ks_limit(k, m, N_BINS), drift.STRICT.ks) for k in n])
+    noise = np.array([drift.psi_noise(k, m, N_BINS) + drift.STRICT.psi for k in n])
+    psi_least = np.maximum(noise, [drift.psi_limit(k, m, N_BINS) for k in n])
+    larger: Floats = np.maximum(ks / ks_least, psi / psi_least)
+    return larger
+
+
+def _binned(sample: Sample, feature: int) -> tuple[Floats, Floats, Floats]:
+    values = sample.reference[:, feature]
+    bounds = np.array(deciles(_present(values)))
+    return bounds, _counts(bounds, values), np.array([_counts(bounds, window[:, feature]) for window in sample.windows])
+
+
+def _counts(bounds: Floats, values: Floats) -> Floats:
+    bins = bounds.searchsorted(_present(values))
+    counts: Floats = np.bincount(bins, minlength=len(bounds) + 1).astype(np.float64)
+    return counts
+
+
+def _floors(bounds: Floats, reference: Floats, sample: Sample, feature: int) -> Mapping[str, float]:
+    if sample.past is None:
+        return {}
+    past = [_counts(bounds, window[:, feature]) for window in sample.past]
+    known = [window for window in past if window.sum()]
+    return {
+        name: drift.drift_floor([statistic(reference, window) for window in known])
+        for name, statistic in (("ks", drift.ks_distance), ("psi", drift.psi))
+    }
+
+
+def _present(values: Floats) -> Floats:
+    present: Floats = values[np.isfinite(values)]
+    return present
+
+
+def _environment(name: str) -> Path:
+    cache = Path(os.environ.get("DRIFT_CACHE") or Path.home() / ".cache" / "sightline-drift") / name
+    python = cache / "bin" / "python"
+    if not python.exists():
+        subprocess.run(["uv", "venv", "--quiet", "--python", "3.11", str(cache)], check=True)  # noqa: S603, S607
+    install = ["uv", "pip", "install", "--quiet", "--python", str(python), *OTHERS[name]]
+    subprocess.run(install, check=True)  # noqa: S603
+    return python
+
+
+def _judges(rows: str) -> dict[str, Judge]:
+    ours: dict[str, Judge] = {"shipped": shipped}
+    if rows == "flights":
+        ours["shipped, with floor"] = lambda sample: shipped(sample, has_floors=True)
+    else:
+        ours["shipped, sensitive"] = lambda sample: shipped(sample, drift.SENSITIVE)
+    return {
+        **ours,
+        "PSI > 0.1": psi_rule,
+        "KS p < 0.05": ks_rule,
+        "Evidently": other("evidently"),
+        "NannyML": other("nannyml"),
+    }
+
+
+def _table(rows: str, samples: list[Sample]) -> Iterator[str]:
+    judges = _judges(rows)
+    yield f"| change | rows a window | windows x features | {' | '.join(judges)} |"
+    yield "|---|---:|---:|" + "---:|" * len(judges)
+    for sample in sorted(samples, key=lambda each: [each.change for each in samples].index(each.change)):
+        cells = [f"{judge(sample):.1%}" for judge in judges.values()]
+        n_windows, _, n_features = sample.windows.shape
+        print(rows, sample.change, sample.size, dict(zip(judges, cells, strict=True)), flush=True)
+        yield f"| {sample.change} | {sample.size:,} | {n_windows} x {n_features} | {' | '.join(cells)} |"
+
+
+def _months(random: np.random.Generator) -> Iterator[str]:
+    yield f"| window | rows in it | tickets in {MONTHS} months | windows judged | largest statistic / limit |"
+    yield "|---|---:|---:|---:|---:|"
+    for window in ("24h", "6h", "1h"):
+        tickets, judged, largest = false_tickets(window, random)
+        rows = ROWS_PER_HOUR * parse(window) // 3_600
+        print(window, tickets, judged, largest, flush=True)
+        yield f"| {text(parse(window))} | {rows:,} | {tickets} | {judged:,} | {largest:.2f} |"
+
+
+def page() -> str:
+    """docs/drift.md, with every figure measured here."""
+    random = np.random.default_rng(SEED)
+    parts = {
+        "MONTHS": _months(random),
+        "INDEPENDENT": _table("independent", list(independent(random))),
+        "FLIGHTS": _table("flights", list(flights())),
+    }
+    words = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    for name, lines in parts.items():
+        words = words.replace(f"<!-- {name} -->", "\n".join(lines))
+    return words
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)

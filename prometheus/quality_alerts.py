@@ -1,0 +1,83 @@
+"""Quality by labels: worse than the model believes, worse than it was, and labels that stop coming."""
+
+from prometheus.asking import PERCENT, VERSION_LABELS, asked, of_version
+from prometheus.rule import Alert, Group
+from prometheus.selectors import VERSION
+from prometheus.timing import Timing, text
+from telemetry import drift
+
+MIN_LABELS = 100
+"""Nothing is said of the quality of fewer labelled predictions."""
+
+ACCURACY_EFFECT = 0.05
+"""Five more wrong predictions in a hundred than the model expects of itself are worth waking somebody for."""
+
+ERROR_GROWTH = 1.25
+COVERAGE_SHARE = 0.5
+MIN_EXPECTED_LABELS = 50
+"""Half of the labels that should have come are missing, and so many should have come that chance is no reason."""
+
+_MODEL = "{{ $labels.model_name }} {{ $labels.model_version }}"
+_DASHBOARD = "/d/sightline-predictions?var-model={{ $labels.model_name }}&var-version={{ $labels.model_version }}"
+
+
+def quality_alerts(timing: Timing) -> Group:
+    """Pages for a classifier and a regressor that got worse; a ticket for labels."""
+    return Group("quality-alerts", timing.step_s, [_accuracy(timing), _error(timing), _coverage(timing)])
+
+
+def _accuracy(timing: Timing) -> Alert:
+    window = text(timing.window_s)
+    expected = f'quality:expected_accuracy{{window="{window}"}}'
+    labels = f'sum without (outcome) (quality:was{{window="{window}"}})'
+    chance = f"{drift.Z_MISSING:g} * sqrt({expected} * (1 - {expected}) / ({labels} >= {MIN_LABELS}))"
+    of_window = of_version(f"window='{window}'")
+    return Alert(
+        "AccuracyBelowExpected",
+        f'-quality:accuracy_gap{{window="{window}"}} > clamp_min({chance}, {ACCURACY_EFFECT:g})',
+        "page",
+        f"{_MODEL} is right less often than it believes",
+        f"{asked(f'quality:accuracy{of_window}', VERSION_LABELS, PERCENT)} of the labelled predictions are right, "
+        "{{ $value | humanizePercentage }} fewer than expected",
+        f"{ACCURACY_EFFECT:.0%} fewer than the "
+        f"{asked(f'quality:expected_accuracy{of_window}', VERSION_LABELS, PERCENT)} that it expects of itself",
+        _DASHBOARD,
+        timing.hold_s,
+        "The gap must matter, and be more than chance shows once in a thousand windows of so many labels.",
+    )
+
+
+def _error(timing: Timing) -> Alert:
+    window, week = text(timing.window_s), text(timing.week_s)
+    labels = f'sum without (side) (quality:error_count{{window="{window}"}})'
+    return Alert(
+        "AbsoluteErrorGrowing",
+        f'quality:mae{{window="{window}"}} / ignoring (window) (quality:mae{{window="{week}"}} > 0) > {ERROR_GROWTH:g}'
+        f"\nand ignoring (window) {labels} >= {MIN_LABELS}",
+        "page",
+        f"{_MODEL} errs more than it did",
+        "the mean absolute error is {{ $value | humanize }} times that of " + week,
+        f"{ERROR_GROWTH:g} times",
+        _DASHBOARD,
+        timing.hold_s,
+        "A regressor says nothing of what it expects of itself: it is compared with its own last seven windows.",
+    )
+
+
+def _coverage(timing: Timing) -> Alert:
+    window, week = text(timing.window_s), text(timing.week_s)
+    usual = f'quality:label_coverage{{window="{week}"}}'
+    rows = f"sum_over_time(quality:rows_increase[{window}])"
+    of_week = of_version(f"window='{week}'")
+    return Alert(
+        "LabelCoverageLow",
+        f'quality:label_coverage{{window="{window}"}} < ignoring (window) {COVERAGE_SHARE:g} * {usual}\n'
+        f"and on ({VERSION}) {usual} * on ({VERSION}) group_left () {rows} >= {MIN_EXPECTED_LABELS}",
+        "ticket",
+        f"Fewer labels come back for {_MODEL} than usual: its quality is known less and less",
+        "{{ $value | humanizePercentage }} of the predictions got a label",
+        f"{COVERAGE_SHARE:.0%} of the usual {asked(f'quality:label_coverage{of_week}', VERSION_LABELS, PERCENT)}",
+        _DASHBOARD,
+        timing.hold_s,
+        "Where labels never came there is nothing to miss.",
+    )
