@@ -23,6 +23,7 @@ from service.rehearsal import sample_columns
 from service.routes.endpoint import PredictionEndpoint, joined_answers
 from service.routes.feedback import FeedbackEndpoint, feedback_route
 from service.routes.health import health_router
+from service.routes.hot import HotApp
 from service.routes.inference_metadata import inference_metadata_router
 from service.routes.kserve import KServeDialect, kserve_route, kserve_router
 from service.routes.metrics import metrics_router
@@ -110,7 +111,7 @@ def create_app(**given: object) -> FastAPI:
     columns = ColumnBuilder(bundle.profile, reader.fields)
     dialect = JsonDialect(reader, columns, bundle.profile.outcomes, recorder.model)
     endpoint = PredictionEndpoint(dialect, batcher, parts.ids, recorder, faults, settings.max_body_bytes)
-    app.router.routes.append(predict_route(endpoint, recorder, settings))
+    app.heat(predict_route(endpoint, recorder, settings))
     _add_protocols(app, parts, settings, reader, columns, faults)
     labels = LabelReader(keys, ledger, settings.max_labels)
     app.router.routes.append(feedback_route(FeedbackEndpoint(labels, clerk, settings.max_body_bytes)))
@@ -128,7 +129,7 @@ def create_app(**given: object) -> FastAPI:
     return app
 
 
-def _bare_app(parts: Parts) -> FastAPI:
+def _bare_app(parts: Parts) -> HotApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.clerk.start()
@@ -150,7 +151,7 @@ def _bare_app(parts: Parts) -> FastAPI:
                 parts.log.stop()
             parts.providers.shutdown()
 
-    app = FastAPI(
+    app = HotApp(
         title=f"{parts.bundle.name} {parts.bundle.version}",
         summary="Predictions of a scikit-learn model, measured by Sightline.",
         lifespan=lifespan,

@@ -14,7 +14,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from itertools import count
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.columns import Columns
 from service.errors import ClientGoneError, PredictionFailedError, QueueFullError, SightlineError
@@ -30,8 +30,7 @@ INLINE_ROWS = 256
 """More rows than these hold the event loop too long even for a quick model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """One run of the model: which it was, its rows, and when it worked (monotonic ns)."""
 
     number: int
@@ -40,8 +39,7 @@ class Batch:
     end_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """One request's part of a batch. queued_ns: when it began to wait."""
 
     prediction: Prediction

@@ -19,6 +19,7 @@ from service.demo.training import train as train_demo
 from service.doctor import Doctor, report
 from service.errors import SettingsError, StartupError
 from service.floors import WINDOW_H
+from service.http import JoinedHttpProtocol
 from service.settings import PREFIX, trusted_types
 from telemetry.logs import log_config
 
@@ -99,7 +100,15 @@ def serve(
     logging.config.dictConfig(log_config())
     app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
     if workers == 1:
-        uvicorn.run(app, host=host, port=port, log_level="info", log_config=log_config(), access_log=False)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            http=JoinedHttpProtocol,
+            log_level="info",
+            log_config=log_config(),
+            access_log=False,
+        )
         return
     if not any(os.environ.get(name) for name in _ENDPOINTS):
         raise SettingsError(
@@ -113,6 +122,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
+        http=JoinedHttpProtocol,
         log_config=log_config(),
         access_log=False,
     )

@@ -117,6 +117,24 @@ class Keys:
         return SignedPrediction(signed[_KEY_OF_LEDGER], model, made_s, outcome, scores)
 
 
+class Nonces:
+    """Random bytes, eight at a time, from a stock: a system call for each response would cost more than its id."""
+
+    _SIZE, _STOCK = 8, 512
+
+    def __init__(self) -> None:
+        self._left: list[bytes] = []
+
+    def take(self) -> bytes:
+        """Eight bytes that nobody else gets."""
+        while True:
+            try:
+                return self._left.pop()  # atomic: other threads take other bytes
+            except IndexError:
+                stock = os.urandom(self._SIZE * self._STOCK)
+                self._left.extend(stock[at : at + self._SIZE] for at in range(0, len(stock), self._SIZE))
+
+
 class PredictionIds:
     """Makes the ids of one model's predictions."""
 
@@ -126,10 +144,11 @@ class PredictionIds:
         self._is_scored = model.has_probabilities and len(model.outcomes) <= SCORED_CLASSES
         self._is_binary = len(model.outcomes) == 2
         self._states: dict[int, Any] = {}
+        self._nonces = Nonces()
 
     def make(self, prediction: Prediction) -> list[str]:
         """The ids of all rows of one response, in their order."""
-        head = self._start + int(time()).to_bytes(4, "big") + os.urandom(8)
+        head = self._start + int(time()).to_bytes(4, "big") + self._nonces.take()
         if len(prediction) == 1:
             row = self._one_row(prediction)
             tag = self._state(len(row)).copy()

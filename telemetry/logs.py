@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import deque
 from datetime import UTC, datetime
+from functools import lru_cache
 from threading import Event, Thread
 from typing import Any, NamedTuple, TextIO
 
@@ -146,4 +147,11 @@ class RequestLog:
 
 
 def _time(unix_s: float) -> str:
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second = int(unix_s // 1)
+    return f"{_second(second)}.{int((unix_s - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(unix_s: int) -> str:
+    """Most lines are of the same second as the one before."""
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00")

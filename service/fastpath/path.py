@@ -1,10 +1,9 @@
 """The fast way through one model: columns of a request in, scores out, or None where only the pipeline can tell."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import exp
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,7 @@ TIE = 1e-9
 _INVENTED = "a category that nobody has seen"
 
 
-@dataclass(frozen=True, slots=True)
-class Scored:
+class Scored(NamedTuple):
     """What a fast path says of some rows, and when the columns were ready for the estimator (monotonic ns).
 
     outcomes: (n_rows,); probabilities: (n_rows, n_classes); values: (n_rows,); each None where a model has none.
@@ -115,7 +113,7 @@ class FastPath:
     def _few(self, scores: list[float], ready_ns: int) -> Scored | None:
         if self._profile.task == "regression":
             return Scored(None, None, np.array(scores), ready_ns)
-        if any(-TIE < score < TIE for score in scores):
+        if min(map(abs, scores)) < TIE:
             return None
         outcomes = np.array([1 if score > 0 else 0 for score in scores])
         if not self._profile.scores:

@@ -24,7 +24,7 @@ Asked = TypeVar("Asked")
 """What a dialect has to remember of a request until it is answered."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: every request makes one
 class PredictionTrace:
     """Tells the segments of one request's prediction, if its trace is kept."""
 

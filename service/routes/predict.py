@@ -1,6 +1,5 @@
 """`POST /predict/model`: a bare ASGI endpoint, since FastAPI's own work would cost more than a small model."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -8,7 +7,6 @@ from starlette.types import ASGIApp, Scope
 
 from service.columns import ColumnBuilder, Columns
 from service.errors import PROBLEM, SightlineError, problem
-from service.predictor import Prediction
 from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
 from service.schema import InstanceReader, ProblemOut, request_model, response_model
@@ -60,18 +58,17 @@ class JsonDialect:
 
 def prediction_objects(predicted: Predicted, outcomes: tuple[str, ...]) -> list[dict[str, object]]:
     """One object a row: its id, and a value, or an outcome and, where there are any, probabilities."""
-    said = zip(predicted.ids, _said(predicted.prediction, outcomes), strict=True)
-    return [{"prediction_id": prediction_id, **row} for prediction_id, row in said]
-
-
-def _said(prediction: Prediction, names: tuple[str, ...]) -> Iterator[dict[str, object]]:
+    prediction, ids = predicted.prediction, predicted.ids
     if prediction.values is not None:
-        return ({"value": value} for value in prediction.values.tolist())
-    outcomes = (names[code] for code in prediction.codes())
+        values = prediction.values.tolist()
+        return [{"prediction_id": i, "value": value} for i, value in zip(ids, values, strict=True)]
+    codes = prediction.codes()
     if prediction.probabilities is None:
-        return ({"outcome": outcome} for outcome in outcomes)
-    rows = zip(outcomes, prediction.probabilities.tolist(), strict=True)
-    return ({"outcome": outcome, "probabilities": dict(zip(names, row, strict=True))} for outcome, row in rows)
+        return [{"prediction_id": i, "outcome": outcomes[code]} for i, code in zip(ids, codes, strict=True)]
+    return [
+        {"prediction_id": i, "outcome": outcomes[code], "probabilities": dict(zip(outcomes, row, strict=True))}
+        for i, code, row in zip(ids, codes, prediction.probabilities.tolist(), strict=True)
+    ]
 
 
 def predict_route(endpoint: ASGIApp, recorder: Recorder, settings: Settings) -> AsgiRoute:
