@@ -111,9 +111,10 @@ def _ratios(q: Floats, windows: Floats) -> Floats:
     ks = np.abs(np.cumsum(shares, axis=1) - np.cumsum(q) / m).max(axis=1)
     p, r = (windows + 0.5) / (n + N_BINS / 2)[:, np.newaxis], (q + 0.5) / (m + N_BINS / 2)
     psi = ((p - r) * np.log(p / r)).sum(axis=1)
-    ks_least = np.array([max(drift.ks_limit(k, m, N_BINS), drift.STRICT.ks) for k in n])
-    noise = np.array([drift.psi_noise(k, m, N_BINS) + drift.STRICT.psi for k in n])
-    psi_least = np.maximum(noise, [drift.psi_limit(k, m, N_BINS) for k in n])
+    sizes, which = np.unique(n, return_inverse=True)
+    ks_least = np.array([max(drift.ks_limit(k, m, N_BINS), drift.STRICT.ks) for k in sizes])[which]
+    effect = [drift.psi_noise(k, m, N_BINS) + drift.STRICT.psi for k in sizes]
+    psi_least = np.maximum(effect, [drift.psi_limit(k, m, N_BINS) for k in sizes])[which]
     larger: Floats = np.maximum(ks / ks_least, psi / psi_least)
     return larger
 

@@ -151,7 +151,7 @@ def _alerts(timing: Timing) -> list[Alert]:
             f"{_FEATURE} has categories that training did not show",
             points,
             f"{drift.UNSEEN_EFFECT:.1%} of the rows beyond the "
-            + asked(f"input:unseen_expected{of_feature()}", FEATURE_LABELS)
+            + asked(f"input:unseen_expected{of_feature()}", FEATURE_LABELS, '{{ printf "%.1f" .Value }}')
             + " rows that chance explains",
             _DASHBOARD,
             hold,

@@ -13,7 +13,7 @@ _MODEL = "{{ $labels.model_name }} {{ $labels.model_version }}"
 _OF_MODEL = "?var-model={{ $labels.model_name }}&var-version={{ $labels.model_version }}"
 _FEATURES = f"/d/sightline-features{_OF_MODEL}&var-feature={{{{ $labels.feature }}}}"
 _PREDICTIONS = f"/d/sightline-predictions{_OF_MODEL}"
-_SHOWN = "{{ .Labels.statistic }} {{ .Value | humanize }}"
+_SHOWN = '{{ .Labels.statistic }} {{ printf "%.3f" .Value }}'
 
 
 def drift_alerts(timing: Timing) -> Group:

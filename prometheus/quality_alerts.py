@@ -1,7 +1,7 @@
 """Quality by labels: worse than the model believes, worse than it was, and labels that stop coming."""
 
 from prometheus.asking import PERCENT, VERSION_LABELS, asked, of_version
-from prometheus.rule import Alert, Group
+from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import VERSION
 from prometheus.timing import Timing, text
 from telemetry import drift
@@ -23,27 +23,38 @@ _DASHBOARD = "/d/sightline-predictions?var-model={{ $labels.model_name }}&var-ve
 
 def quality_alerts(timing: Timing) -> Group:
     """Pages for a classifier and a regressor that got worse; a ticket for labels."""
-    return Group("quality-alerts", timing.step_s, [_accuracy(timing), _error(timing), _coverage(timing)])
+    rules: list[Record | Alert] = [_accuracy_limit(timing), _accuracy(timing), _error(timing), _coverage(timing)]
+    return Group("quality-alerts", timing.step_s, rules)
 
 
-def _accuracy(timing: Timing) -> Alert:
+def _accuracy_limit(timing: Timing) -> Record:
     window = text(timing.window_s)
     expected = f'quality:expected_accuracy{{window="{window}"}}'
     labels = f'sum without (outcome) (quality:was{{window="{window}"}})'
     chance = f"{drift.Z_MISSING:g} * sqrt({expected} * (1 - {expected}) / ({labels} >= {MIN_LABELS}))"
+    return Record(
+        "quality:accuracy_limit",
+        f"clamp_min({chance}, {ACCURACY_EFFECT:g})",
+        why="A gap that matters, and more than chance shows once in a thousand windows of so many labels.",
+    )
+
+
+def _accuracy(timing: Timing) -> Alert:
+    window = text(timing.window_s)
     of_window = of_version(f"window='{window}'")
+    points, expected, limit = (
+        asked(f"quality:{what}{of_window}", VERSION_LABELS, PERCENT)
+        for what in ("accuracy", "expected_accuracy", "accuracy_limit")
+    )
     return Alert(
         "AccuracyBelowExpected",
-        f'-quality:accuracy_gap{{window="{window}"}} > clamp_min({chance}, {ACCURACY_EFFECT:g})',
+        f'-quality:accuracy_gap{{window="{window}"}} > quality:accuracy_limit',
         "page",
         f"{_MODEL} is right less often than it believes",
-        f"{asked(f'quality:accuracy{of_window}', VERSION_LABELS, PERCENT)} of the labelled predictions are right, "
-        "{{ $value | humanizePercentage }} fewer than expected",
-        f"{ACCURACY_EFFECT:.0%} fewer than the "
-        f"{asked(f'quality:expected_accuracy{of_window}', VERSION_LABELS, PERCENT)} that it expects of itself",
+        f"{points} of the labelled predictions are right, {{{{ $value | humanizePercentage }}}} fewer than expected",
+        f"{limit} fewer than the {expected} that it expects of itself",
         _DASHBOARD,
         timing.hold_s,
-        "The gap must matter, and be more than chance shows once in a thousand windows of so many labels.",
     )
 
 

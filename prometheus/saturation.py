@@ -62,7 +62,7 @@ def _alerts(timing: Timing) -> list[Alert]:
             f"saturation:cpu_cores > {MAX_CORES:g}\nand on ({VERSION}) {waits}",
             "ticket",
             f"A process of {_MODEL} ({{{{ $labels.instance }}}}) has used up its CPU, and requests wait",
-            "{{ $value | humanize }} cores",
+            '{{ printf "%.2f" $value }} cores',
             f"{MAX_CORES:g} cores while requests wait longer than {MAX_WAIT_S:g} s",
             _DASHBOARD,
             timing.quarter_hour_s,

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from prometheus.rule import Places
 from prometheus.timing import Timing, text
 from prometheus.write import write
 from tests.stack.processes import binary
@@ -16,6 +17,9 @@ SAMPLE_S = 10
 """Between two samples of a series: an export every ten seconds."""
 
 CASES_PER_RUN = 9
+
+PLACES = Places("http://grafana", "http://runbooks")
+"""promtool knows no address of a Prometheus, so runbooks lie elsewhere than in production."""
 
 Series = tuple[str, str]
 """A selector and promtool's notation of its values."""
@@ -112,7 +116,7 @@ def together(cases: Sequence[Case], at_s: int) -> list[Run]:
 
 def check(folder: Path, timing: Timing, runs: Iterable[Run]) -> None:
     """Runs promtool over the rules of a timing. Raises AssertionError with what promtool says."""
-    rules = write(folder / "rules", timing)
+    rules = write(folder / "rules", timing, PLACES)
     tests = [
         {
             "interval": text(SAMPLE_S),
@@ -126,6 +130,7 @@ def check(folder: Path, timing: Timing, runs: Iterable[Run]) -> None:
     content: dict[str, Any] = {
         "rule_files": [str(path) for path in rules],
         "evaluation_interval": text(timing.minute_s),
+        "group_eval_order": [name for rule_file in rules for name in _groups(rule_file)],
         "tests": tests,
     }
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -133,6 +138,11 @@ def check(folder: Path, timing: Timing, runs: Iterable[Run]) -> None:
         [binary("promtool"), "test", "rules", file], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _groups(file: Path) -> list[str]:
+    """Groups are evaluated in any order otherwise, and what one reads of another is then a step old, or not."""
+    return [group["name"] for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]]
 
 
 def _question(question: Question) -> dict[str, Any]:
