@@ -1,7 +1,7 @@
 # Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
 # uv is taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast compose-test scenarios check fix docs dashboards rules stack bench clean
+.PHONY: help demo test test-fast compose-test scenarios check fix docs dashboards rules stack bench bench-servers clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -51,12 +51,23 @@ docs: .venv/.synced  ## the pages that are made from code
 stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
 	@tests/stack/build.sh >/dev/null
 
-bench: .venv/.synced  ## what the README claims in figures, measured here
+bench: .venv/.synced  ## what is claimed in figures, measured here; ARGS="--servers A,F --rounds 3" for a part
+	$(RUN) python -m benchmarks.compare $(ARGS)
+ifeq ($(ARGS),)
 	$(RUN) python benchmarks/counting_cost.py
 	$(RUN) python benchmarks/request_cost.py
 	$(RUN) python benchmarks/batch_cost.py
 	$(RUN) python benchmarks/log_cost.py
 	$(RUN) python benchmarks/label_cost.py
+endif
+
+BENCH_CACHE ?= $(HOME)/.cache/sightline-bench
+bench-servers:  ## the servers of others to compare with, each in an environment of its own
+	@for name in litserve bentoml mlserver; do \
+	  $(UV) venv --quiet --allow-existing --python 3.11 $(BENCH_CACHE)/$$name; \
+	  $(UV) pip install --quiet --python $(BENCH_CACHE)/$$name/bin/python \
+	    --requirement benchmarks/apps/$$name.txt; \
+	done
 
 clean:  ## forget the environment and the demo's bundle
 	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache

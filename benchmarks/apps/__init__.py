@@ -1,0 +1,1 @@
+"""The servers that Sightline is measured against, each written as its own documentation teaches it."""

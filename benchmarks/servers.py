@@ -1,0 +1,147 @@
+"""Starts the servers that are compared, each in processes of its own, and reads what they use."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, sleep
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of server is started. command: with {bundle}, {model} (joblib), {port} and {sink} in it."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    path: str = "/predict/model"
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = ROOT
+
+    @property
+    def is_there(self) -> bool:
+        """True if its program is installed."""
+        return Path(self.command[0]).exists()
+
+
+CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "sightline-bench"))
+_APPS = Path(__file__).parent / "apps"
+_PLAIN = (sys.executable, "-m", "benchmarks.apps.plain")
+_OURS = (str(Path(sys.executable).with_name("sightline")), "serve", "{bundle}", "--port", "{port}")
+_OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:{sink}"}
+SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("A", "empty FastAPI endpoint", (*_PLAIN, "A", "{bundle}", "{port}")),
+        Kind("B", "FastAPI + scikit-learn", (*_PLAIN, "B", "{bundle}", "{port}")),
+        Kind("C", "B + FastAPIInstrumentor", (*_PLAIN, "C", "{bundle}", "{port}"), environment=_OTLP),
+        Kind("D", "B + prometheus_client", (*_PLAIN, "D", "{bundle}", "{port}")),
+        Kind(
+            "E-litserve",
+            "LitServe",
+            (str(CACHE / "litserve/bin/python"), str(_APPS / "litserve_app.py"), "{model}", "{port}"),
+            path="/predict",
+        ),
+        Kind(
+            "E-bentoml",
+            "BentoML",
+            (str(CACHE / "bentoml/bin/bentoml"), "serve", "bentoml_app:Flights", "--port", "{port}"),
+            path="/predict",
+            environment={"MODEL": "{model}", "PYTHONPATH": str(_APPS)},
+            folder=_APPS,
+        ),
+        Kind(
+            "E-mlserver",
+            "MLServer",
+            (str(CACHE / "mlserver/bin/mlserver"), "start", str(_APPS / "mlserver")),
+            path="/v2/models/flights/infer",
+            environment={
+                "MLSERVER_HTTP_PORT": "{port}",
+                "MLSERVER_GRPC_PORT": "{spare}",
+                "MLSERVER_METRICS_PORT": "{spare2}",
+                "MODEL": "{model}",
+            },
+        ),
+        Kind("F", "Sightline, everything on", _OURS, environment=_OTLP),
+    )
+}
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server."""
+
+    kind: Kind
+    port: int
+    process: psutil.Process
+    started_s: float
+
+    def cpu_s(self) -> float:
+        """CPU time of its processes so far."""
+        times = [process.cpu_times() for process in self._processes()]
+        return float(sum(each.user + each.system for each in times))
+
+    def memory_bytes(self) -> int:
+        """Memory of its processes that nobody shares."""
+        return int(sum(process.memory_full_info().uss for process in self._processes()))
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+
+def free_port() -> int:
+    """A port that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Iterator[Server]:
+    """Starts a server, waits until it listens, and ends it and its children afterwards."""
+    port = free_port()
+    model = f"{bundle}.joblib"
+    fill = {"bundle": str(bundle), "model": model, "port": str(port), "sink": str(sink)}
+    fill |= {"spare": str(free_port()), "spare2": str(free_port())}
+    command = [part.format(**fill) for part in kind.command]
+    environment = {name: value.format(**fill) for name, value in kind.environment.items()}
+    start = monotonic()
+    process = subprocess.Popen(  # noqa: S603  # the servers of this file
+        command, cwd=kind.folder, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _wait(process, port, kind, start + patience_s)
+        yield Server(kind, port, psutil.Process(process.pid), monotonic() - start)
+    finally:
+        _end(process)
+
+
+def _wait(process: "subprocess.Popen[bytes]", port: int, kind: Kind, deadline: float) -> None:
+    while monotonic() < deadline:
+        if process.poll() is not None:
+            raise ChildProcessError(f"{kind.title} ended with {process.returncode} before it was ready")
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        sleep(0.02)
+    raise TimeoutError(f"{kind.title} does not listen on port {port}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.kill()
+    process.wait(5)
