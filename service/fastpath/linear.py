@@ -75,6 +75,8 @@ class FoldedLinear:
         if not largest < MAX_TERMS:
             raise ValueError("the terms are too large to be added in any order")
         self._numbers = list(zip(self._slopes[0].tolist(), self._missing[0].tolist(), strict=True))
+        self._is_never_missing = np.isnan(self._missing).any(axis=0)  # nothing fills it in
+        self._missing[:, self._is_never_missing] = 0.0
         self._n_numeric = n_numeric
         self._words = [_term_of(each, table[:, 0]) for each, table in zip(vocabularies, self._tables, strict=True)]
         self.takes_few = n_scores == 1
@@ -95,6 +97,8 @@ class FoldedLinear:
     def many(self, numeric: Floats, codes: Codes) -> Floats | None:
         """The scores, (n_rows, n_scores), of (n_numeric, n_rows) and (n_categorical, n_rows); None as above."""
         is_missing = np.isnan(numeric)
+        if is_missing[self._is_never_missing].any():
+            return None
         present = np.where(is_missing, 0.0, numeric)
         with np.errstate(invalid="ignore", over="ignore"):
             largest = (np.abs(self._slopes) @ np.abs(present)).max(initial=0.0)

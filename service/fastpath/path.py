@@ -11,7 +11,7 @@ import pandas as pd
 from service.columns import Columns
 from service.fastpath import linear, trees
 from service.fastpath.reading import NotReadableError, read
-from service.fastpath.ready import Column, Lookup, Numeric, assemble, called
+from service.fastpath.ready import Column, Lookup, Numeric, Single, assemble, called
 from telemetry.counts import Codes, Floats
 from telemetry.profile import CategoricalFeature, ReferenceProfile
 
@@ -73,6 +73,8 @@ class FastPath:
         columns = _inputs(profile, vocabularies, to_frame)
         for step in steps:
             columns = read(step, columns)
+        if not all(_is_of_numbers(column) for column in columns):
+            raise NotReadableError(f"{type(estimator).__name__} takes categories itself")
         self._columns = columns
         self._relabel = [
             _relabelled(feature, codes) for feature, codes in zip(profile.categorical, self._codes, strict=True)
@@ -132,8 +134,7 @@ class FastPath:
             positive = np.array(1.0 / (1.0 + np.exp(-np.clip(scores, -700, None))))
             probabilities = np.hstack([1.0 - positive, positive])
         else:
-            top = np.partition(scores, -2, axis=1)[:, -2:]
-            if (top[:, 1] - top[:, 0] < TIE).any():
+            if (_lead(scores) < TIE).any():
                 return None
             outcomes = scores.argmax(axis=1)
             raised = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -155,7 +156,7 @@ class FastPath:
         probabilities = None
         if self._profile.scores:
             probabilities = np.asarray(called(self._estimator, "predict_proba", matrix), dtype=np.float64)
-        if probabilities is not None and self._folded is not None:
+        if probabilities is not None and self._folded is not None and (_lead(probabilities) > TIE).all():
             # Of an estimator that is known the outcome is the largest probability; asking again costs as much again.
             return Scored(probabilities.argmax(axis=1), probabilities, None, ready_ns)
         outcomes = np.searchsorted(classes, called(self._estimator, "predict", matrix))
@@ -185,17 +186,36 @@ def _inputs(
         raw.append(every + every[:1] * (n_rows - len(every)))
     codes = np.zeros((len(raw), n_rows), dtype=np.intp)
     frame = to_frame(Columns(np.zeros((len(profile.numeric), n_rows)), tuple(raw), codes))
-    numeric = {feature.name: index for index, feature in enumerate(profile.numeric)}
+    numeric = {
+        feature.name: Numeric(
+            index, (Single(),) if feature.dtype == "float32" else (), is_whole=feature.dtype in ("int64", "bool")
+        )
+        for index, feature in enumerate(profile.numeric)
+    }
     categorical = {feature.name: index for index, feature in enumerate(profile.categorical)}
     columns: list[Column] = []
     for name in profile.order:
         if name in numeric:
-            columns.append(Numeric(numeric[name]))
+            columns.append(numeric[name])
         else:
             index = categorical[name]
             values = frame[name].to_numpy(dtype=object)[: len(vocabularies[index]) + 1]
             columns.append(Lookup(index, values))
     return tuple(columns)
+
+
+def _lead(scores: Floats) -> Floats:
+    """By how much the largest of (n_rows, n_classes) scores leads."""
+    second, first = np.partition(scores, -2, axis=1)[:, -2:].T
+    lead: Floats = first - second
+    return lead
+
+
+def _is_of_numbers(column: Column) -> bool:
+    try:
+        return not isinstance(column, Lookup) or np.asarray(column.values, dtype=np.float64).ndim == 1
+    except (TypeError, ValueError):
+        return False
 
 
 def _invented(known: Sequence[Any]) -> Any:

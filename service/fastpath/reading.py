@@ -193,6 +193,9 @@ def _call(transformer: Any, columns: Columns) -> Columns:
     name = type(transformer).__name__
     if any(isinstance(column, Lookup) and column.values.dtype == object for column in columns):
         raise NotReadableError(f"{name} takes categories and is not known")
+    is_whole = any(isinstance(column, Numeric) and column.is_whole and not column.operations for column in columns)
+    if is_whole and not _makes_floats(transformer):
+        raise NotReadableError(f"{name} takes integers, with which it may compute otherwise than with floats")
     call = Call(transformer, columns)
     try:
         n_outputs = call.of(
@@ -202,6 +205,15 @@ def _call(transformer: Any, columns: Columns) -> Columns:
     except Exception as error:
         raise NotReadableError(f"{name} is not known, and cannot be called on numbers alone") from error
     return tuple(Called(call, index) for index in range(n_outputs))
+
+
+def _makes_floats(transformer: Any) -> bool:
+    """True if a transformer makes of integers what it makes of the same numbers as floats."""
+    if isinstance(transformer, FunctionTransformer):
+        function = transformer.func
+        return isinstance(function, np.ufunc) and np.asarray(function(np.zeros(1, np.int64))).dtype == np.float64
+    is_scikit_learns = type(transformer).__module__.startswith("sklearn.")
+    return is_scikit_learns and not isinstance(transformer, ColumnTransformer | FeatureUnion)
 
 
 def _inputs(columns: Sequence[Column], kind: type) -> list[int]:

@@ -77,11 +77,25 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
+class Single:
+    """Rounds to single precision, as the pipeline does where it was fitted on that."""
+
+    def __call__(self, values: Values) -> Values:
+        """Floats; infinite beyond single precision."""
+        with np.errstate(over="ignore"):
+            return values.astype(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
 class Numeric:
-    """A numeric input behind some operations."""
+    """A numeric input behind some operations.
+
+    is_whole: the pipeline itself is given integers or booleans.
+    """
 
     feature: int
     operations: tuple[Operation, ...] = ()
+    is_whole: bool = False
 
     def then(self, operation: Operation) -> "Numeric":
         """This column behind one more operation."""
@@ -103,7 +117,7 @@ class Numeric:
     @property
     def is_affine(self) -> bool:
         """True if the column is slope * input + intercept wherever the input is not missing."""
-        return not any(isinstance(operation, Clip) for operation in self.operations)
+        return not any(isinstance(operation, Clip | Single) for operation in self.operations)
 
 
 @dataclass(frozen=True, slots=True)

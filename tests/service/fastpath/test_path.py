@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_selection import SelectKBest, VarianceThreshold
@@ -14,6 +14,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
+    FunctionTransformer,
     KBinsDiscretizer,
     MaxAbsScaler,
     MinMaxScaler,
@@ -253,3 +254,69 @@ def test_columns_say_the_same_as_rows() -> None:
     by_row = RowColumns(builder, rows(profile, 5))
     by_column = Columns(*by_row.arrays)
     assert np.array_equal(fast.predict(by_row).probabilities, fast.predict(by_column).probabilities)  # type: ignore[arg-type]
+
+
+def assert_all_equal(model: Any, frame: pd.DataFrame, labels: Any, sent: list[tuple[Any, ...]]) -> str:
+    """The fast path says of each row alone, and of all of them, what the pipeline says; returns its path."""
+    bundle = make_bundle(model.fit(frame, labels), frame, labels, "model", "1")
+    slow, fast = Predictor(bundle.model, bundle.profile), Predictor(bundle.model, bundle.profile)
+    fast.speed_up(sample_columns(bundle.sample, bundle.profile))
+    builder = ColumnBuilder(bundle.profile, {feature.name: feature for feature in bundle.profile.features})
+    for part in (sent, *([row] for row in sent)):
+        assert_equal(fast.predict(RowColumns(builder, part)), slow.predict(RowColumns(builder, part)))
+    return fast.path
+
+
+def test_numbers_that_nothing_fills_in_are_folded() -> None:
+    """Without an imputer a linear model is folded for many rows as for one."""
+    frame, labels = data()
+    frame = frame[["age", "visits"]].fillna(0.0)
+    sent = [(float(age), float(visits)) for age in range(20, 60, 2) for visits in range(3)]
+    path = assert_all_equal(make_pipeline(StandardScaler(), LINEAR), frame, labels, sent)
+    assert path == "the fast path: LogisticRegression folded into a term an input"
+
+
+@pytest.mark.parametrize("before", [FunctionTransformer(), PolynomialFeatures(include_bias=False)])
+def test_a_score_next_to_the_border_is_the_pipelines(before: Any) -> None:
+    """Where both probabilities round to one half, the outcome is still that of the score's sign."""
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame(random.normal(size=(300, 2)), columns=["a", "b"])
+    labels = pd.Series(np.where(frame["a"] > frame["b"], "yes", "no"))
+    sent = [(a, b) for a in (0.0, 1e-300, -1e-300, 1e-18, -1e-18) for b in (0.0, 5e-324, 1e-17)]
+    path = assert_all_equal(make_pipeline(before, LogisticRegression(fit_intercept=False)), frame, labels, sent)
+    assert path.startswith("the fast path: LogisticRegression ")
+
+
+def test_trees_fitted_on_single_precision_round_as_the_pipeline_does() -> None:
+    """A decimal that single precision holds a little above or below falls on the same side of a split."""
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame(random.integers(0, 1000, (2000, 2)) / np.float32(1000), columns=["a", "b"]).astype("float32")
+    labels = pd.Series(np.where(frame["a"] + random.normal(0, 0.1, 2000) > frame["b"], "yes", "no"))
+    sent = [(index / 1000, index / 500) for index in range(0, 1000, 3)]
+    assert assert_all_equal(clone(TREES), frame, labels, sent).endswith("as a table of leaves")
+
+
+def test_an_estimator_that_takes_categories_itself_is_left_to_the_pipeline() -> None:
+    """Words that reach the estimator as they are make no matrix of numbers, and it is said so."""
+    frame, labels = data()
+    frame = pd.DataFrame({"city": pd.Categorical(frame["city"]), "age": frame["age"]})
+    model = HistGradientBoostingClassifier(max_iter=3, categorical_features="from_dtype")
+    path = assert_all_equal(model, frame, labels, [(40.0, "Bern"), (None, None), (1e9, "Lyon")])
+    assert path == "the pipeline, step by step: HistGradientBoostingClassifier takes categories itself"
+
+
+def squared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Wraps where the square of an integer needs more than 64 bits."""
+    return frame**2
+
+
+def test_integers_that_wrap_are_left_to_the_pipeline() -> None:
+    """A function that is right for floats alone is not called on floats in the place of integers."""
+    frame, labels = data()
+    frame = pd.DataFrame({"visits": frame["visits"].astype(int), "more": frame["visits"].astype(int) * 7 % 11})
+    model = make_pipeline(FunctionTransformer(squared), RandomForestClassifier(5, random_state=0))
+    path = assert_all_equal(model, frame, labels, [(1, 2), (3_037_000_500, 2), (1, 4_294_967_296)])
+    what = "FunctionTransformer takes integers, with which it may compute otherwise than with floats"
+    assert path == f"the pipeline, step by step: {what}"
+    model = make_pipeline(FunctionTransformer(np.cbrt), LINEAR)
+    assert assert_all_equal(model, frame, labels, [(1, 2), (2, 9), (7, 4)]).startswith("the fast path: ")

@@ -1,0 +1,43 @@
+"""What the service would answer, held to the estimator before it is bundled."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from service.errors import BundleError
+from service.profiling import make_bundle
+
+
+def test_rounding_of_one_row_alone_is_no_difference() -> None:
+    """Sums of large terms come out a last digit otherwise for one row than for many; such a model is bundled."""
+    random = np.random.default_rng(5)
+    data = pd.DataFrame(random.normal(size=(500, 20)), columns=list("abcdefghijklmnopqrst"))
+    data["id"] = random.integers(10**12, 10**12 + 10**6, 500)
+    labels = data["a"] + (data["id"] - 10**12) * 1e-6
+    assert make_bundle(LinearRegression().fit(data, labels), data, labels, "model", "1").profile.task == "regression"
+
+
+def test_a_model_in_single_precision_is_bundled() -> None:
+    """What was fitted on float32 computes in it, and rounds otherwise for one row than for many."""
+    random = np.random.default_rng(5)
+    data = pd.DataFrame(random.random((2000, 6), dtype=np.float32), columns=list("abcdef"))
+    labels = pd.Series(np.where(data["a"] > data["b"], "yes", "no"))
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(data, labels)
+    assert {feature.dtype for feature in make_bundle(model, data, labels, "m", "1").profile.numeric} == {"float32"}
+
+
+def _centred(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame - frame.mean()
+
+
+def test_a_row_that_depends_on_its_company_is_refused() -> None:
+    """A step that looks at the other rows of a request would answer otherwise from batch to batch."""
+    random = np.random.default_rng(5)
+    data = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
+    labels = pd.Series(np.where(data["a"] > data["b"], "yes", "no"))
+    model = make_pipeline(FunctionTransformer(_centred), LogisticRegression()).fit(data, labels)
+    with pytest.raises(BundleError, match=r"a row alone is predicted otherwise .* the step 'functiontransformer'"):
+        make_bundle(model, data, labels, "model", "1")
