@@ -12,7 +12,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile
 PYTHON_FOLDERS := service telemetry grafana prometheus tests benchmarks docs
 
 help:  ## this list
-	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-12s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "%-14s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.synced  ## train, serve, replay flights; ARGS="--duration 20" ends by itself
 	@$(RUN) sightline demo $(ARGS)

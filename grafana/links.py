@@ -4,12 +4,16 @@ import json
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from prometheus.selectors import NO_TRAFFIC
+
 OVERVIEW_UID = "sightline-overview"
 PREDICTIONS_UID = "sightline-predictions"
 FEATURES_UID = "sightline-features"
 TELEMETRY_UID = "sightline-telemetry"
 
-SERVER_SPANS = 'resource.service.name =~ "$service" && kind = server'
+SERVER_SPANS = f'resource.service.name =~ "${{service:pipe}}" && kind = server && span.http.route !~ "{NO_TRAFFIC}"'
+"""Requests that the chosen models answered. `:pipe`, because a link would write the values of a variable as `{a,b}`,
+even of one that has only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,7 @@ def search_traces(title: str, traceql: str) -> Link:
     """
     query = {"refId": "A", "datasource": {"type": "tempo", "uid": "tempo"}, "queryType": "traceql", "query": traceql}
     pane = {"datasource": "tempo", "queries": [query], "range": {"from": "${__from}", "to": "${__to}"}}
-    return Link(title, f"/explore?schemaVersion=1&panes={quote(json.dumps({'a': pane}), safe='${}')}")
+    return Link(title, f"/explore?schemaVersion=1&panes={quote(json.dumps({'a': pane}), safe='${:}')}")
 
 
 TO_SLOW_TRACES = search_traces("Slow traces", f"{{ {SERVER_SPANS} && duration > 500ms }}")

@@ -144,7 +144,7 @@ def traces(about: About, traceql: str, limit: int) -> table.Panel:
         .ref_id("A")
         .datasource(TEMPO)
         .query_type("traceql")
-        .query(traceql)
+        .query(f"{traceql} with (most_recent=true)")  # else Tempo stops at the first that it comes upon
         .limit(limit)
         .table_type(tempo_models.SearchTableType.TRACES)
     )

@@ -4,6 +4,7 @@ Metrics of a model carry its name and version. Those of HTTP and of the process 
 that the same process serves, by `service.instance.id`. One process serves one model, so the join has one match.
 """
 
+from prometheus.selectors import TRAFFIC
 from telemetry.names import MODEL as MODEL_ATTRIBUTES
 from telemetry.names import QUEUE_LENGTH, REQUEST_DURATION, Instrument
 
@@ -11,9 +12,6 @@ WINDOW = "$__rate_interval"
 OF_MODEL = ('model_name=~"$model"', 'model_version=~"$version"')
 VERSION = ("model_name", "model_version")
 INSTANCE = "service_instance_id"
-TRAFFIC = 'http_route!~"/livez|/readyz|/metrics|/docs|/openapi.json"'
-"""Probes and scrapes are no traffic: they would hide a slow model behind a thousand quick answers."""
-
 FAILED = 'http_response_status_code=~"5.."'
 
 _SUFFIXES = ("_bucket", "_count", "_sum")

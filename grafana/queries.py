@@ -1,6 +1,7 @@
 """Everything that the dashboards ask, read out of their JSON model: what a test runs against the real backends."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 Json = dict[str, Any]
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +29,14 @@ class Asked:
     has_exemplars: bool = False
 
     def substituted(self, values: Mapping[str, str]) -> str:
-        """The text with each `$name` replaced by its value.
+        """The text with each `$name`, `${name}` and `${name:format}` replaced by its value.
 
         >>> Asked("d", "p", "panel", "promql", 'rate(x{m=~"$model"}[$__rate_interval])').substituted(
         ...     {"model": "a", "__rate_interval": "1m"}
         ... )
         'rate(x{m=~"a"}[1m])'
         """
-        text = self.text
-        for name in sorted(values, key=len, reverse=True):
-            text = text.replace(f"${{{name}}}", values[name]).replace(f"${name}", values[name])
-        return text
+        return _VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), self.text)
 
 
 def as_json(dashboard: Dashboard) -> Json:

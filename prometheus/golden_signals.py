@@ -1,7 +1,7 @@
 """Traffic, errors and latency of every route and model version, and their service level objectives."""
 
 from prometheus.rule import Alert, Group, Record
-from prometheus.selectors import MODEL_OF_PROCESS, VERSION, buckets, counts, served_model, with_model
+from prometheus.selectors import MODEL_OF_PROCESS, TRAFFIC, VERSION, buckets, counts, served_model, with_model
 from prometheus.timing import BurnWindow, Timing, text
 from telemetry.names import REQUEST_DURATION
 
@@ -18,8 +18,6 @@ QUANTILES = (0.5, 0.95, 0.99)
 
 ROUTE = f"job, {VERSION}, http_route"
 
-# Probes and scrapes are no traffic; a request to no route is the client's mistake.
-_TRAFFIC = 'http_route!~"|/livez|/readyz|/metrics|/docs|/openapi.json"'
 _FAILED = 'http_response_status_code=~"5.."'
 _ANSWERED = 'http_response_status_code!~"5.."'
 _DASHBOARD = "/d/sightline-overview?var-model={{ $labels.model_name }}&var-version={{ $labels.model_version }}"
@@ -33,16 +31,15 @@ def golden_signals(timing: Timing) -> list[Group]:
 
 def _signals(timing: Timing) -> Group:
     window = text(timing.fraction(288))
-    latency = _by_route(f"rate({buckets(REQUEST_DURATION, _TRAFFIC)}[{window}])", f"{ROUTE}, le")
+    latency = _by_route(f"rate({buckets(REQUEST_DURATION, TRAFFIC)}[{window}])", f"{ROUTE}, le")
     rules = [
         Record(
             MODEL_OF_PROCESS, served_model(), why="The dummy endpoint is no model: with it, a process would have two."
         ),
-        Record("route:requests:rate", _by_route(f"rate({counts(REQUEST_DURATION, _TRAFFIC)}[{window}])")),
+        Record("route:requests:rate", _by_route(f"rate({counts(REQUEST_DURATION, TRAFFIC)}[{window}])")),
         Record(
             "route:failed:rate",
-            f"{_by_route(f'rate({counts(REQUEST_DURATION, _TRAFFIC, _FAILED)}[{window}])')}\n"
-            "or 0 * route:requests:rate",
+            f"{_by_route(f'rate({counts(REQUEST_DURATION, TRAFFIC, _FAILED)}[{window}])')}\nor 0 * route:requests:rate",
             why="Failed requests have no series before the first fails: `or 0 *` makes a route without them 0.",
         ),
         Record("route:failed:ratio", "route:failed:rate / (route:requests:rate > 0)"),
@@ -64,10 +61,10 @@ def _objectives(timing: Timing) -> Group:
     every, failed, answered, quick = (
         _by_route(f"increase({selector}[{step}])")
         for selector in (
-            counts(REQUEST_DURATION, _TRAFFIC),
-            counts(REQUEST_DURATION, _TRAFFIC, _FAILED),
-            counts(REQUEST_DURATION, _TRAFFIC, _ANSWERED),
-            buckets(REQUEST_DURATION, _TRAFFIC, _ANSWERED, f'le="{LATENCY_S:g}"'),
+            counts(REQUEST_DURATION, TRAFFIC),
+            counts(REQUEST_DURATION, TRAFFIC, _FAILED),
+            counts(REQUEST_DURATION, TRAFFIC, _ANSWERED),
+            buckets(REQUEST_DURATION, TRAFFIC, _ANSWERED, f'le="{LATENCY_S:g}"'),
         )
     )
     rules = [

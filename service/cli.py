@@ -97,6 +97,11 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs OTLP.")] = 1,
 ) -> None:
     """Serve a bundle over HTTP."""
+    if workers > 1 and not any(os.environ.get(name) for name in _ENDPOINTS):
+        raise SettingsError(
+            f"--workers {workers} needs {_ENDPOINTS[0]}: each worker counts for itself, and a scrape of /metrics would "
+            "see one of them only; set it, or run one worker"
+        )
     logging.config.dictConfig(log_config())
     app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
     if workers == 1:
@@ -110,11 +115,6 @@ def serve(
             access_log=False,
         )
         return
-    if not any(os.environ.get(name) for name in _ENDPOINTS):
-        raise SettingsError(
-            f"--workers {workers} needs {_ENDPOINTS[0]}: each worker counts for itself, and a scrape of /metrics would "
-            "see one of them only; set it, or run one worker"
-        )
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
     uvicorn.run(
         "service.app:create_app",

@@ -80,7 +80,7 @@ class Demo:
         self._console.print("\nserving, and replaying the flights of July to December; look at")
         for path, what in _LOOK_AT:
             self._console.print(f"  {self._url}{path}", soft_wrap=True, highlight=False)
-            self._console.print(f"      {what}", highlight=False)
+            self._console.print(f"      {what}", soft_wrap=True, highlight=False)
         self._console.print("Ctrl-C ends the demo with a summary.\n" if self._duration_s is None else "")
 
     def _summarise(self, client: httpx.Client, replay: Replay, labels_before: Counter[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from math import isnan
 from time import monotonic
 
 from rich.console import Console
@@ -48,24 +49,29 @@ async def _tell(simulation: Simulation, duration_s: float | None, console: Conso
     start_s = monotonic()
     with console.status("") as status:
         while True:
+            await asyncio.sleep(_LINE_EVERY_S if console.is_terminal else _LOG_EVERY_S)
             line = _line(simulation, monotonic() - start_s, duration_s)
             if console.is_terminal:
                 status.update(line)
-                await asyncio.sleep(_LINE_EVERY_S)
             else:
                 console.print(line, highlight=False, soft_wrap=True)
-                await asyncio.sleep(_LOG_EVERY_S)
 
 
 def _line(simulation: Simulation, elapsed_s: float, duration_s: float | None) -> str:
     tally = simulation.tally
     p50_s, p99_s = tally.quantiles_s(0.5, 0.99)
-    of = "" if duration_s is None else f" of {duration_s:g}"
+    when = f"{elapsed_s:.0f} s" if duration_s is None else f"{elapsed_s:.0f} of {duration_s:g} s"
+    if duration_s is not None and elapsed_s > duration_s:
+        when = f"{duration_s:g} s are over, waiting for the last answers"
     failed = sum(count for status, count in tally.statuses.items() if not status.startswith("2"))
     return (
-        f"{elapsed_s:.0f}{of} s   {tally.statuses.total():,} requests   {tally.outcomes.total():,} rows   "
-        f"{failed:,} not answered with 200   p50 {p50_s * 1000:.1f} ms   p99 {p99_s * 1000:.1f} ms"
+        f"{when}   {tally.statuses.total():,} requests   {tally.outcomes.total():,} rows   "
+        f"{failed:,} not answered with 200   p50 {_ms(p50_s)}   p99 {_ms(p99_s)}"
     )
+
+
+def _ms(seconds: float) -> str:
+    return "-" if isnan(seconds) else f"{seconds * 1000:,.1f} ms"
 
 
 def _summary(simulation: Simulation) -> Table:
@@ -76,7 +82,7 @@ def _summary(simulation: Simulation) -> Table:
     for outcome, count in sorted(tally.outcomes.items()):
         table.add_row(f"rows: {outcome}", f"{count:,}")
     for name, seconds in zip(("p50", "p95", "p99"), tally.quantiles_s(0.5, 0.95, 0.99), strict=True):
-        table.add_row(f"duration, {name}", f"{seconds * 1000:,.1f} ms")
+        table.add_row(f"duration, {name}", _ms(seconds))
     return table
 
 

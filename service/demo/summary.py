@@ -55,13 +55,13 @@ def label_comparison(answered: Counter[str], counts: Counter[str]) -> Table:
 
 
 def slowest(families: Iterable[Metric]) -> SlowRequest | None:
-    """The exemplar with the longest duration."""
+    """The exemplar with the longest duration, of requests for predictions: a scrape may take its time."""
     exemplars = [
         SlowRequest(sample.exemplar.value, sample.exemplar.labels["trace_id"])
         for family in families
         if family.name == REQUEST_DURATION.prometheus_name
         for sample in family.samples
-        if sample.exemplar is not None
+        if sample.exemplar is not None and sample.labels["http_route"].startswith("/predict/")
     ]
     return max(exemplars, key=lambda exemplar: exemplar.duration_s, default=None)
 

@@ -13,7 +13,7 @@ import httpx2 as httpx
 from grafana.queries import Asked, as_json
 from grafana.write import DASHBOARDS
 from service.deployment import Prometheus
-from tests.grafana.answers import VALUES, asked, n_series
+from tests.grafana.answers import VALUES, asked, n_series, n_traces
 from tests.grafana.labelled import send_labelled
 from tests.stack.polling import poll_until
 
@@ -24,14 +24,18 @@ SOURCES = ("prometheus", "tempo")
 
 def findings(url: str) -> Iterator[tuple[str, bool]]:
     """What was asked, and whether the answer was as it should be."""
-    with httpx.Client(base_url=url, timeout=20) as client, Prometheus(f"{url}{_proxy('prometheus')}") as prometheus:
+    with (
+        httpx.Client(base_url=url, timeout=20) as client,
+        Prometheus(f"{url}{_proxy('prometheus')}") as prometheus,
+        httpx.Client(base_url=f"{url}{_proxy('tempo')}", timeout=20) as tempo,
+    ):
         for uid in SOURCES:
             yield f"data source {uid} is healthy", _soon(lambda u=uid: _is_healthy(client, u))  # type: ignore[misc]
         for build in DASHBOARDS.values():
             model = as_json(build())
             yield f"dashboard {model['title']} is there", _soon(lambda m=model: _has(client, m["uid"], m["title"]))  # type: ignore[misc]
         for query in asked():
-            answer = _ask_prometheus(prometheus, query) if query.language == "promql" else _ask_tempo(client, query)
+            answer = _ask_prometheus(prometheus, query) if query.language == "promql" else _ask_tempo(tempo, query)
             yield f"{query.dashboard} / {query.panel}: {query.substituted(VALUES)}", _soon(answer)
 
 
@@ -70,12 +74,8 @@ def _ask_prometheus(prometheus: Prometheus, query: Asked) -> Callable[[], bool]:
     return lambda: n_series(prometheus, query) > 0
 
 
-def _ask_tempo(client: httpx.Client, query: Asked) -> Callable[[], bool]:
-    def find() -> bool:
-        found = client.get(f"{_proxy('tempo')}/api/search", params={"q": query.substituted(VALUES), "limit": 20})
-        return bool(found.raise_for_status().json()["traces"])
-
-    return find
+def _ask_tempo(tempo: httpx.Client, query: Asked) -> Callable[[], bool]:
+    return lambda: n_traces(tempo, query) > 0
 
 
 def _soon(answer: Callable[[], bool]) -> bool:

@@ -1,7 +1,11 @@
-"""What a running Prometheus answers to the dashboards' queries."""
+"""What a running Prometheus and a running Tempo answer to the dashboards' queries."""
 
+import time
 from collections.abc import Iterator, Mapping
 from math import isfinite
+from typing import Any
+
+import httpx2 as httpx
 
 from grafana.queries import Asked, as_json, queries
 from grafana.write import DASHBOARDS
@@ -34,3 +38,16 @@ def n_series(prometheus: Prometheus, query: Asked) -> int:
     if query.place == "annotation":
         promql = f"last_over_time(({promql})[10m:5s])"
     return sum(isfinite(sample.value) for sample in prometheus.query(promql))
+
+
+def n_traces(tempo: httpx.Client, query: Asked) -> int:
+    """Traces that a search finds over the last half hour, as a dashboard asks for them. tempo: a client of its API."""
+    now_s = int(time.time())
+    parameters: dict[str, str | int] = {
+        "q": query.substituted(VALUES),
+        "limit": 20,
+        "start": now_s - 1800,
+        "end": now_s,
+    }
+    found: list[Any] = tempo.get("/api/search", params=parameters).raise_for_status().json()["traces"]
+    return len(found)

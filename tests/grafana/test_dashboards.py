@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -164,6 +165,17 @@ def test_every_variable_that_is_used_is_defined(name: str) -> None:
     defined = {variable["name"] for variable in model["templating"]["list"]}
     used = {found for text in _strings(model) for found in re.findall(r"\$\{?([A-Za-z_]\w*)", text)}
     assert used - defined - BUILT_IN == set()
+
+
+def test_every_search_for_traces_stays_one_when_its_variables_are_filled_in() -> None:
+    """A link to Explore holds a query in JSON, and each variable of ours says how several values are written in it."""
+    links = {text for text in _strings(MODELS) if text.startswith("/explore?")}
+    assert links
+    for link in links:
+        panes = parse_qs(urlsplit(link).query)["panes"][0]
+        assert set(re.findall(r"\$\{?(\w+)\b(?!:pipe\})", panes)) == {"__from", "__to"}
+        (query,) = json.loads(panes.replace("${service:pipe}", "a|b"))["a"]["queries"]
+        assert query["query"].startswith('{ resource.service.name =~ "a|b" && ')
 
 
 @pytest.mark.parametrize("name", MODELS)

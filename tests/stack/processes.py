@@ -232,7 +232,7 @@ class Stack:
 
     def _build_tempo(self) -> Process:
         environment = {
-            "TEMPO_HTTP_ADDRESS": "127.0.0.1",
+            "TEMPO_ADDRESS": "127.0.0.1",
             "TEMPO_HTTP_PORT": str(self._trace_http),
             "TEMPO_GRPC_PORT": str(free_port()),
             "TEMPO_OTLP_ENDPOINT": f"127.0.0.1:{self._trace_otlp}",

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
+import httpx2 as httpx
 import pytest
 
 from grafana.queries import Asked
 from service.demo.stream import FlightStream
 from service.deployment import Prometheus, StoredExemplar, TraceStore
-from tests.grafana.answers import VALUES, asked, n_series
+from tests.grafana.answers import VALUES, asked, n_series, n_traces
 from tests.grafana.labelled import send_labelled
 from tests.stack.polling import poll_until
 from tests.stack.processes import Stack, free_port, service_process
@@ -19,6 +20,7 @@ from tests.stack.traffic import Traffic
 pytestmark = pytest.mark.stack
 
 PROMQL = [query for query in asked() if query.language == "promql"]
+TRACEQL = [query for query in asked() if query.language == "traceql"]
 ANSWERED_S = 120.0
 """Rules are evaluated every half minute, and one leans on what another recorded."""
 
@@ -55,6 +57,19 @@ def test_every_query_of_every_panel_returns_data(prometheus: Prometheus, capsys:
         print()
         for query, n in answers.items():
             print(f"  {n:4d} series  {query.dashboard} / {query.panel}: {query.substituted(VALUES)}")
+
+
+@pytest.mark.usefixtures("prometheus")
+def test_every_search_for_traces_finds_some(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each TraceQL query of the dashboards finds traces; the list is printed."""
+    if not stack.has_tempo:
+        pytest.skip("the trace store is Jaeger, which speaks no TraceQL")
+    with httpx.Client(base_url=stack.traces_url, timeout=20) as tempo:
+        answers = {q: poll_until(lambda q=q: n_traces(tempo, q), ANSWERED_S) for q in TRACEQL}  # type: ignore[misc]
+    with capsys.disabled():
+        print()
+        for query, n in answers.items():
+            print(f"  {n:4d} traces  {query.dashboard} / {query.panel}: {query.substituted(VALUES)}")
 
 
 @pytest.mark.parametrize("query", [q for q in PROMQL if q.has_exemplars], ids=lambda q: f"{q.dashboard}-{q.panel}")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
+import httpx2 as httpx
 import pytest
 import yaml
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
@@ -135,6 +136,15 @@ def test_collector_names_the_signal_that_leads_nowhere(signal: str, lacking: str
     code, output = _validate(_backends(signal, alone=True)[0])
     assert code == 1
     assert f'connector "forward/{lacking}" used as exporter in [{lacking}/in] pipeline but not used' in output
+
+
+def test_tempo_keeps_to_its_folder(stack: Stack) -> None:
+    """All that Tempo writes lies where it is told, so that it needs no rights elsewhere and two of them do not mix."""
+    if not stack.has_tempo:
+        pytest.skip("the trace store is Jaeger, which keeps its traces in memory")
+    config = httpx.get(f"{stack.traces_url}/status/config").text
+    assert f"{stack.folder}/tempo/blocks" in config
+    assert "/var/tempo" not in config
 
 
 def test_prometheus_takes_its_config() -> None:
