@@ -55,8 +55,8 @@ def _reference() -> list[Record]:
         )
         for number in range(1, MAX_BINS + 1)
     ]
-    reached = "\n  or ".join(
-        f'drift:reference >= on ({KEY}) group_left (bin) drift:level{{bin="{number}"}}'
+    numbered = "\nor ".join(
+        f'0 * (drift:reference == on ({KEY}) group_left () drift:level{{bin="{number}"}}) + {number}'
         for number in range(1, MAX_BINS + 1)
     )
     return [
@@ -67,11 +67,7 @@ def _reference() -> list[Record]:
         ),
         Record("drift:reference_rows", f'max by ({KEY}) (drift:reference{{le="+Inf"}}) > 0'),
         *levels,
-        Record(
-            "drift:bin_number",
-            f"count by ({KEY}, le) (\n  {reached}\n)",
-            why="How many levels a bucket has reached is the number of its bin.",
-        ),
+        Record("drift:bin_number", numbered, why="The level of a bucket is the number of its bin."),
         Record(
             "drift:edge",
             f'count_values by ({KEY}, le) ("bin", drift:bin_number)',
