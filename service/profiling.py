@@ -132,7 +132,7 @@ def class_codes(classes: NDArray[Any], labels: "pd.Series[Any]") -> NDArray[np.i
         by_text = {str(known): code for code, known in enumerate(classes.tolist())}
         codes = np.array([by_text.get(str(label), -1) for label in labels.tolist()], dtype=np.intp)
     if (codes < 0).any():
-        stranger = labels.iloc[int(np.argmax(codes < 0))]
+        stranger = labels.tolist()[int(np.argmax(codes < 0))]
         known = ", ".join(map(str, classes.tolist()[:10]))
         raise BundleError(f"the target has the value {stranger!r}, and the model knows the classes {known}")
     return codes
@@ -148,13 +148,15 @@ def _profile_outputs(model: Any, data: Any, labels: "pd.Series[Any]") -> dict[st
     if labels.isna().any():
         raise BundleError(f"the target is missing in {int(labels.isna().sum())} rows; leave them out, as the fit did")
     if labels.nunique() < 2:
-        raise BundleError(f"the target has one value only, {labels.iloc[0]!r}: there is nothing to learn from it")
+        raise BundleError(f"the target has one value only, {labels.tolist()[0]!r}: there is nothing to learn from it")
     predicted = _tried(model, data, "predict")
     if predicted.size != len(labels):
         raise BundleError(f"{_described(model)} predicts {predicted.shape[1:]} outputs a row; one is served")
     if is_regressor(model):
         if not pd.api.types.is_numeric_dtype(labels):
-            raise BundleError(f"{_described(model)} is a regressor, and the target has {labels.iloc[0]!r}, no number")
+            raise BundleError(
+                f"{_described(model)} is a regressor, and the target has {labels.tolist()[0]!r}, no number"
+            )
         values = predicted.astype(np.float64).reshape(-1)
         if not np.isfinite(values).all():
             raise BundleError(f"{_described(model)} predicts values that are not finite for its own training data")

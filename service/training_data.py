@@ -1,11 +1,12 @@
 """Training data in a file of the user's, CSV or Parquet, and the columns of it that a model was fitted on."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from service.errors import BundleError
@@ -39,7 +40,8 @@ def read_training_data(path: Path, model: Any, target: str, time: str | None) ->
     if target in names:
         raise BundleError(f"the model was fitted on the column {target!r} itself, which --target names")
     inputs = walk(model, names)
-    table = _read_csv(path, inputs) if path.suffix in CSV else _read_parquet(path)
+    words = {name: inputs.known[name] for name in inputs.words} | _class_words(model, target)
+    table = _read_csv(path, words) if path.suffix in CSV else _read_parquet(path)
     if table.empty:
         raise BundleError(f"{path} has no rows")
     features = table[names]
@@ -59,6 +61,8 @@ def _model_columns(path: Path, model: Any, header: list[str], beside: list[str])
         if n_fitted != len(names):
             what = f"{len(names)} columns beside {' and '.join(map(repr, beside))}: {_listed(names)}"
             raise BundleError(f"the model was fitted on {n_fitted} columns without names, and {path} has {what}")
+    if "" in names:
+        raise BundleError("the model was fitted on a column without a name; name it and fit again")
     if lacking := [name for name in names if name not in header]:
         raise BundleError(f"{path} lacks columns that the model was fitted on: {_listed(lacking)}")
     return names
@@ -83,7 +87,7 @@ def _checked_csv(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = csv.reader(file, strict=True)
-            header = next(lines, [])
+            header = next((values for values in lines if values), [])
             for values in lines:
                 if values and len(values) != len(header):
                     what = f"{len(values)} values where the header has {len(header)}"
@@ -97,11 +101,23 @@ def _checked_csv(path: Path) -> list[str]:
     return header
 
 
-def _read_csv(path: Path, inputs: Inputs) -> pd.DataFrame:
+def _read_csv(path: Path, words: Mapping[str, Collection[str]]) -> pd.DataFrame:
+    """words: columns that are strings to the model, and those that it knows: `NA` is missing only where it is none."""
     try:
-        return pd.read_csv(path, encoding="utf-8-sig", dtype=dict.fromkeys(inputs.words, str), low_memory=False)
+        table = pd.read_csv(path, encoding="utf-8-sig", dtype=dict.fromkeys(words, str), low_memory=False)
+        if with_gaps := [name for name in words if table[name].isna().any()]:
+            spelt = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False, usecols=with_gaps)
+            for name in with_gaps:
+                table[name] = table[name].where(~spelt[name].isin(words[name]), spelt[name])
     except ValueError as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
+    return table
+
+
+def _class_words(model: Any, target: str) -> dict[str, tuple[str, ...]]:
+    """The target, if the classes of the model are strings, and what they are."""
+    classes = np.asarray(getattr(model, "classes_", [])).tolist()
+    return {target: tuple(classes)} if classes and all(isinstance(each, str) for each in classes) else {}
 
 
 def _parquet_columns(path: Path) -> list[str]:
@@ -117,7 +133,10 @@ def _parquet_columns(path: Path) -> list[str]:
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path).reset_index(drop=True)
+        table = pd.read_parquet(path)
+        return table.reset_index(
+            drop=table.index.names == [None]
+        )  # an index with a name was a column to whoever fitted
     except (ValueError, OSError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
 
