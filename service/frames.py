@@ -61,7 +61,7 @@ def _container(feature: CategoricalFeature) -> Callable[[Sequence[Value | None]]
         return partial(_categories, category_values(feature, feature.levels))
     if feature.dtype == "str":
         return partial(_objects, missing)
-    return partial(_numbers, missing)
+    return partial(_booleans_or_missing if feature.dtype == "bool" else _numbers, missing)
 
 
 def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
@@ -75,12 +75,15 @@ def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
 
 
 def _numbers(missing: float | None, values: Sequence[Value | None]) -> Any:
-    """Integers, floats or booleans; booleans among which one is missing stay objects, as in pandas."""
+    """Integers or floats."""
     if None not in values:
         return np.array(values)
-    if any(isinstance(value, bool) for value in values) or missing is None:
-        return _objects(missing, values)
-    return np.array(values, dtype=np.float64)
+    return _objects(missing, values) if missing is None else np.array(values, dtype=np.float64)
+
+
+def _booleans_or_missing(missing: float | None, values: Sequence[Value | None]) -> Any:
+    """Booleans among which one is missing stay objects, as in pandas; so does one that is missing alone."""
+    return _objects(missing, values) if None in values else np.array(values)
 
 
 def _categories(levels: list[Value], values: Sequence[Value | None]) -> pd.Categorical:

@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from service.bundle import Bundle, read_back
-from service.errors import BundleError
+from service.errors import BundleError, PredictionFailedError, RequestError
 from service.floors import Periods, drift_floors
 from service.pipeline import Inputs, feature_names, takes_arrays, unwrapped, walk
 from service.rehearsal import compare, probed, sample_rows, shuffled
@@ -51,7 +51,10 @@ def make_bundle(
     served = _read_back(model)
     sample = shuffled(data)
     profile = probed(served, profile, sample_rows(sample, profile))
-    compare(served, model, profile, sample)
+    try:
+        compare(served, model, profile, sample)
+    except (RequestError, PredictionFailedError) as error:
+        raise BundleError(f"the service would not answer for rows like those of training: {error}") from error
     return Bundle(name, version, model, profile, sample_rows(sample, profile))
 
 

@@ -41,11 +41,10 @@ def shuffled(data: pd.DataFrame) -> pd.DataFrame:
         column = whole
         if pd.api.types.is_float_dtype(whole):
             column = whole[~np.isinf(whole.to_numpy(np.float64, na_value=np.nan))]  # JSON has no word for them
-        if len(column) < n_rows:
-            raise BundleError(
-                f"the column {name!r} has infinite values in most of its rows; leave them out and fit again"
-            )
-        drawn[name] = column.iloc[generator.choice(len(column), n_rows, replace=False)].reset_index(drop=True)
+        if column.empty:
+            raise BundleError(f"the column {name!r} has nothing but infinite values; leave it out and fit again")
+        at = generator.choice(len(column), n_rows, replace=len(column) < n_rows)
+        drawn[name] = column.iloc[at].reset_index(drop=True)
     return pd.DataFrame(drawn)
 
 

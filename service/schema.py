@@ -189,7 +189,7 @@ def example_instance(profile: ReferenceProfile) -> dict[str, Any]:
 
 def _example(feature: Feature) -> Any:
     if isinstance(feature, CategoricalFeature):
-        return next(iter(category_values(feature, feature.categories[:1])), None)
+        return next(iter(category_values(feature, feature.categories[:1])), "")
     if feature.dtype == "bool":
         return bool(feature.median)
     return round(feature.median) if feature.dtype == "int64" else feature.median

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from service.errors import BundleError
 from service.profiling import make_bundle
@@ -41,3 +42,44 @@ def test_a_row_that_depends_on_its_company_is_refused() -> None:
     model = make_pipeline(FunctionTransformer(_centred), LogisticRegression()).fit(data, labels)
     with pytest.raises(BundleError, match=r"a row alone is predicted otherwise .* the step 'functiontransformer'"):
         make_bundle(model, data, labels, "model", "1")
+
+
+def _in_company(frame: pd.DataFrame) -> pd.DataFrame:
+    if len(frame) == 1:
+        raise ValueError("one row is not enough")
+    return frame
+
+
+def test_a_model_that_refuses_a_row_alone_is_refused() -> None:
+    """What the service could not answer is refused in a sentence, with the model's own reason."""
+    random = np.random.default_rng(5)
+    data = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
+    labels = pd.Series(np.where(data["a"] > data["b"], "yes", "no"))
+    model = make_pipeline(FunctionTransformer(_in_company), LogisticRegression()).fit(data, labels)
+    with pytest.raises(
+        BundleError, match=r"would not answer for rows like those of training: .* one row is not enough"
+    ):
+        make_bundle(model, data, labels, "model", "1")
+
+
+def test_some_infinite_values_in_training_are_left_out_of_the_sample() -> None:
+    """JSON has no word for infinity: sample rows are drawn from what is finite, again and again if there is little."""
+    random = np.random.default_rng(5)
+    data = pd.DataFrame({"a": random.normal(size=150)})
+    labels = pd.Series(np.where(data["a"] > 0, "yes", "no"))
+    data.loc[:99, "a"] = np.inf
+    bundle = make_bundle(HistGradientBoostingClassifier(max_iter=2).fit(data, labels), data, labels, "model", "1")
+    assert {row["a"] for row in bundle.sample} <= set(data["a"][100:])
+    assert len(bundle.sample) == 150
+
+
+def test_a_boolean_that_is_missing_is_missing_to_an_encoder_of_booleans() -> None:
+    """A row alone whose boolean is missing looks to the encoder as it did in training."""
+    random = np.random.default_rng(5)
+    data = pd.DataFrame({"asked": random.random(200) < 0.5}).astype(object)
+    labels = pd.Series(np.where(random.random(200) < 0.5, "yes", "no"))
+    data.loc[::5, "asked"] = np.nan
+    model = make_pipeline(OneHotEncoder(), LogisticRegression()).fit(data, labels)
+    (asked,) = make_bundle(model, data, labels, "model", "1").profile.categorical
+    assert asked.accepts_missing
+    assert asked.missing == 40
