@@ -50,21 +50,23 @@ class Arrivals:
 
     def send(self, client: httpx.Client) -> None:
         """Sends the labels that are due."""
-        labels = self._take()
-        if not labels:
-            return
-        response = client.post("/feedback", json={"labels": labels})
+        if labels := self.due():
+            self.note(client.post("/feedback", json={"labels": labels}), len(labels))
+
+    def note(self, response: httpx.Response, n_labels: int) -> None:
+        """Takes into account how so many labels were answered."""
         if response.status_code == httpx.codes.OK:
             self.answered.update(response.json()["labels"])
         else:
-            self.answered[f"error {response.status_code}"] += len(labels)
+            self.answered[f"error {response.status_code}"] += n_labels
 
     def _plan(self, prediction_id: str, arrival: str) -> None:
         due_s = monotonic() + self._random.expovariate(1 / MEAN_DELAY_S)
         with self._lock:
             heappush(self._due, (due_s, prediction_id, arrival))
 
-    def _take(self) -> list[dict[str, str]]:
+    def due(self) -> list[dict[str, str]]:
+        """The labels whose time has come, each once."""
         labels: list[dict[str, str]] = []
         with self._lock:
             while self._due and self._due[0][0] <= monotonic() and len(labels) < LABELS_IN_BODY:

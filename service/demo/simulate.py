@@ -81,6 +81,8 @@ def _summary(simulation: Simulation) -> Table:
         table.add_row(f"requests: {status}", f"{count:,}")
     for outcome, count in sorted(tally.outcomes.items()):
         table.add_row(f"rows: {outcome}", f"{count:,}")
+    for verdict, count in sorted(simulation.arrivals.answered.items()):
+        table.add_row(f"labels: {verdict}", f"{count:,}")
     for name, seconds in zip(("p50", "p95", "p99"), tally.quantiles_s(0.5, 0.95, 0.99), strict=True):
         table.add_row(f"duration, {name}", _ms(seconds))
     return table

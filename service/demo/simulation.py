@@ -1,4 +1,4 @@
-"""Sends a scenario to a running service at a steady rate, whatever the service makes of it."""
+"""Sends a scenario to a running service at a steady rate, whatever the service makes of it, and labels afterwards."""
 
 import asyncio
 from collections import Counter, deque
@@ -8,6 +8,8 @@ from time import monotonic, perf_counter
 import httpx2 as httpx
 import numpy as np
 
+from service.bundle import SampleRow
+from service.demo.arrivals import Arrivals
 from service.demo.flights import FEATURES, load_flights, training_months
 from service.demo.scenarios import DUMMIES, Scenario, draw_flights
 from service.demo.stream import FlightStream
@@ -20,6 +22,7 @@ MAX_RUNNING = 500
 """More requests at once than these are not begun: a service that hangs must not fill our memory."""
 
 _TIMEOUT_S = 30.0
+_LABELS_EVERY_S = 0.5
 _RECENT = 20_000
 
 
@@ -59,7 +62,10 @@ class Tally:
 
 
 class Simulation:
-    """One scenario against one service. rate: requests a second; they do not wait for one another."""
+    """One scenario against one service. rate: requests a second; they do not wait for one another.
+
+    arrivals: the labels that follow; not all come, and not all are good.
+    """
 
     def __init__(self, url: str, scenario: Scenario, rate: float, seed: int = 2013) -> None:
         self._url = url
@@ -69,6 +75,7 @@ class Simulation:
         self._seed = seed
         self._stop = asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
+        self.arrivals = Arrivals(Random(seed + 1))  # noqa: S311
         self.tally = Tally()
 
     def stop(self) -> None:
@@ -86,6 +93,7 @@ class Simulation:
         until = monotonic() + (duration_s if duration_s is not None else float("inf"))
         limits = httpx.Limits(max_connections=MAX_RUNNING, max_keepalive_connections=50)
         async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S, limits=limits) as client:
+            labelling = asyncio.create_task(self._send_labels(client))
             due = monotonic()
             while monotonic() < until and not self._stop.is_set():
                 if len(self._running) < MAX_RUNNING:
@@ -93,26 +101,48 @@ class Simulation:
                 due = max(due + 1 / self._rate, monotonic() - 1)  # after a pause, no burst of more than a second
                 await self._pause(min(due, until) - monotonic())
             await asyncio.gather(*self._running)
+            labelling.cancel()
 
     def _begin(self, client: httpx.AsyncClient, flights: FlightStream) -> None:
         dummy = DUMMIES.get(self._scenario)
         if dummy is not None and self._random.random() < dummy.share:
-            request = client.build_request("GET", "/predict/random", params=dummy.query)
+            task = asyncio.create_task(self._call_dummy(client, dummy.query))
         else:
-            instances = flights.take(self._random.choice(ROWS))
-            request = client.build_request("POST", "/predict/model", json={"instances": instances})
-        task = asyncio.create_task(self._send(client, request))
+            task = asyncio.create_task(self._predict(client, flights.take_labelled(self._random.choice(ROWS))))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _send(self, client: httpx.AsyncClient, request: httpx.Request) -> None:
+    async def _call_dummy(self, client: httpx.AsyncClient, query: dict[str, float]) -> None:
+        await self._send(client, client.build_request("GET", "/predict/random", params=query))
+
+    async def _predict(self, client: httpx.AsyncClient, flights: list[tuple[SampleRow, str]]) -> None:
+        instances = [instance for instance, _ in flights]
+        request = client.build_request("POST", "/predict/model", json={"instances": instances})
+        response = await self._send(client, request)
+        if response is not None and response.is_success:
+            for prediction, (_, arrival) in zip(response.json()["predictions"], flights, strict=True):
+                self.arrivals.expect(prediction["prediction_id"], arrival)
+
+    async def _send(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response | None:
         start_s = perf_counter()
         try:
             response = await client.send(request)
         except httpx.TransportError:
             self.tally.statuses["no answer"] += 1
-            return
+            return None
         self.tally.add(response, perf_counter() - start_s)
+        return response
+
+    async def _send_labels(self, client: httpx.AsyncClient) -> None:
+        while True:
+            await asyncio.sleep(_LABELS_EVERY_S)
+            if labels := self.arrivals.due():
+                try:
+                    response = await client.post("/feedback", json={"labels": labels})
+                except httpx.TransportError:
+                    self.arrivals.answered["no answer"] += len(labels)
+                else:
+                    self.arrivals.note(response, len(labels))
 
     async def _pause(self, seconds: float) -> None:
         try:

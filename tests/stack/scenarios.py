@@ -13,9 +13,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.bundle import load_bundle, save_bundle
@@ -23,6 +25,7 @@ from service.demo.scenarios import Scenario
 from service.demo.training import train
 from service.deployment import Prometheus, StoredExemplar, TraceStore
 from telemetry.names import REQUEST_DURATION
+from tests.grafana.answers import VALUES, asked
 from tests.stack.processes import Stack, free_port, service_process
 
 WINDOW = "2m"
@@ -131,6 +134,7 @@ def run(scenarios: Sequence[Scenario], minutes: float, window: str, console: Con
         _watch(watch, minutes, console)
         for watched in watch.watched.values():
             watch.follow(watched)
+        _ask_dashboards(prometheus, console)
         if watch.elsewhere:
             console.print(f"alerts of no scenario: {', '.join(sorted(watch.elsewhere))}", style="red")
         return list(watch.watched.values())
@@ -149,6 +153,17 @@ def _watch(watch: Watch, minutes: float, console: Console) -> None:
                 console.log(f"{scenario}: {alert} fires after {after_s:.0f} s")
         told = set(fired)
         time.sleep(1)
+
+
+def _ask_dashboards(prometheus: Prometheus, console: Console) -> None:
+    """Every PromQL query of the dashboards, with the scenarios in the place of the service, and its series."""
+    every = {**VALUES, "service": ".+"}
+    table = Table("dashboard", "panel", "series", "query", title="what the dashboards show now")
+    for query in asked():
+        if query.language == "promql" and query.place == "panel":
+            n = sum(isfinite(sample.value) for sample in prometheus.query(query.substituted(every)))
+            table.add_row(query.dashboard, query.panel, f"{n:,}" if n else "[red]none[/]", escape(query.text[:80]))
+    console.print(table)
 
 
 def _table(results: Sequence[Watched]) -> Table:

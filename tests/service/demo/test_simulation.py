@@ -46,6 +46,14 @@ def test_what_it_tells_is_what_was_counted(served: Running, training: pd.DataFra
     assert tally.last_failed is None
 
 
+def test_labels_follow(served: Running, training: pd.DataFrame) -> None:
+    """Some labels come within seconds; those that are accepted are in the service's confusion matrix."""
+    before = sum(served.samples("ml_feedback_total").values())
+    answered = _run(served, Scenario.NORMAL, 3, training).arrivals.answered
+    assert answered["accepted"] > 20
+    assert sum(served.samples("ml_feedback_total").values()) - before == answered["accepted"]
+
+
 def test_errors_fail_one_request_in_ten(served: Running, training: pd.DataFrame) -> None:
     """Half of the fifth that goes to the dummy model fails, each with a trace that is kept."""
     tally = _run(served, Scenario.ERRORS, 3, training).tally
