@@ -83,7 +83,8 @@ class _Histograms(Collector):
         )
         for point in points:
             labels = [str((point.attributes or {}).get(key, "")) for key in keys]
-            family.add_metric(labels, self._cumulative(point), point.sum)
+            # A sum below 0 is none that OpenMetrics allows: strict readers would throw away the whole scrape.
+            family.add_metric(labels, self._cumulative(point), point.sum if point.sum >= 0 else None)
         return family
 
     def _cumulative(self, point: HistogramDataPoint) -> list[Bucket]:

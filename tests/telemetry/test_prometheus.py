@@ -1,5 +1,6 @@
 """The scrape: OpenMetrics with exemplars that resolve, classic text with the same numbers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -120,3 +121,16 @@ def test_a_histogram_of_negative_values_has_no_sum(scraped: Scraped) -> None:
     assert samples["ml_feature_value_bucket", bucket("gain", "+Inf")] == 1000
     labels = frozenset({"feature": "gain", "model_name": "m", "model_version": "1"}.items())
     assert ("ml_feature_value_sum", labels) not in samples
+
+
+def test_a_sum_below_zero_is_left_out(recorder: Recorder, scraped: Scraped) -> None:
+    """What training knew as positive may come negative: the scrape can still be read, and nothing else is missing."""
+    rows = random_rows(1000)[0]
+    age = [feature.name for feature in recorder.profile.numeric].index("age")
+    numeric = rows.numeric.copy()
+    numeric[age] = -1e21
+    before = scraped.samples()
+    recorder.record(replace(rows, numeric=numeric))
+    lost = {(f"ml_feature_value_{part}", bucket("age", "") - {("le", "")}) for part in ("sum", "count")}
+    assert before.keys() - scraped.samples().keys() == lost
+    assert scraped.samples()["ml_feature_value_bucket", bucket("age", "+Inf")] > 1700
