@@ -66,6 +66,10 @@ def _label(label: _Label, prediction: SignedPrediction | None, models: Mapping[b
     model = models.get(prediction.model)
     if model is None:
         return "unknown_model"
+    if not all(abs(score) < SUMMABLE for score in prediction.scores):
+        return (
+            "unknown_outcome"  # a prediction that was no number cannot be held against anything, and would stay in sums
+        )
     actual = actual_of(model, label.actual)
     return "unknown_outcome" if actual is None else Label(prediction, model, actual)
 

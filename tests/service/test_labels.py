@@ -1,8 +1,17 @@
 """What was true, as clients may spell it."""
 
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
 import pytest
 
-from service.labels import actual_of
+from service.feedback import Keys, PredictionIds
+from service.labels import LabelReader, actual_of
+from service.ledger import Ledger, LedgerRules
+from service.predictor import Prediction
+from telemetry.names import FEEDBACK_ERROR
 from telemetry.quality import JudgedModel
 from telemetry.recorder import ModelId
 
@@ -57,3 +66,16 @@ def test_classes(outcomes: tuple[str, ...], actual: object, expected: int | None
 def test_values(actual: object, expected: float | None) -> None:
     """A value of a regression is a finite number, and none so large that it would be all of the mean error."""
     assert actual_of(JudgedModel(ID, (), has_probabilities=False), actual) == expected
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e200])
+def test_a_value_that_is_no_number_is_not_judged(value: float, tmp_path: Path) -> None:
+    """A regression that overflows would leave its error in the sums of its ledger for ever."""
+    model, keys = JudgedModel(ID, (), has_probabilities=False), Keys(["the secret of this test"])
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", model, LedgerRules(86_400.0))
+    ledger.open()
+    ids = PredictionIds(keys, model).make(Prediction(None, None, np.array([value, 2.0])))
+    body = {"labels": [{"prediction_id": prediction_id, "actual": 1.5} for prediction_id in ids]}
+    assert LabelReader(keys, ledger, 10).judge(msgspec.json.encode(body)) == ["unknown_outcome", "accepted"]
+    assert sum(snapshot.sum for _, snapshot in ledger.quality().snapshots(FEEDBACK_ERROR)) == 0.5
+    ledger.close()

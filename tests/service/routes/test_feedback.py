@@ -277,3 +277,12 @@ def test_the_documented_answers_are_the_real_ones(service: Running) -> None:
     assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "503"}
     words = schema["components"]["schemas"]["FeedbackOut"]["properties"]["labels"]["items"]["enum"]
     assert set(words) == {"accepted", "corrected", *REASONS}
+
+
+def test_predictions_that_were_no_numbers_spoil_nothing(service: Running) -> None:
+    """A label of a prediction whose probabilities are NaN is not counted; those beside it in the body are."""
+    odd = MADE_UP.make(Prediction(np.array([1, 1]), np.array([[np.nan, np.nan], [0.25, 0.75]])))
+    odd += MADE_UP.make(Prediction(np.array([1]), np.array([[np.nan, np.nan]])))
+    words = send(service, *((prediction_id, "no") for prediction_id in odd))
+    assert words == ["unknown_outcome", "accepted", "unknown_outcome"]
+    assert all(np.isfinite(value) for value in service.samples("ml_feedback_loss_sum").values())
