@@ -149,7 +149,7 @@ class Batcher:
         running.add_done_callback(lambda done: self._finish(items, done.result()))
 
     def _take(self) -> list[_Waiting]:
-        """The next requests in line, as many as fit."""
+        """The next requests in line, as many as fit; one where another's values could change what it is answered."""
         items: list[_Waiting] = []
         n_rows = 0
         while self._waiting and (not items or n_rows + len(self._waiting[0].columns) <= self._max_rows):
@@ -158,6 +158,8 @@ class Batcher:
             if not item.future.cancelled():
                 items.append(item)
                 n_rows += len(item.columns)
+                if self._predictor.depends_on_types:
+                    break
         return items
 
     def _predict(self, items: Sequence[_Waiting]) -> list[_Outcome]:

@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from service.columns import Columns
-from service.errors import InvalidRowsError, PredictionFailedError, shortened
+from service.errors import InvalidRowsError, PredictionFailedError, SightlineError, shortened
 from service.fastpath.path import FastPath, Scored
 from service.fastpath.reading import NotReadableError
 from service.fastpath.trial import tried
@@ -87,6 +87,8 @@ class Predictor:
         self._fast: FastPath | None = None
         self.path = "the pipeline, step by step"
         """How rows are predicted, in words."""
+        self.depends_on_types = False
+        """True if a value that is missing among integers, which makes floats of them, changes what other rows get."""
 
     def speed_up(self, sample: Columns) -> None:
         """Reads the model into a fast path, and takes it from now on if it agrees with the pipeline.
@@ -101,6 +103,7 @@ class Predictor:
             # Transformers are called on what training never showed them; whatever they raise, the pipeline can serve.
             reason = str(error) if isinstance(error, NotReadableError) else f"{type(error).__name__}: {error}"
             self.path = f"the pipeline, step by step: {shortened(reason)}"
+            self.depends_on_types = self._feels_types(sample)
             return
         self._fast, self.path = fast, f"the fast path: {fast.kind}"
 
@@ -125,6 +128,25 @@ class Predictor:
             raise InvalidRowsError(f"the model refuses these rows: {error}") from error
         except Exception as error:
             raise PredictionFailedError(f"the model failed with {type(error).__name__}") from error
+
+    def _feels_types(self, sample: Columns) -> bool:
+        """Whether some rows are predicted otherwise in the company of one whose integers and booleans are none."""
+        whole = [at for at, feature in enumerate(self._profile.numeric) if feature.dtype in ("int64", "bool")]
+        numeric, raw, codes = sample.arrays
+        stranger = numeric[:, :1].copy()
+        stranger[whole] = 0.5
+        company = Columns(
+            np.hstack([numeric, stranger]),
+            tuple([*values, values[0]] for values in raw),
+            np.hstack([codes, codes[:, :1]]),
+        )
+        try:
+            alone, among = self.predict(sample), self.predict(company).part(0, len(sample))
+        except SightlineError:
+            return bool(whole)
+        pairs = ((alone.probabilities, among.probabilities), (alone.values, among.values))
+        is_same = all(a is None or b is None or np.allclose(a, b, equal_nan=True) for a, b in pairs)
+        return bool(whole) and not (is_same and alone.codes() == among.codes())
 
     def _one_thread(self) -> AbstractContextManager[Any]:
         limited: AbstractContextManager[Any] = self._threads.limit(limits=1, user_api="openmp")

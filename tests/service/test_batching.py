@@ -7,13 +7,18 @@ from time import sleep
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
 from service.batching import INLINE_NS, INLINE_ROWS, Batcher, measure_row_ns
 from service.bundle import Bundle, load_bundle
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError, QueueFullError
 from service.predictor import Prediction, Predictor
+from service.profiling import make_bundle
 from service.rehearsal import sample_columns
 from telemetry.faults import Faults
 from telemetry.recorder import ModelId, Recorder
@@ -177,3 +182,30 @@ def test_the_time_of_a_row_is_measured(bundle: Bundle) -> None:
     """What the model takes for one row is the median of some tries."""
     took_ns = measure_row_ns(WatchedPredictor(bundle, delay_s=0.002), rows(bundle))
     assert 2e6 < took_ns < 2e8
+
+
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.astype(str)
+
+
+@pytest.mark.parametrize(("step", "depends"), [(_as_text, True), (np.abs, False)])
+def test_a_missing_value_changes_no_other_request(step: Any, *, depends: bool) -> None:
+    """A missing value makes `10.0` of an integer `10`; where the model reads that, requests go by themselves."""
+    random = np.random.default_rng(2)
+    data = pd.DataFrame({"code": random.choice([10, 20, 30], 300)})
+    labels = pd.Series(np.where((data["code"] == 20) ^ (random.random(300) < 0.2), "yes", "no"))
+    steps = FunctionTransformer(step), OneHotEncoder(handle_unknown="ignore"), LogisticRegression()
+    bundle = make_bundle(make_pipeline(*steps).fit(data, labels), data, labels, "codes", "1")
+    predictor = WatchedPredictor(bundle)
+    predictor.speed_up(sample_columns(bundle.sample, bundle.profile))
+    assert predictor.depends_on_types == depends
+    parts = [sample_columns(({"code": code},), bundle.profile) for code in (10, 20, 10.5, 20, None, 30)]
+    alone: list[Any] = [predictor.predict(part).probabilities for part in parts]
+    predictor.batches.clear()
+
+    async def together(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.predict(part) for part in parts))
+
+    answers = run(predictor, bundle, together)
+    np.testing.assert_allclose([answer.prediction.probabilities for answer in answers], alone, rtol=1e-12)
+    assert predictor.batches == ([1] * 6 if depends else [6])
