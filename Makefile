@@ -51,8 +51,8 @@ docs: .venv/.synced  ## the pages that are made from code
 stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
 	@tests/stack/build.sh >/dev/null
 
-bench: .venv/.synced  ## what is claimed in figures, measured here; ARGS="--servers A,F --rounds 3" for a part
-	$(RUN) python -m benchmarks.compare $(ARGS)
+bench: .venv/.synced  ## what is claimed in figures, measured here; ARGS="parts" for a chapter, ARGS=--quick to try
+	$(RUN) python -m benchmarks.bench $(ARGS)
 ifeq ($(ARGS),)
 	$(RUN) python benchmarks/counting_cost.py
 	$(RUN) python benchmarks/request_cost.py
@@ -62,8 +62,8 @@ ifeq ($(ARGS),)
 endif
 
 BENCH_CACHE ?= $(HOME)/.cache/sightline-bench
-bench-servers:  ## the servers of others to compare with, each in an environment of its own
-	@for name in litserve bentoml mlserver; do \
+bench-servers:  ## the servers of others to compare with, and the profiler, each in an environment of its own
+	@for name in litserve bentoml mlserver tools; do \
 	  $(UV) venv --quiet --allow-existing --python 3.11 $(BENCH_CACHE)/$$name; \
 	  $(UV) pip install --quiet --python $(BENCH_CACHE)/$$name/bin/python \
 	    --requirement benchmarks/apps/$$name.txt; \

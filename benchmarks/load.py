@@ -1,8 +1,9 @@
 """The load generator, the same for every server: raw bytes over kept-alive connections, on uvloop.
 
-Each client sends its next request as soon as the answer to the last one is whole. Requests are built
-beforehand, and of an answer only the status and the length are read, so that the generator takes little of the
-two cores from the server under test.
+Each client sends its next request as soon as the answer to the last one is whole. A round is over when the requests
+that were under way at its end are answered too: so it counts whole answers of servers that answer in bursts, and
+leaves nobody work to do while the next one is measured. Requests are built beforehand, and of an answer only the
+status and the length are read, so that the generator takes little of the two cores from the server under test.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import uvloop
 HOST = "127.0.0.1"
 _END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
+_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ def post(path: str, body: bytes, port: int) -> bytes:
 
 
 def drive(port: int, requests: Sequence[bytes], *, clients: int, seconds: float, at_most: int = 10**7) -> Measured:
-    """Keeps some clients busy for some seconds, or until so many answers have come.
+    """Keeps some clients busy for some seconds, or with exactly so many requests.
 
-    Raises ConnectionError for an answer that is not 200, or if nothing has come for ten seconds.
+    Raises ConnectionError for an answer that is not 200, or if answers are still missing half a minute later.
     """
     return uvloop.run(_drive(port, requests, clients, seconds, at_most))
 
@@ -55,11 +57,13 @@ async def _drive(port: int, requests: Sequence[bytes], clients: int, seconds: fl
     transports = [(await loop.create_connection(lambda i=each: _Client(i, run), HOST, port))[0] for each in first]  # type: ignore[misc]
     start = run.start = perf_counter()
     for transport in transports:
-        transport.get_protocol().send()  # type: ignore[attr-defined]
+        transport.get_protocol().send(start)  # type: ignore[attr-defined]
     try:
-        await asyncio.wait_for(run.done, seconds + 10)
+        await asyncio.wait_for(run.done, seconds + _PATIENCE_S)
     except TimeoutError:
-        raise ConnectionError(f"{clients} clients of port {port} got no answer for ten seconds") from None
+        raise ConnectionError(
+            f"{run.under_way} requests to port {port} have no answer after {_PATIENCE_S:g} s"
+        ) from None
     finally:
         for transport in transports:
             transport.abort()
@@ -76,16 +80,24 @@ class _Run:
         self.at_most = at_most
         self.done = done
         self.start = 0.0
+        self.under_way = 0
         self.latencies: list[float] = []
 
-    def took(self, sent: float) -> bool:
-        """Notes an answer; False when the round is over."""
+    def may_send(self, now: float) -> bool:
+        """Whether a client sends another request; ends the round with the last answer."""
+        if now - self.start < self.seconds and len(self.latencies) + self.under_way < self.at_most:
+            self.under_way += 1
+            return True
+        if not self.under_way:
+            self.end(None)
+        return False
+
+    def took(self, sent: float) -> float:
+        """Notes an answer; what time it is."""
         now = perf_counter()
         self.latencies.append(now - sent)
-        if now - self.start < self.seconds and len(self.latencies) < self.at_most:
-            return True
-        self.end(None)
-        return False
+        self.under_way -= 1
+        return now
 
     def end(self, error: Exception | None) -> None:
         """Ends the round."""
@@ -112,11 +124,12 @@ class _Client(asyncio.Protocol):
         """Nothing is sent until all clients are connected."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass
 
-    def send(self) -> None:
-        """Sends the next request."""
-        assert self._transport is not None
-        self._sent = perf_counter()
-        self._transport.write(next(self._requests))
+    def send(self, now: float) -> None:
+        """Sends the next request, if there is to be one."""
+        if self._run.may_send(now):
+            assert self._transport is not None
+            self._sent = now
+            self._transport.write(next(self._requests))
 
     def data_received(self, data: bytes) -> None:
         """Sends the next request once the answer is whole."""
@@ -130,8 +143,8 @@ class _Client(asyncio.Protocol):
                 return
             self._head = b""
             self._left = self._length(data[:end].lower()) - (len(data) - end - len(_END))
-        if self._left <= 0 and self._run.took(self._sent):
-            self.send()
+        if self._left <= 0:
+            self.send(self._run.took(self._sent))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that ends before the round does is an error."""

@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How one kind of server is started. command: with {bundle}, {model} (joblib), {port} and {sink} in it."""
+    """How one kind of server is started. command: with {bundle}, {model} (joblib), {port} and {sink} in it.
+
+    is_slow: answers a few hundred requests a second at most, so that a shorter round says as much.
+    """
 
     name: str
     title: str
@@ -25,6 +28,7 @@ class Kind:
     path: str = "/predict/model"
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path = ROOT
+    is_slow: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -36,20 +40,24 @@ CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "sightline-b
 _APPS = Path(__file__).parent / "apps"
 _PLAIN = (sys.executable, "-m", "benchmarks.apps.plain")
 _OURS = (str(Path(sys.executable).with_name("sightline")), "serve", "{bundle}", "--port", "{port}")
-_OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:{sink}"}
+_SINK = "http://127.0.0.1:{sink}"
+_OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": _SINK}
+_METRICS = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{_SINK}/v1/metrics"}
+_NO_LOG = {"SIGHTLINE_REQUEST_LOG": "false"}
 SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("A", "empty FastAPI endpoint", (*_PLAIN, "A", "{bundle}", "{port}")),
-        Kind("B", "FastAPI + scikit-learn", (*_PLAIN, "B", "{bundle}", "{port}")),
-        Kind("C", "B + FastAPIInstrumentor", (*_PLAIN, "C", "{bundle}", "{port}"), environment=_OTLP),
-        Kind("D", "B + prometheus_client", (*_PLAIN, "D", "{bundle}", "{port}")),
+        Kind("B", "FastAPI + scikit-learn", (*_PLAIN, "B", "{bundle}", "{port}"), is_slow=True),
+        Kind("C", "B + FastAPIInstrumentor", (*_PLAIN, "C", "{bundle}", "{port}"), environment=_OTLP, is_slow=True),
+        Kind("D", "B + prometheus_client", (*_PLAIN, "D", "{bundle}", "{port}"), is_slow=True),
         Kind(
             "E-litserve",
             "LitServe",
             (str(CACHE / "litserve/bin/python"), str(_APPS / "litserve_app.py"), "{model}", "{port}"),
             path="/predict",
+            is_slow=True,
         ),
         Kind(
             "E-bentoml",
@@ -58,6 +66,7 @@ KINDS = {
             path="/predict",
             environment={"MODEL": "{model}", "PYTHONPATH": str(_APPS)},
             folder=_APPS,
+            is_slow=True,
         ),
         Kind(
             "E-mlserver",
@@ -70,7 +79,13 @@ KINDS = {
                 "MLSERVER_METRICS_PORT": "{spare2}",
                 "MODEL": "{model}",
             },
+            is_slow=True,
         ),
+        Kind("F-off", "Sightline, telemetry off", _OURS, environment={**_OTLP, "OTEL_SDK_DISABLED": "true"}),
+        Kind("F-counts", "Sightline, counts only: no request log, no OTLP", _OURS, environment=_NO_LOG),
+        Kind("F-no-otlp", "Sightline without OTLP", _OURS),
+        Kind("F-no-traces", "Sightline without traces", _OURS, environment=_METRICS),
+        Kind("F-no-log", "Sightline without the request log", _OURS, environment={**_OTLP, **_NO_LOG}),
         Kind("F", "Sightline, everything on", _OURS, environment=_OTLP),
     )
 }
@@ -113,10 +128,10 @@ def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Ite
     fill = {"bundle": str(bundle), "model": model, "port": str(port), "sink": str(sink)}
     fill |= {"spare": str(free_port()), "spare2": str(free_port())}
     command = [part.format(**fill) for part in kind.command]
-    environment = {name: value.format(**fill) for name, value in kind.environment.items()}
+    environment = _bare() | {name: value.format(**fill) for name, value in kind.environment.items()}
     start = monotonic()
     process = subprocess.Popen(  # noqa: S603  # the servers of this file
-        command, cwd=kind.folder, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=kind.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _wait(process, port, kind, start + patience_s)
@@ -125,13 +140,23 @@ def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Ite
         _end(process)
 
 
+def _bare() -> dict[str, str]:
+    """The environment without what would set up a server, or have it compile itself at every start.
+
+    One OpenMP thread each: scikit-learn's predictions of a few rows are slower with more, those of every server.
+    """
+    not_ours = ("SIGHTLINE_", "OTEL_", "PYTHONDONTWRITEBYTECODE")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(not_ours)}
+    return kept | {"OMP_NUM_THREADS": "1"}
+
+
 def _wait(process: "subprocess.Popen[bytes]", port: int, kind: Kind, deadline: float) -> None:
     while monotonic() < deadline:
         if process.poll() is not None:
             raise ChildProcessError(f"{kind.title} ended with {process.returncode} before it was ready")
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
-        sleep(0.02)
+        sleep(0.005)
     raise TimeoutError(f"{kind.title} does not listen on port {port}")
 
 

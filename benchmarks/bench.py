@@ -1,0 +1,64 @@
+"""Measures chapter by chapter, keeps what was measured, and writes the page.
+
+    uv run python -m benchmarks.bench [CHAPTER ...] [--quick]
+
+Without chapters, all of them: about 25 minutes on two cores. Results are kept in the cache as they come, and the
+page benchmarks/results.md is written from all that are there; so one chapter can be measured again alone.
+--quick measures too little to say anything, in a few minutes, and touches neither those results nor the page.
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import comparison, telemetry_parts
+from benchmarks.cells import Cell
+from benchmarks.chapter import Chapter
+from benchmarks.effort import FULL, QUICK
+from benchmarks.page import page
+from benchmarks.results import Results
+from benchmarks.servers import CACHE
+
+PAGE = Path(__file__).with_name("results.md")
+CHAPTERS: Sequence[Chapter[Any]] = (
+    *(
+        Chapter(model, title, list[Cell], partial(comparison.measure, model), comparison.section, comparison.claims)
+        for model, title in (("logistic", "Logistic regression"), ("boosting", "Gradient boosting"))
+    ),
+    Chapter(
+        "parts", "What each part of the telemetry costs", list[Cell], telemetry_parts.measure, telemetry_parts.section
+    ),
+)
+
+
+def main() -> None:
+    """Measures what the command line says."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("chapters", nargs="*", help=", ".join(chapter.name for chapter in CHAPTERS))
+    parser.add_argument("--quick", action="store_true")
+    given = parser.parse_args()
+    names = [chapter.name for chapter in CHAPTERS]
+    if unknown := sorted(set(given.chapters) - set(names)):
+        parser.error(f"there is no chapter {', '.join(unknown)}; there are {', '.join(names)}")
+    effort, results, path = (FULL, Results(CACHE / "results"), PAGE)
+    if given.quick:
+        effort, results, path = (QUICK, Results(CACHE / "quick"), CACHE / "quick" / PAGE.name)
+    console = Console(soft_wrap=True, highlight=False)
+    start = monotonic()
+    for chapter in CHAPTERS:
+        if given.chapters and chapter.name not in given.chapters:
+            continue
+        console.rule(f"{chapter.name}: {chapter.title} ({(monotonic() - start) / 60:.0f} min so far)")
+        for value in chapter.measure(effort, console):
+            results.save(chapter.name, value)
+            path.write_text(page(CHAPTERS, results), encoding="utf-8")
+    console.print(f"written to {path} after {(monotonic() - start) / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""What each part of the telemetry costs: the same server with parts left out, in the same interleaved rounds."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from rich.console import Console
+
+from benchmarks.cells import Cell, heading, table
+from benchmarks.compare import Plan, compare
+from benchmarks.effort import Effort
+
+SERVERS = ("A", "F-off", "F-counts", "F-no-otlp", "F-no-traces", "F-no-log", "F")
+
+
+def measure(effort: Effort, console: Console) -> Iterator[list[Cell]]:
+    """The variants under 64 clients, with the model that costs least; gives all cells so far after each load."""
+    plan = Plan(["logistic"], SERVERS, (64,), (1, 32), effort.rounds, effort.seconds, effort.slow_seconds)
+    yield from compare(plan, console)
+
+
+def section(cells: Sequence[Cell]) -> list[str]:
+    """A table a load, against the empty endpoint and against telemetry switched off."""
+    lines = [
+        "From `off` to everything: counts (request durations, predictions, features, the scrape), then the request "
+        "log, then metrics by OTLP, then traces by OTLP. `F-no-log` leaves out the log alone. With telemetry off a "
+        "request still has its trace id and its prediction ids.",
+    ]
+    for title, load in groupby(cells, heading):
+        one = list(load)
+        lines += ["", f"### Parts: {title}", "", *table(one, ("A", "F-off"))]
+    return lines
