@@ -53,13 +53,6 @@ stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache,
 
 bench: .venv/.synced  ## what is claimed in figures, measured here; ARGS="parts" for a chapter, ARGS=--quick to try
 	$(RUN) python -m benchmarks.bench $(ARGS)
-ifeq ($(ARGS),)
-	$(RUN) python benchmarks/counting_cost.py
-	$(RUN) python benchmarks/request_cost.py
-	$(RUN) python benchmarks/batch_cost.py
-	$(RUN) python benchmarks/log_cost.py
-	$(RUN) python benchmarks/label_cost.py
-endif
 
 BENCH_CACHE ?= $(HOME)/.cache/sightline-bench
 bench-servers:  ## the servers of others to compare with, and the profiler, each in an environment of its own

@@ -8,6 +8,7 @@ page benchmarks/results.md is written from all that are there; so one chapter ca
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import comparison, telemetry_parts
+from benchmarks import bulk, comparison, costs, export, memory, scrape, stages, startup, telemetry_parts
 from benchmarks.cells import Cell
 from benchmarks.chapter import Chapter
 from benchmarks.effort import FULL, QUICK
@@ -33,6 +34,13 @@ CHAPTERS: Sequence[Chapter[Any]] = (
     Chapter(
         "parts", "What each part of the telemetry costs", list[Cell], telemetry_parts.measure, telemetry_parts.section
     ),
+    Chapter("bulk", "Large requests", list[bulk.Bulk], bulk.measure, bulk.section, bulk.claims),
+    Chapter("startup", "Start-up", list[startup.StartUp], startup.measure, startup.section),
+    Chapter("memory", "Memory", memory.Memory, memory.measure, memory.section, memory.claims),
+    Chapter("scrape", "A scrape", scrape.Scrape, scrape.measure, scrape.section, scrape.claims),
+    Chapter("export", "An export", export.Export, export.measure, export.section),
+    Chapter("stages", "Where a request's time goes", stages.Stages, stages.measure, stages.section),
+    Chapter("costs", "Pieces, in one process", list[costs.Cost], costs.measure, costs.section),
 )
 
 
@@ -49,15 +57,21 @@ def main() -> None:
     if given.quick:
         effort, results, path = (QUICK, Results(CACHE / "quick"), CACHE / "quick" / PAGE.name)
     console = Console(soft_wrap=True, highlight=False)
-    start = monotonic()
+    start, failed = monotonic(), []
     for chapter in CHAPTERS:
         if given.chapters and chapter.name not in given.chapters:
             continue
         console.rule(f"{chapter.name}: {chapter.title} ({(monotonic() - start) / 60:.0f} min so far)")
-        for value in chapter.measure(effort, console):
-            results.save(chapter.name, value)
-            path.write_text(page(CHAPTERS, results), encoding="utf-8")
+        try:
+            for value in chapter.measure(effort, console):
+                results.save(chapter.name, value)
+                path.write_text(page(CHAPTERS, results), encoding="utf-8")
+        except Exception:  # the other chapters are worth having
+            console.print_exception()
+            failed.append(chapter.name)
     console.print(f"written to {path} after {(monotonic() - start) / 60:.1f} min")
+    if failed:
+        sys.exit(f"not measured to the end: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

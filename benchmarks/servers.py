@@ -128,7 +128,7 @@ def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Ite
     fill = {"bundle": str(bundle), "model": model, "port": str(port), "sink": str(sink)}
     fill |= {"spare": str(free_port()), "spare2": str(free_port())}
     command = [part.format(**fill) for part in kind.command]
-    environment = _bare() | {name: value.format(**fill) for name, value in kind.environment.items()}
+    environment = bare_environment() | {name: value.format(**fill) for name, value in kind.environment.items()}
     start = monotonic()
     process = subprocess.Popen(  # noqa: S603  # the servers of this file
         command, cwd=kind.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -140,7 +140,7 @@ def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Ite
         _end(process)
 
 
-def _bare() -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
     """The environment without what would set up a server, or have it compile itself at every start.
 
     One OpenMP thread each: scikit-learn's predictions of a few rows are slower with more, those of every server.

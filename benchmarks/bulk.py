@@ -1,0 +1,198 @@
+"""Large requests through the real server, everything on, against the pipeline alone on rows that are ready.
+
+The pipeline gets a DataFrame that somebody else made; a request brings JSON that has to be read, and its rows are
+counted and answered with an id each. Both in turn, in interleaved rounds. What the server answers and counts is
+checked first.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from http.client import HTTPConnection
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from threadpoolctl import threadpool_limits
+
+from benchmarks.cells import spread
+from benchmarks.claims import Claim, at_most
+from benchmarks.effort import Effort
+from benchmarks.load import HOST, drive, post
+from benchmarks.models import CLASSIFIERS, bundle_folder
+from benchmarks.servers import KINDS, SINK, Server, running
+from service.bundle import Bundle, load_bundle
+from service.columns import ColumnBuilder
+from service.demo.flights import FEATURES, load_flights, replay_months
+from service.predictor import Predictor
+from service.schema import InstanceReader
+from telemetry.recorder import ModelId, Recorder, Rows
+
+N_ROWS = 10_000
+N_BODIES = 10
+PATH = "/predict/model"
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Seconds a round: of some requests of N_ROWS, one after the other, and of predict_proba on all their rows.
+
+    threads: of OpenMP and BLAS, in both. counting_s: of the recorder on the rows of one request.
+    """
+
+    model: str
+    threads: int
+    requests: int
+    served_s: tuple[float, ...]
+    alone_s: tuple[float, ...]
+    counting_s: tuple[float, ...]
+
+    @property
+    def ratios(self) -> list[float]:
+        """The server's time as a multiple of the pipeline's, round by round."""
+        return [a / b for a, b in zip(self.served_s, self.alone_s, strict=True)]
+
+    def line(self) -> str:
+        """A row of the table."""
+        served, alone = spread(each * 1e3 for each in self.served_s), spread(each * 1e3 for each in self.alone_s)
+        counting = f"{median(self.counting_s) * 1e3 * self.requests:.2f}"
+        what = f"{self.model} | {self.requests * N_ROWS:,} | {self.threads}"
+        return f"| {what} | {served} | {alone} | {spread(self.ratios)} | {counting} |"
+
+
+@dataclass(frozen=True, slots=True)
+class _Flights:
+    """frames: of N_ROWS rows, as the pipeline wants them. bodies: the same rows as JSON."""
+
+    frames: Sequence[pd.DataFrame]
+    bodies: Sequence[bytes]
+
+
+def measure(effort: Effort, console: Console) -> Iterator[list[Bulk]]:
+    """One request, then many, with both models; gives what there is after each."""
+    bulks: list[Bulk] = []
+    for model in CLASSIFIERS:
+        bundle = load_bundle(bundle_folder(model))
+        flights = _flights(bundle)
+        threads = _best_threads(bundle, flights.frames[0])
+        environment = {**KINDS["F"].environment, "OMP_NUM_THREADS": str(threads)}
+        kind = replace(KINDS["F"], environment=environment)
+        with (
+            threadpool_limits(threads),
+            running(SINK, Path(), 0) as sink,
+            running(kind, bundle_folder(model), sink.port) as server,
+        ):
+            _check(server.port, bundle, flights)
+            for n_requests in (1, effort.bulk_requests):
+                times = _interleaved(_works(server, bundle, flights, n_requests), _rounds(effort, n_requests))
+                bulks.append(Bulk(model, threads, n_requests, *times))
+                console.print(bulks[-1].line())
+                yield bulks
+
+
+def section(bulks: Sequence[Bulk]) -> list[str]:
+    """A table, and what is compared."""
+    return [
+        f"Requests of {N_ROWS:,} rows, one after the other over one connection, through the real server with "
+        "everything on (JSON read, rows counted, answered with an id each), against `pipeline.predict_proba` alone on "
+        "a DataFrame that is ready. Times in ms: median and range of interleaved rounds. Both have as many OpenMP "
+        "threads as make the pipeline quickest here. The answers are those of the pipeline, and `/metrics` has counted "
+        "every row: the run stops if not. Counting, a part of what is served, is the recorder's time for as many rows.",
+        "",
+        "| model | rows | threads | served | predict_proba alone | ratio | counting |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+        *(bulk.line() for bulk in bulks),
+    ]
+
+
+def claims(bulks: Sequence[Bulk]) -> list[Claim]:
+    """One large request takes no longer than the pipeline alone."""
+    what = f"{N_ROWS:,} rows in one request, counted: time, times predict_proba alone"
+    return [Claim(f"{bulk.model}, {what}", at_most(1), bulk.ratios) for bulk in bulks if bulk.requests == 1]
+
+
+def _rounds(effort: Effort, n_requests: int) -> int:
+    """Many for one request, which is quick; fewer for many, which take most of a minute."""
+    return 4 * effort.rounds if n_requests == 1 else max(1, effort.rounds - 2)
+
+
+def _works(server: Server, bundle: Bundle, flights: _Flights, n_requests: int) -> list[Callable[[], object]]:
+    requests = [post(PATH, body, server.port) for body in flights.bodies]
+    rows = pd.concat([flights.frames[at % N_BODIES] for at in range(n_requests)], ignore_index=True)
+    return [
+        lambda: drive(server.port, requests, clients=1, seconds=600, at_most=n_requests),
+        lambda: bundle.model.predict_proba(rows),
+        _counting(bundle, flights.bodies[0]),
+    ]
+
+
+def _interleaved(works: Sequence[Callable[[], object]], rounds: int) -> list[tuple[float, ...]]:
+    """Seconds of each work in each round; the first round only warms up."""
+    times: list[list[float]] = [[] for _ in works]
+    for number in range(rounds + 1):
+        for work, each in zip(works, times, strict=True):
+            start = perf_counter()
+            work()
+            if number:
+                each.append(perf_counter() - start)
+    return [tuple(each) for each in times]
+
+
+def _best_threads(bundle: Bundle, rows: pd.DataFrame) -> int:
+    """One, or as many as there are cores: whichever makes the pipeline quicker on these rows."""
+    times = {}
+    for threads in (1, os.cpu_count() or 1):
+        with threadpool_limits(threads):
+            times[threads] = min(_interleaved([lambda: bundle.model.predict_proba(rows)], 5)[0])
+    return min(times, key=lambda threads: times[threads])
+
+
+def _flights(bundle: Bundle) -> _Flights:
+    rows = replay_months(load_flights())[list(FEATURES)].sample(N_ROWS * N_BODIES, random_state=1)
+    numeric = {feature.name: np.float64 for feature in bundle.profile.numeric}
+    parts = [rows.iloc[at * N_ROWS : (at + 1) * N_ROWS] for at in range(N_BODIES)]
+    frames = [part[list(bundle.profile.order)].astype(numeric).reset_index(drop=True) for part in parts]
+    bodies = [
+        msgspec.json.encode({"instances": part.astype(object).replace({np.nan: None}).to_dict("records")})
+        for part in parts
+    ]
+    return _Flights(frames, bodies)
+
+
+def _check(port: int, bundle: Bundle, flights: _Flights) -> None:
+    """Sends one body, and compares the answer and the counts with the pipeline's own."""
+    answer = msgspec.json.decode(_ask(port, "POST", PATH, flights.bodies[0]))["predictions"]
+    names = [str(name) for name in bundle.model.classes_]
+    ours = np.array([[each["probabilities"][name] for name in names] for each in answer])
+    assert np.abs(ours - bundle.model.predict_proba(flights.frames[0])).max() < 1e-9
+    assert [each["outcome"] for each in answer] == bundle.model.predict(flights.frames[0]).tolist()
+    lines = _ask(port, "GET", "/metrics").decode().splitlines()
+    counts = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ml_predictions_total{")]
+    assert sum(counts) == N_ROWS
+
+
+def _ask(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
+    connection = HTTPConnection(HOST, port, timeout=60)
+    try:
+        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+        response = connection.getresponse()
+        assert response.status == 200
+        return response.read()
+    finally:
+        connection.close()
+
+
+def _counting(bundle: Bundle, body: bytes) -> Callable[[], Any]:
+    """Counts the rows of a body with a recorder of its own."""
+    reader = InstanceReader(bundle.profile, N_ROWS)
+    columns = ColumnBuilder(bundle.profile, reader.fields).build(reader.read(body))
+    predictor = Predictor(bundle.model, bundle.profile)
+    predicted = predictor.predict(columns)
+    rows = Rows(columns.numeric, columns.codes, predicted.outcomes, predicted.probabilities)
+    recorder = Recorder(ModelId("flights", "1"), bundle.profile, predictor.steps)
+    return lambda: recorder.record(rows)

@@ -1,0 +1,127 @@
+"""How long an export keeps other threads waiting: one thread spins while another collects, encodes and sends.
+
+The spinning thread stands for the event loop. What it misses between two turns is what a request would wait.
+
+    python -m benchmarks.export BUNDLE      in a process of its own, which `measure` starts
+"""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from threading import Thread
+from time import perf_counter, process_time
+
+import httpx2 as httpx
+import msgspec
+from rich.console import Console
+
+from benchmarks.cells import spread
+from benchmarks.effort import Effort
+from benchmarks.models import bundle_folder, flight_rows
+from benchmarks.servers import ROOT, SINK, bare_environment, running
+from service.app import Parts, create_app
+
+N_ROWS = 500
+WARM_UPS = 3
+EXPORTS = 20
+LONG_MS = 1.0
+WAIT_S = 20.0
+NEVER_MS = "3600000"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """Milliseconds, one an export. cpu: of the whole export, alone.
+
+    longest, stolen: of a spinning thread meanwhile: its longest gap, and the sum of its gaps over LONG_MS.
+    idle: its longest gap while nothing is exported.
+    """
+
+    series: int
+    cpu_ms: tuple[float, ...]
+    longest_ms: tuple[float, ...]
+    stolen_ms: tuple[float, ...]
+    idle_ms: tuple[float, ...]
+
+
+def measure(effort: Effort, console: Console) -> Iterator[Export]:  # noqa: ARG001  # an export is an export
+    """Exports the metrics of the flights' bundle to a sink, in a process of its own."""
+    with running(SINK, Path(), 0) as sink:
+        environment = bare_environment() | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{sink.port}",
+            "OTEL_METRIC_EXPORT_INTERVAL": NEVER_MS,
+        }
+        command = [sys.executable, "-m", "benchmarks.export", str(bundle_folder("logistic"))]
+        written = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)  # noqa: S603
+    export = msgspec.json.decode(written.stdout, type=Export)
+    console.print(*section(export), sep="\n")
+    yield export
+
+
+def section(export: Export) -> list[str]:
+    """What it is of, and what it costs."""
+    return [
+        f"Metrics of the flights' bundle, {export.series} series, by OTLP over HTTP, {len(export.cpu_ms)} times: "
+        f"{spread(export.cpu_ms)} ms of CPU to collect, encode and send. A thread that spins meanwhile, as the event "
+        f"loop would, waits at most {spread(export.longest_ms)} ms at a time, {median(export.stolen_ms):.1f} ms in "
+        f"all (gaps above {LONG_MS:g} ms); with nothing to export, at most {spread(export.idle_ms)} ms. Python hands "
+        f"the interpreter from one busy thread to another after {sys.getswitchinterval() * 1e3:g} ms, but not within a "
+        "call into C: a gap much longer than that would be one such call.",
+    ]
+
+
+async def main(folder: Path) -> None:
+    """Serves some rows, exports, and prints an Export as JSON."""
+    app = create_app(bundle=folder, request_log=False)
+    parts: Parts = app.state.parts
+    async with app.router.lifespan_context(app):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            for row in flight_rows()[:N_ROWS]:
+                (await client.post("/predict/model", json={"instances": [row]})).raise_for_status()
+        sys.stdout.buffer.write(msgspec.json.encode(_measured(parts)))
+
+
+def _measured(parts: Parts) -> Export:
+    """Holds the event loop, which has nothing else to do."""
+    for _ in range(WARM_UPS):
+        parts.providers.flush(WAIT_S)
+    cpu, longest, stolen, idle = [], [], [], []
+    for _ in range(EXPORTS):
+        start, worked = perf_counter(), process_time()
+        parts.providers.flush(WAIT_S)
+        cpu.append((process_time() - worked) * 1e3)
+        took = perf_counter() - start
+        thread = Thread(target=parts.providers.flush, args=(WAIT_S,))
+        thread.start()
+        gaps = _gaps_ms(thread.is_alive)
+        longest.append(max(gaps, default=0.0))
+        stolen.append(sum(gap for gap in gaps if gap > LONG_MS))
+        until = perf_counter() + took
+        idle.append(max(_gaps_ms(lambda: perf_counter() < until), default=0.0))  # noqa: B023  # called at once
+    return Export(_series(parts), tuple(cpu), tuple(longest), tuple(stolen), tuple(idle))
+
+
+def _gaps_ms(goes_on: Callable[[], bool]) -> list[float]:
+    """Spins, and gives the gaps between two turns that are longer than a turn takes."""
+    gaps, last = [], perf_counter()
+    while goes_on():
+        now = perf_counter()
+        if now - last > 5e-5:
+            gaps.append((now - last) * 1e3)
+        last = now
+    return gaps
+
+
+def _series(parts: Parts) -> int:
+    """Data points of an export: a histogram is one, however many buckets it has."""
+    lines = parts.providers.scrape.render("")[0].decode().splitlines()
+    names = [line.partition("{")[0].partition(" ")[0] for line in lines if not line.startswith("#")]
+    return sum(not name.endswith(("_bucket", "_sum")) for name in names)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,146 @@
+"""Where a request's time goes: the stacks of a server under load, sampled by py-spy and added up by stage."""
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import sleep
+
+from rich.console import Console
+
+from benchmarks.bodies import requests
+from benchmarks.effort import Effort
+from benchmarks.load import drive
+from benchmarks.models import bundle_folder
+from benchmarks.servers import CACHE, KINDS, SINK, Server, running
+
+CLIENTS = 64
+PY_SPY = CACHE / "tools/bin/py-spy"
+PER_S = 250
+AROUND_S = 2.0
+"""The load begins before the profiler, which takes a moment to find its way, and ends after it."""
+
+MAIN = "MainThread"
+THREADS = (
+    ("request log: writing lines, in a thread of its own", re.compile(r"request-log")),
+    ("export: collecting, encoding, sending, in threads of their own", re.compile(r"Otel")),
+    ("predicting, in the model's thread", re.compile(r"model")),
+)
+WITHIN = (
+    ("counting predictions and features", re.compile(r"telemetry/(recorder|inputs|outputs|counts)\.py")),
+    ("traces that are kept: spans", re.compile(r"telemetry/(spans|trace_ring)\.py")),
+    ("prediction ids", re.compile(r"service/feedback\.py")),
+    ("predicting", re.compile(r"service/(predictor|batching|fastpath/\w+)\.py")),
+)
+"""Stages that have all that is called from them."""
+
+ITSELF = (
+    ("request log: noting a line", re.compile(r"telemetry/logs\.py")),
+    ("measuring: ids, context, duration, decision to keep", re.compile(r"telemetry/|opentelemetry/")),
+    (
+        "reading: body, JSON, checks, columns",
+        re.compile(r"service/(schema|columns|tensors)\.py|read_body|Dialect\.read"),
+    ),
+    ("writing to sockets: system calls", re.compile(r"service/http\.py")),
+    ("writing the answer", re.compile(r"respond|Dialect\.answer|service/routes/predict\.py")),
+    ("the endpoint around it", re.compile(r"service/routes/")),
+    ("FastAPI and Starlette", re.compile(r"fastapi/|starlette/")),
+    ("uvicorn: HTTP and ASGI", re.compile(r"uvicorn/(protocols|middleware)/")),
+    ("event loop: polling, reading from sockets", re.compile(r"asyncio/|uvloop|uvicorn/")),
+)
+"""Stages that a stack belongs to by the innermost frame that is of any of them."""
+
+_WAITING = re.compile(r"^(Condition\.wait|Event\.wait|Queue\.get|_worker|wait|get) \((threading|queue|concurrent/)")
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Samples by stage and by innermost function. cpu_us: CPU time of a request while it was sampled.
+
+    fault: why there are none.
+    """
+
+    samples: tuple[tuple[str, int], ...] = ()
+    functions: tuple[tuple[str, int], ...] = ()
+    cpu_us: float = 0.0
+    fault: str = ""
+
+
+def measure(effort: Effort, console: Console) -> Iterator[Stages]:
+    """Samples the server under load, everything on."""
+    if PY_SPY.exists():
+        with running(SINK, Path(), 0) as sink, running(KINDS["F"], bundle_folder("logistic"), sink.port) as server:
+            stages = _sampled(server, max(2, round(effort.seconds * 8)))
+    else:
+        stages = Stages(fault="py-spy is not installed; `make bench-servers` installs it")
+    console.print(*section(stages), sep="\n")
+    yield stages
+
+
+def section(stages: Stages) -> list[str]:
+    """A table of stages, and one of functions."""
+    if stages.fault:
+        return [f"No profile: {stages.fault}."]
+    total = sum(number for _, number in stages.samples)
+    return [
+        f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row a request: {total:,} samples of what "
+        f"its threads were at, by py-spy, {PER_S} times a second; threads that wait are left out. Microseconds are "
+        f"each share of the {stages.cpu_us:.0f} us of CPU that a request took meanwhile.",
+        "",
+        "| stage | share | us a request |",
+        "|---|---:|---:|",
+        *(f"| {name} | {n / total:.1%} | {n / total * stages.cpu_us:.1f} |" for name, n in stages.samples),
+        "",
+        "The functions that most samples were in, without what they called:",
+        "",
+        "| function | share |",
+        "|---|---:|",
+        *(f"| `{name}` | {n / total:.1%} |" for name, n in stages.functions),
+    ]
+
+
+def added_up(lines: Iterable[str], cpu_us: float) -> Stages:
+    """Stacks as py-spy writes them (thread first, frames between semicolons, then how often) by stage."""
+    stages: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+    for line in lines:
+        stack, _, number = line.rpartition(" ")
+        thread, *frames = stack.split(";")
+        if frames and not _WAITING.match(frames[-1]):
+            stages[_stage(thread.partition(": ")[2], frames)] += int(number)
+            functions[re.sub(r":\d+\)$", ")", frames[-1])] += int(number)
+    return Stages(tuple(stages.most_common()), tuple(functions.most_common(15)), cpu_us)
+
+
+def _stage(thread: str, frames: Sequence[str]) -> str:
+    if thread != MAIN:
+        return next((name for name, pattern in THREADS if pattern.search(thread)), f"thread {thread}")
+    for name, pattern in WITHIN:
+        if any(pattern.search(frame) for frame in frames):
+            return name
+    for frame in reversed(frames):
+        for name, pattern in ITSELF:
+            if pattern.search(frame):
+                return name
+    return "anything else"
+
+
+def _sampled(server: Server, seconds: int) -> Stages:
+    bodies = requests(server, 1)
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
+        file = Path(folder) / "stacks.txt"
+        command = [PY_SPY, "record", "--format", "raw", "--threads", "--rate", str(PER_S), "--output", file]
+        command += ["--duration", str(seconds), "--pid", str(server.process.pid)]
+        before = server.cpu_s()
+        load = pool.submit(drive, server.port, bodies, clients=CLIENTS, seconds=seconds + 2 * AROUND_S)
+        sleep(AROUND_S / 2)
+        ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)  # noqa: S603
+        n_requests = load.result().requests
+        cpu_us = (server.cpu_s() - before) / n_requests * 1e6
+        if ended.returncode or not file.exists():
+            return Stages(fault=f"py-spy ended with {ended.returncode}: {ended.stderr.strip()[-300:]}")
+        return added_up(file.read_text(encoding="utf-8").splitlines(), cpu_us)

@@ -1,0 +1,44 @@
+"""Sampled stacks are added up by stage: by what a call belongs to, or by the innermost frame that says so."""
+
+from benchmarks.stages import added_up, section
+
+RUN = "thread (7): MainThread;serve (service/cli.py:108);Runner.run (asyncio/runners.py:118)"
+ASKED = f"{RUN};RequestResponseCycle.run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"
+SERVED = f"{ASKED};TelemetryMiddleware.__call__ (telemetry/middleware.py:90);serve (service/routes/endpoint.py:9)"
+STACKS = [
+    f"{RUN} 10",
+    f"{SERVED};Batcher.predict (service/batching.py:98);dot (numpy/core.py:4) 30",
+    f"{SERVED};respond (service/routes/asgi.py:80);send (telemetry/middleware.py:99);Log.note (telemetry/logs.py:1) 4",
+    f"{SERVED};Recorder.record (telemetry/recorder.py:7);joined (service/columns.py:70) 6",
+    f"{SERVED};InstanceReader.read (service/schema.py:12) 8",
+    f"{SERVED};InstanceReader.read (service/schema.py:19) 2",
+    "thread (8): request-log;run (threading.py:9);RequestLog.write (telemetry/logs.py:140) 20",
+    "thread (8): request-log;run (threading.py:9);Event.wait (threading.py:629);Condition.wait (threading.py:331) 900",
+]
+
+
+def test_samples_are_added_up_by_stage() -> None:
+    """What a model or a recorder calls is theirs; waiting is nobody's."""
+    stages = dict(added_up(STACKS, 50.0).samples)
+    assert stages == {
+        "predicting": 30,
+        "request log: writing lines, in a thread of its own": 20,
+        "event loop: polling, reading from sockets": 10,
+        "reading: body, JSON, checks, columns": 10,
+        "counting predictions and features": 6,
+        "request log: noting a line": 4,
+    }
+
+
+def test_a_function_is_one_whatever_its_line() -> None:
+    """Samples of one function are added up over its lines."""
+    functions = dict(added_up(STACKS, 50.0).functions)
+    assert functions["InstanceReader.read (service/schema.py)"] == 10
+    assert "Condition.wait (threading.py)" not in functions
+
+
+def test_microseconds_are_shares_of_a_request() -> None:
+    """A stage's time is its share of the CPU time of a request."""
+    lines = section(added_up(STACKS, 50.0))
+    assert "| predicting | 37.5% | 18.8 |" in lines
+    assert "80 samples" in lines[0]
