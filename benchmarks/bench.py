@@ -39,7 +39,7 @@ CHAPTERS: Sequence[Chapter[Any]] = (
     Chapter("memory", "Memory", memory.Memory, memory.measure, memory.section, memory.claims),
     Chapter("scrape", "A scrape", scrape.Scrape, scrape.measure, scrape.section, scrape.claims),
     Chapter("export", "An export", export.Export, export.measure, export.section),
-    Chapter("stages", "Where a request's time goes", stages.Stages, stages.measure, stages.section),
+    Chapter("stages", "Where a request's time goes", stages.Profiles, stages.measure, stages.section),
     Chapter("costs", "Pieces, in one process", list[costs.Cost], costs.measure, costs.section),
 )
 

@@ -66,7 +66,7 @@ class Bulk:
 
 
 @dataclass(frozen=True, slots=True)
-class _Flights:
+class Flights:
     """frames: of N_ROWS rows, as the pipeline wants them. bodies: the same rows as JSON."""
 
     frames: Sequence[pd.DataFrame]
@@ -78,7 +78,7 @@ def measure(effort: Effort, console: Console) -> Iterator[list[Bulk]]:
     bulks: list[Bulk] = []
     for model in CLASSIFIERS:
         bundle = load_bundle(bundle_folder(model))
-        flights = _flights(bundle)
+        flights = flight_batches(bundle)
         threads = _best_threads(bundle, flights.frames[0])
         environment = {**KINDS["F"].environment, "OMP_NUM_THREADS": str(threads)}
         kind = replace(KINDS["F"], environment=environment)
@@ -121,7 +121,7 @@ def _rounds(effort: Effort, n_requests: int) -> int:
     return 4 * effort.rounds if n_requests == 1 else max(1, effort.rounds - 2)
 
 
-def _works(server: Server, bundle: Bundle, flights: _Flights, n_requests: int) -> list[Callable[[], object]]:
+def _works(server: Server, bundle: Bundle, flights: Flights, n_requests: int) -> list[Callable[[], object]]:
     requests = [post(PATH, body, server.port) for body in flights.bodies]
     rows = pd.concat([flights.frames[at % N_BODIES] for at in range(n_requests)], ignore_index=True)
     return [
@@ -152,7 +152,8 @@ def _best_threads(bundle: Bundle, rows: pd.DataFrame) -> int:
     return min(times, key=lambda threads: times[threads])
 
 
-def _flights(bundle: Bundle) -> _Flights:
+def flight_batches(bundle: Bundle) -> Flights:
+    """Flights of the second half of the year, shuffled."""
     rows = replay_months(load_flights())[list(FEATURES)].sample(N_ROWS * N_BODIES, random_state=1)
     numeric = {feature.name: np.float64 for feature in bundle.profile.numeric}
     parts = [rows.iloc[at * N_ROWS : (at + 1) * N_ROWS] for at in range(N_BODIES)]
@@ -161,10 +162,10 @@ def _flights(bundle: Bundle) -> _Flights:
         msgspec.json.encode({"instances": part.astype(object).replace({np.nan: None}).to_dict("records")})
         for part in parts
     ]
-    return _Flights(frames, bodies)
+    return Flights(frames, bodies)
 
 
-def _check(port: int, bundle: Bundle, flights: _Flights) -> None:
+def _check(port: int, bundle: Bundle, flights: Flights) -> None:
     """Sends one body, and compares the answer and the counts with the pipeline's own."""
     answer = msgspec.json.decode(_ask(port, "POST", PATH, flights.bodies[0]))["predictions"]
     names = [str(name) for name in bundle.model.classes_]

@@ -12,13 +12,15 @@ from time import sleep
 
 from rich.console import Console
 
+from benchmarks import bulk
 from benchmarks.bodies import requests
+from benchmarks.cells import counted
 from benchmarks.effort import Effort
-from benchmarks.load import drive
+from benchmarks.load import drive, post
 from benchmarks.models import bundle_folder
 from benchmarks.servers import CACHE, KINDS, SINK, Server, running
+from service.bundle import load_bundle
 
-CLIENTS = 64
 PY_SPY = CACHE / "tools/bin/py-spy"
 PER_S = 250
 AROUND_S = 2.0
@@ -58,6 +60,28 @@ _WAITING = re.compile(r"^(Condition\.wait|Event\.wait|Queue\.get|_worker|wait|ge
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What the server is at while it is sampled."""
+
+    model: str
+    clients: int
+    rows: int
+
+    def __str__(self) -> str:
+        return f"{self.model}, {counted(self.clients, 'client')}, {counted(self.rows, 'row')} a request"
+
+    def bodies(self, server: Server) -> list[bytes]:
+        """Whole requests."""
+        if self.rows != bulk.N_ROWS:
+            return requests(server, self.rows)
+        flights = bulk.flight_batches(load_bundle(bundle_folder(self.model)))
+        return [post(server.kind.path, body, server.port) for body in flights.bodies]
+
+
+LOADS = (Load("logistic", 64, 1), Load("boosting", 64, 1), Load("logistic", 1, bulk.N_ROWS))
+
+
+@dataclass(frozen=True, slots=True)
 class Stages:
     """Samples by stage and by innermost function. cpu_us: CPU time of a request while it was sampled.
 
@@ -70,34 +94,45 @@ class Stages:
     fault: str = ""
 
 
-def measure(effort: Effort, console: Console) -> Iterator[Stages]:
-    """Samples the server under load, everything on."""
-    if PY_SPY.exists():
-        with running(SINK, Path(), 0) as sink, running(KINDS["F"], bundle_folder("logistic"), sink.port) as server:
-            stages = _sampled(server, max(2, round(effort.seconds * 8)))
-    else:
-        stages = Stages(fault="py-spy is not installed; `make bench-servers` installs it")
-    console.print(*section(stages), sep="\n")
-    yield stages
+Profiles = dict[str, Stages]
+"""By what the load was."""
 
 
-def section(stages: Stages) -> list[str]:
-    """A table of stages, and one of functions."""
+def measure(effort: Effort, console: Console) -> Iterator[Profiles]:
+    """Samples the server under some loads, everything on; gives what there is after each."""
+    profiles: Profiles = {}
+    for load in LOADS:
+        if PY_SPY.exists():
+            with running(SINK, Path(), 0) as sink, running(KINDS["F"], bundle_folder(load.model), sink.port) as server:
+                profiles[str(load)] = _sampled(server, load, max(2, round(effort.seconds * 8)))
+        else:
+            profiles[str(load)] = Stages(fault="py-spy is not installed; `make bench-servers` installs it")
+        console.print(f"\n{load}", *_tables(profiles[str(load)]), sep="\n")
+        yield profiles
+
+
+def section(profiles: Profiles) -> list[str]:
+    """Two tables a load."""
+    lines = [
+        f"Sightline, everything on: what its threads were at, sampled by py-spy {PER_S} times a second; threads that "
+        "wait are left out. Microseconds are a share of the CPU time that a request took meanwhile.",
+    ]
+    for load, stages in profiles.items():
+        lines += ["", f"### Profile: {load}", "", *_tables(stages)]
+    return lines
+
+
+def _tables(stages: Stages) -> list[str]:
     if stages.fault:
         return [f"No profile: {stages.fault}."]
     total = sum(number for _, number in stages.samples)
     return [
-        f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row a request: {total:,} samples of what "
-        f"its threads were at, by py-spy, {PER_S} times a second; threads that wait are left out. Microseconds are "
-        f"each share of the {stages.cpu_us:.0f} us of CPU that a request took meanwhile.",
-        "",
         "| stage | share | us a request |",
         "|---|---:|---:|",
-        *(f"| {name} | {n / total:.1%} | {n / total * stages.cpu_us:.1f} |" for name, n in stages.samples),
+        *(f"| {name} | {n / total:.1%} | {n / total * stages.cpu_us:,.1f} |" for name, n in stages.samples),
+        f"| all: {total:,} samples | | {stages.cpu_us:,.1f} |",
         "",
-        "The functions that most samples were in, without what they called:",
-        "",
-        "| function | share |",
+        "| function, without what it calls | share |",
         "|---|---:|",
         *(f"| `{name}` | {n / total:.1%} |" for name, n in stages.functions),
     ]
@@ -129,17 +164,17 @@ def _stage(thread: str, frames: Sequence[str]) -> str:
     return "anything else"
 
 
-def _sampled(server: Server, seconds: int) -> Stages:
-    bodies = requests(server, 1)
+def _sampled(server: Server, load: Load, seconds: int) -> Stages:
+    bodies = load.bodies(server)
     with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
         file = Path(folder) / "stacks.txt"
         command = [PY_SPY, "record", "--format", "raw", "--threads", "--rate", str(PER_S), "--output", file]
         command += ["--duration", str(seconds), "--pid", str(server.process.pid)]
         before = server.cpu_s()
-        load = pool.submit(drive, server.port, bodies, clients=CLIENTS, seconds=seconds + 2 * AROUND_S)
+        driven = pool.submit(drive, server.port, bodies, clients=load.clients, seconds=seconds + 2 * AROUND_S)
         sleep(AROUND_S / 2)
         ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)  # noqa: S603
-        n_requests = load.result().requests
+        n_requests = driven.result().requests
         cpu_us = (server.cpu_s() - before) / n_requests * 1e6
         if ended.returncode or not file.exists():
             return Stages(fault=f"py-spy ended with {ended.returncode}: {ended.stderr.strip()[-300:]}")

@@ -1,6 +1,6 @@
 """Sampled stacks are added up by stage: by what a call belongs to, or by the innermost frame that says so."""
 
-from benchmarks.stages import added_up, section
+from benchmarks.stages import Stages, added_up, section
 
 RUN = "thread (7): MainThread;serve (service/cli.py:108);Runner.run (asyncio/runners.py:118)"
 ASKED = f"{RUN};RequestResponseCycle.run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"
@@ -39,6 +39,12 @@ def test_a_function_is_one_whatever_its_line() -> None:
 
 def test_microseconds_are_shares_of_a_request() -> None:
     """A stage's time is its share of the CPU time of a request."""
-    lines = section(added_up(STACKS, 50.0))
+    lines = section({"a load": added_up(STACKS, 50.0)})
+    assert "### Profile: a load" in lines
     assert "| predicting | 37.5% | 18.8 |" in lines
-    assert "80 samples" in lines[0]
+    assert "| all: 80 samples | | 50.0 |" in lines
+
+
+def test_a_page_without_a_profile_says_why() -> None:
+    """Where the profiler is missing, the page says how to get it."""
+    assert section({"a load": Stages(fault="get it")})[-1] == "No profile: get it."
