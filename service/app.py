@@ -35,6 +35,7 @@ from service.routes.traces import traces_router
 from service.schema import InstanceReader
 from service.settings import Settings, load_settings
 from service.tensors import TensorReader
+from telemetry.contrib import ContribTracing, HeadSampler, HostedMiddleware
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.logs import RequestLog
@@ -63,6 +64,7 @@ class Parts:
     ids: PredictionIds
     clerk: Clerk
     log: RequestLog | None = None
+    contrib: ContribTracing | None = None
     is_ready: bool = False
 
 
@@ -93,7 +95,9 @@ def create_app(**given: object) -> FastAPI:
         max_queued_rows=settings.max_queued_rows,
     )
     dummy = random_recorder() if settings.random_endpoint else None
-    signals, sampler = GoldenSignals(), TailSampler(_sampling_rules(settings))
+    is_contrib = settings.http_tracing == "contrib"
+    signals = GoldenSignals()
+    sampler = HeadSampler() if is_contrib else TailSampler(_sampling_rules(settings))
     judged = JudgedModel(recorder.model, bundle.profile.outcomes, bool(bundle.profile.scores))
     keys = Keys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
@@ -101,12 +105,13 @@ def create_app(**given: object) -> FastAPI:
     clerk = Clerk(ledger, faults)
     producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults, clerk.quality)
     ring = TraceRing() if settings.trace_ring else None
-    providers = Providers(producer, ring)
+    providers = Providers(producer, ring, is_head_sampled=is_contrib)
     parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers, PredictionIds(keys, judged), clerk)
 
     parts.log = RequestLog(faults) if settings.request_log else None
 
     app = _bare_app(parts)
+    parts.contrib = ContribTracing(app) if is_contrib else None
     reader = InstanceReader(bundle.profile, settings.max_rows)
     columns = ColumnBuilder(bundle.profile, reader.fields)
     dialect = JsonDialect(reader, columns, bundle.profile.outcomes, recorder.model)
@@ -123,7 +128,12 @@ def create_app(**given: object) -> FastAPI:
     app.include_router(metrics_router(providers.scrape))
     writer = providers if providers.keeps_traces else None
     app.add_middleware(
-        TelemetryMiddleware, signals=signals, sampler=sampler, writer=writer, faults=faults, log=parts.log
+        HostedMiddleware if is_contrib else TelemetryMiddleware,
+        signals=signals,
+        sampler=sampler,
+        writer=writer,
+        faults=faults,
+        log=parts.log,
     )
     _expect_documented(app, signals)
     return app
@@ -134,6 +144,8 @@ def _bare_app(parts: Parts) -> HotApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.clerk.start()
         parts.providers.start()
+        if parts.contrib is not None and parts.providers.tracers is not None:
+            parts.contrib.start(parts.providers.tracers)
         if parts.log is not None:
             parts.log.start()
         # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
@@ -144,6 +156,8 @@ def _bare_app(parts: Parts) -> HotApp:
             yield
         finally:
             parts.is_ready = False
+            if parts.contrib is not None:
+                parts.contrib.stop()
             gc.unfreeze()
             parts.batcher.close()
             parts.clerk.close()

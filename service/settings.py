@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -64,6 +64,9 @@ class Settings(BaseSettings):
 
     trace_ring: bool = False
     """Keeps the last 1,000 kept traces in memory and serves them at `/traces/{trace_id}`."""
+
+    http_tracing: Literal["sightline", "contrib"] = "sightline"
+    """Who makes the server spans: we, deciding at the end, or OpenTelemetry's FastAPIInstrumentor, at the start."""
 
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of requests whose trace is kept whatever becomes of them."""

@@ -21,7 +21,7 @@ from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, par
 TIMELINE = "sightline.timeline"
 """Key of the request's Timeline in its ASGI scope."""
 
-_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"})
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 _SCHEMES = frozenset({"http", "https"})
 _VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
 _NO_CONTEXT = SpanContext(0, 0, False)
@@ -134,7 +134,8 @@ class TelemetryMiddleware:
                 return
             attributes = _server_attributes(scope, method, route, status, error)
             attributes["sightline.kept"] = reason.value
-            self._writer.write(timeline, f"{method} {route}".rstrip(), attributes, has_failed=status >= 500)
+            name = f"{method if method in _METHODS else 'HTTP'} {route}".rstrip()
+            self._writer.write(timeline, name, attributes, has_failed=status >= 500)
             series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
         except Exception:
             self._faults.note("middleware")
@@ -182,5 +183,13 @@ def _server_attributes(
         attributes["error.type"] = error or (str(status) if status else "cancelled")
     for name, value in scope["headers"]:
         if name == b"user-agent":
-            attributes["user_agent.original"] = value.decode("latin-1")
+            attributes["user_agent.original"] = _text(value)
     return attributes
+
+
+def _text(header: bytes) -> str:
+    """A header's value: nearly all that is not ASCII is UTF-8, and Latin-1 takes any bytes."""
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")

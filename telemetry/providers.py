@@ -51,6 +51,7 @@ _DEFAULTS = {
     "OTEL_METRIC_EXPORT_INTERVAL": "5000",  # a dot must be on the screen while the spike is
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
     "OTEL_SERVICE_NAME": "sightline",
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",  # other instrumentations name things as our spans do
     "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",  # spans and exports that were lost are counted
 }
 _PROCESS_METRICS: dict[str, list[str] | None] = {
@@ -88,6 +89,8 @@ class Providers:
 
     ring: holds kept traces in memory, if given.
     is_guest: the process is somebody else's, so nothing global is set, and neither spans nor process metrics are made.
+    is_head_sampled: another instrumentation makes the server spans, and the SDK's sampler decides about them at their
+    start, as OTEL_TRACES_SAMPLER says.
     """
 
     def __init__(
@@ -97,13 +100,16 @@ class Providers:
         environment: Mapping[str, str] = os.environ,
         *,
         is_guest: bool = False,
+        is_head_sampled: bool = False,
     ) -> None:
         self._producer = producer
         self._ring = ring
         self._is_guest = is_guest
+        self._is_head_sampled = is_head_sampled
         self._environment = {**_DEFAULTS, **environment}
         self._meters: MeterProvider | None = None
-        self._tracers: TracerProvider | None = None
+        self.tracers: TracerProvider | None = None
+        """Made by `start`, unless this is a guest."""
         self._writer: SpanWriter | None = None
         self._process_metrics = SystemMetricsInstrumentor(config=_PROCESS_METRICS)
         self.scrape = Scrape(producer, self._resolves, is_only_reader=not self._exports("METRICS"))
@@ -123,20 +129,27 @@ class Providers:
         resource = _resource()
         self._meters = self._build_meters(resource)
         self._process_metrics.instrument(meter_provider=self._meters)
-        self._tracers = TracerProvider(sampler=ParentBased(ALWAYS_OFF), resource=resource, shutdown_on_exit=False)
+        sampler = None if self._is_head_sampled else ParentBased(ALWAYS_OFF)
+        self.tracers = TracerProvider(
+            sampler=sampler, resource=resource, shutdown_on_exit=False, meter_provider=self._meters
+        )
         processors: list[SpanProcessor] = []
         if self._ring is not None:
             processors.append(self._ring)
         if self._exports("TRACES"):
             processors.append(BatchSpanProcessor(self._span_exporter(), meter_provider=self._meters))
         for processor in processors:
-            self._tracers.add_span_processor(processor)
+            self.tracers.add_span_processor(processor)
         self._writer = SpanWriter(resource, tuple(processors))
-        _set_globals(self._meters, self._tracers)
+        _set_globals(self._meters, self.tracers)
 
     def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
         """Writes the spans of a kept timeline; before `start` there is nowhere to write to."""
-        if self._writer is not None:
+        if self._writer is None:
+            return
+        if self._is_head_sampled:
+            self._writer.write_segments(timeline)
+        else:
             self._writer.write(timeline, name, attributes, has_failed=has_failed)
 
     def flush(self, wait_s: float) -> None:
@@ -151,7 +164,7 @@ class Providers:
         """Sends what is left and stops, in SHUTDOWN_S at most: retries to a dead endpoint are cut off."""
         if not self._is_guest:
             self._process_metrics.uninstrument()
-        stops = [provider.shutdown for provider in (self._tracers, self._meters) if provider is not None]
+        stops = [provider.shutdown for provider in (self.tracers, self._meters) if provider is not None]
         threads = [Thread(target=stop, daemon=True) for stop in stops]
         for thread in threads:
             thread.start()

@@ -33,10 +33,7 @@ class SpanWriter:
 
         Children go first, so that whoever sees the server span sees the whole trace.
         """
-        context = _context(timeline.trace_id, timeline.span_id, timeline.caller)
-        segments = tuple(timeline.segments()) if timeline.segments is not None else ()
-        for span in self._children(timeline, context, segments):
-            self._hand_on(span)
+        context = self.write_segments(timeline)
         parent, links = _relation_to(timeline.caller)
         self._hand_on(
             ReadableSpan(
@@ -53,6 +50,14 @@ class SpanWriter:
                 instrumentation_scope=_SCOPE,
             )
         )
+
+    def write_segments(self, timeline: Timeline) -> SpanContext:
+        """Writes a span for each segment of an ended request, and returns the context of their server span."""
+        context = _context(timeline.trace_id, timeline.span_id, timeline.caller)
+        segments = tuple(timeline.segments()) if timeline.segments is not None else ()
+        for span in self._children(timeline, context, segments):
+            self._hand_on(span)
+        return context
 
     def _children(
         self, timeline: Timeline, parent: SpanContext, segments: tuple[Segment, ...]

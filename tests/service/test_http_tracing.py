@@ -1,0 +1,121 @@
+"""The service with its server spans made by the usual instrumentation: the same answers, ids, counts and dots."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from service.app import create_app
+from service.deployment import scrape
+from service.errors import SettingsError
+from tests.service.running import Running, running
+from tests.telemetry.sink import Sink
+
+GOOD = {"age": 40.0, "income": 1000.0, "city": "Bern", "plan": "free"}
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+SERVER = 2
+DURATIONS = "http_server_request_duration_seconds"
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """The environment of before, for the instrumentation's conventions are chosen in it."""
+    with patch.dict(os.environ):
+        yield
+
+
+def spans(service: Running, trace_id: str) -> list[dict[str, Any]]:
+    """The spans of a trace in the ring, each with the name of its scope."""
+    traces = service.client.get(f"/traces/{trace_id}").raise_for_status().json()
+    scopes = (scope for resource in traces["resourceSpans"] for scope in resource["scopeSpans"])
+    return [{**span, "scope": scope["scope"]["name"]} for scope in scopes for span in scope["spans"]]
+
+
+def test_a_prediction_is_one_trace(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One server span of the instrumentation's, with wait, prediction and steps under it; response and log name it."""
+    with running(small_bundle, http_tracing="contrib", request_log=True) as service:
+        answer = service.predict([GOOD], headers={"traceparent": CALLER})
+        found = spans(service, answer.json()["trace_id"])
+    by_name = {span["name"]: span for span in found}
+    (server,) = [span for span in found if span["kind"] == SERVER]
+    assert (server["name"], server["scope"]) == ("POST /predict/model", "opentelemetry.instrumentation.fastapi")
+    assert answer.headers["traceresponse"] == f"00-{server['traceId']}-{server['spanId']}-01"
+    assert (answer.json()["trace_id"], server["parentSpanId"]) == (CALLER[3:35], CALLER[36:52])
+    assert len(found) == len(by_name) == 5
+    parents = {name: span["parentSpanId"] for name, span in by_name.items()}
+    assert parents["queue"] == parents["predict"] == server["spanId"]
+    assert parents["preprocess"] == parents["classify"] == by_name["predict"]["spanId"]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    (told,) = [line for line in lines if line["message"] == "POST /predict/model 200"]
+    assert (told["trace_id"], told["span_id"]) == (server["traceId"], server["spanId"])
+    assert told["trace_kept_because"] == "asked"
+
+
+def test_every_request_is_counted_once_and_every_dot_resolves(small_bundle: Path) -> None:
+    """Durations count each request once, kept traces are those sampled, and each exemplar's trace can be read."""
+    paths = ["/livez", "/nope", "/predict/random?error_rate=1", "/predict/random"]
+    with running(small_bundle, http_tracing="contrib") as service:
+        for path in paths:
+            service.client.get(path)
+        for rows in ([GOOD], [GOOD], [{**GOOD, "age": "old"}]):
+            assert service.predict(rows).status_code in (200, 422)
+        families = scrape(service.client)
+        samples = [sample for family in families for sample in family.samples]
+        counts = {
+            (sample.labels["http_route"], sample.labels["http_response_status_code"]): sample.value
+            for sample in samples
+            if sample.name == f"{DURATIONS}_count" and sample.value
+        }
+        (kept,) = [s for s in samples if s.name == "sightline_traces_kept_total" and s.labels["reason"] == "asked"]
+        dots = [sample.exemplar.labels["trace_id"] for sample in samples if sample.exemplar]
+        found = [spans(service, trace_id) for trace_id in dots]
+    assert counts == {
+        ("/livez", "200"): 1,
+        ("", "404"): 1,
+        ("/predict/random", "500"): 1,
+        ("/predict/random", "200"): 1,
+        ("/predict/model", "200"): 2,
+        ("/predict/model", "422"): 1,
+    }
+    assert kept.value == sum(counts.values())
+    assert len(dots) >= len(counts)
+    assert [[span["kind"] for span in trace].count(SERVER) for trace in found] == [1] * len(dots)
+
+
+@pytest.mark.parametrize(("sampler", "flags"), [("always_off", "02"), ("parentbased_always_on", "03")])
+def test_the_sampler_is_the_sdks(small_bundle: Path, sampler: str, flags: str) -> None:
+    """OTEL_TRACES_SAMPLER decides; a request that is not sampled has ids, and neither a trace nor a dot."""
+    os.environ["OTEL_TRACES_SAMPLER"] = sampler
+    with running(small_bundle, http_tracing="contrib") as service:
+        answer = service.predict([GOOD])
+        has_trace = service.client.get(f"/traces/{answer.json()['trace_id']}").status_code == 200
+        dots = [sample for family in scrape(service.client) for sample in family.samples if sample.exemplar]
+    assert answer.headers["traceresponse"].split("-")[1::2] == [answer.json()["trace_id"], flags]
+    assert (has_trace, bool(dots)) == (flags == "03", flags == "03")
+
+
+def test_their_metrics_go_nowhere(small_bundle: Path, sink: Sink) -> None:
+    """What leaves by OTLP has request durations of one scope, ours, and spans of both with one resource."""
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sink.url
+    with running(small_bundle, http_tracing="contrib", trace_ring=False) as service:
+        assert service.predict([GOOD]).status_code == 200
+    (resource,) = sink.metrics[-1].resource_metrics
+    named = [(metric.name, scope.scope.name) for scope in resource.scope_metrics for metric in scope.metrics]
+    assert [pair for pair in named if pair[0].startswith("http.")] == [
+        ("http.server.active_requests", "sightline"),
+        ("http.server.request.duration", "sightline.histograms"),
+    ]
+    traces = [resource for request in sink.traces for resource in request.resource_spans]
+    scopes = {scope.scope.name: len(scope.spans) for resource in traces for scope in resource.scope_spans}
+    assert scopes == {"sightline": 4, "opentelemetry.instrumentation.fastapi": 1}
+    assert all(found.resource == resource.resource for found in traces)
+
+
+def test_another_word_stops_startup(small_bundle: Path) -> None:
+    """A setting that is neither is refused, with the two that there are."""
+    with pytest.raises(SettingsError, match="SIGHTLINE_HTTP_TRACING='none': Input should be 'sightline' or 'contrib'"):
+        create_app(bundle=small_bundle, http_tracing="none")
