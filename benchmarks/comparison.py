@@ -11,7 +11,7 @@ from benchmarks.compare import Plan, compare
 from benchmarks.effort import Effort
 from benchmarks.servers import KINDS
 
-SERVERS = ("A", "B", "C", "D", "E-litserve", "E-bentoml", "E-mlserver", "F-off", "F")
+SERVERS = ("A", "B", "C", "D", "E-litserve", "E-bentoml", "E-mlserver", "F-off", "F", "F-contrib")
 THROUGHPUT: dict[str, dict[str, Asked]] = {
     "logistic": {"A": at_least(2.0, 2.7), "E": at_least(8), "B": at_least(70)},
     "boosting": {"A": at_least(1.5), "E": at_least(4)},

@@ -43,6 +43,7 @@ _OURS = (str(Path(sys.executable).with_name("sightline")), "serve", "{bundle}", 
 _SINK = "http://127.0.0.1:{sink}"
 _OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": _SINK}
 _METRICS = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{_SINK}/v1/metrics"}
+_CONTRIB = {"SIGHTLINE_HTTP_TRACING": "contrib"}
 _NO_LOG = {"SIGHTLINE_REQUEST_LOG": "false"}
 SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
 KINDS = {
@@ -87,6 +88,7 @@ KINDS = {
         Kind("F-no-traces", "Sightline without traces", _OURS, environment=_METRICS),
         Kind("F-no-log", "Sightline without the request log", _OURS, environment={**_OTLP, **_NO_LOG}),
         Kind("F", "Sightline, everything on", _OURS, environment=_OTLP),
+        Kind("F-contrib", "Sightline, everything on, contrib's spans", _OURS, environment={**_OTLP, **_CONTRIB}),
     )
 }
 

@@ -22,8 +22,7 @@ def section(cells: Sequence[Cell]) -> list[str]:
     """A table a load, against the empty endpoint and against telemetry switched off."""
     lines = [
         "From `off` to everything: counts (request durations, predictions, features, the scrape), then the request "
-        "log, then metrics by OTLP, then traces by OTLP. `F-no-log` leaves out the log alone. With telemetry off a "
-        "request still has its trace id and its prediction ids.",
+        "log, then metrics by OTLP, then traces by OTLP. `F-no-log` leaves out the log alone.",
     ]
     for title, load in groupby(cells, heading):
         one = list(load)
