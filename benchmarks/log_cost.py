@@ -19,7 +19,7 @@ def main() -> None:
         log = RequestLog(Faults("request_log"), io.StringIO())
         start = process_time()
         for _ in range(MAX_WAITING):
-            log.note(RequestLine(1_700_000_000_000_000_000, "POST", "/predict/model", 200, 0.0123, 1 << 127, 1, "slow"))
+            log.note(RequestLine("POST", "/predict/model", 200, "slow", 1_700_000_000_000_000_000, 1 << 127, 1, 0.0123))
         noted = process_time()
         log.write()
         noting.append((noted - start) / MAX_WAITING * 1e6)

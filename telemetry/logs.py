@@ -1,7 +1,8 @@
 """Logs as JSON lines that carry trace and span id, and one line a request, written off its way.
 
-A record of a logger is formatted where it is made: such lines are rare. A request's line is a tuple in a bounded
-queue until a thread writes all that waits, a few times a second.
+A record of a logger is formatted where it is made: such lines are rare. A request's line is filled into a template
+of bytes and waits in a bounded queue until a thread writes all that waits, a few times a second. The thread formats
+nothing: while it held the interpreter's lock for that, requests would wait.
 """
 
 import logging
@@ -67,35 +68,42 @@ def log_config() -> dict[str, Any]:
 class RequestLine(NamedTuple):
     """What is said of one request. kept: why its trace was kept; None if it was not."""
 
-    unix_ns: int
     method: str
     route: str
     status: int
-    duration_s: float
+    kept: str | None
+    unix_ns: int
     trace_id: int
     span_id: int
-    kept: str | None
+    duration_s: float
 
-    def fields(self) -> dict[str, Any]:
-        """The line's fields, those of a log record first; attributes by the HTTP semantic conventions."""
-        fields: dict[str, Any] = {
-            "time": _time(self.unix_ns / 1e9),
-            "level": "error" if self.status >= 500 else "info",
-            "logger": "telemetry.requests",
-            "message": " ".join(filter(None, (self.method, self.route, str(self.status or "cancelled")))),
-            "trace_id": f"{self.trace_id:032x}",
-            "span_id": f"{self.span_id:016x}",
-            "trace_kept": self.kept is not None,
-        }
-        if self.kept is not None:
-            fields["trace_kept_because"] = self.kept
-        fields["duration_s"] = round(self.duration_s, 6)
-        fields["http.request.method"] = self.method
-        if self.route:
-            fields["http.route"] = self.route
-        if self.status:
-            fields["http.response.status_code"] = self.status
-        return fields
+
+def _template(method: str, route: str, status: int, kept: str | None) -> bytes:
+    """A line of JSON for all requests alike, with places for second, milliseconds, trace id, span id and duration.
+
+    Fields of a log record come first; attributes are named by the HTTP semantic conventions.
+    """
+    places = {"time": "%b.%03dZ", "trace_id": "%032x", "span_id": "%016x"}
+    fields: dict[str, Any] = {
+        "time": "",
+        "level": "error" if status >= 500 else "info",
+        "logger": "telemetry.requests",
+        "message": " ".join(filter(None, (method, route, str(status or "cancelled")))),
+        "trace_id": "",
+        "span_id": "",
+        "trace_kept": kept is not None,
+    }
+    if kept is not None:
+        fields["trace_kept_because"] = kept
+    fields["duration_s"] = None
+    fields["http.request.method"] = method
+    if route:
+        fields["http.route"] = route
+    if status:
+        fields["http.response.status_code"] = status
+    written = {name: msgspec.json.encode(value).replace(b"%", b"%%") for name, value in fields.items()}
+    written |= {name: f'"{place}"'.encode() for name, place in places.items()} | {"duration_s": b"%.6f"}
+    return b"{%b}\n" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in written.items())
 
 
 class RequestLog:
@@ -107,16 +115,22 @@ class RequestLog:
     def __init__(self, faults: Faults, stream: TextIO | None = None) -> None:
         self._faults = faults
         self._stream = stream
-        self._waiting: deque[RequestLine] = deque(maxlen=MAX_WAITING)
+        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
+        self._templates: dict[tuple[str, str, int, str | None], bytes] = {}
         self._stopping = Event()
         self._thread: Thread | None = None
-        self._encode = msgspec.json.Encoder().encode_lines
 
     def note(self, line: RequestLine) -> None:
         """Takes a line to be written soon. Where too many wait, the oldest makes room."""
         if len(self._waiting) == MAX_WAITING:
             self._faults.lose(_PLACE)
-        self._waiting.append(line)
+        method, route, status, kept, unix_ns, trace_id, span_id, duration_s = line
+        alike = method, route, status, kept
+        template = self._templates.get(alike)
+        if template is None:
+            template = self._templates[alike] = _template(*alike)
+        second, ns = divmod(unix_ns, 1_000_000_000)
+        self._waiting.append(template % (_second(second), ns // 1_000_000, trace_id, span_id, duration_s))
 
     def start(self) -> None:
         """The thread begins to write."""
@@ -142,16 +156,16 @@ class RequestLog:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if lines:
             stream = self._stream or sys.stdout
-            stream.write(self._encode([line.fields() for line in lines]).decode())
+            stream.write(b"".join(lines).decode())
             stream.flush()
 
 
 def _time(unix_s: float) -> str:
     second = int(unix_s // 1)
-    return f"{_second(second)}.{int((unix_s - second) * 1000):03d}Z"
+    return f"{_second(second).decode()}.{int((unix_s - second) * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)
-def _second(unix_s: int) -> str:
+def _second(unix_s: int) -> bytes:
     """Most lines are of the same second as the one before."""
-    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
+    return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00").encode()

@@ -129,7 +129,7 @@ class TelemetryMiddleware:
             if self._log is not None:
                 kept = None if reason is None else reason.value
                 ids = timeline.trace_id, timeline.span_id
-                self._log.note(RequestLine(ended_ns, method, route, status, duration_s, *ids, kept))
+                self._log.note(RequestLine(method, route, status, kept, ended_ns, *ids, duration_s))
             if reason is None or self._writer is None:
                 return
             attributes = _server_attributes(scope, method, route, status, error)

@@ -16,7 +16,7 @@ from telemetry.logs import MAX_WAITING, JsonFormatter, RequestLine, RequestLog, 
 from telemetry.middleware import RequestSpan
 from telemetry.timeline import Timeline
 
-LINE = RequestLine(1_700_000_000_123_000_000, "POST", "/predict/model", 200, 0.0123456, 0xABC, 0xDEF, "slow")
+LINE = RequestLine("POST", "/predict/model", 200, "slow", 1_700_000_000_123_000_000, 0xABC, 0xDEF, 0.0123456)
 
 
 @pytest.fixture
