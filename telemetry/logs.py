@@ -1,7 +1,7 @@
 """Logs as JSON lines that carry trace and span id, and one line a request, written off its way.
 
 A record of a logger is formatted where it is made: such lines are rare. A request's line is filled into a template
-of bytes and waits in a bounded queue until a thread writes all that waits, a few times a second. The thread formats
+of bytes and waits in a bounded queue until a thread writes all that waits, some times a second. The thread formats
 nothing: while it held the interpreter's lock for that, requests would wait.
 """
 
@@ -23,7 +23,8 @@ from telemetry.faults import Faults
 MAX_WAITING = 20_000
 """Lines that may wait to be written; those beyond are lost, and counted."""
 
-_WRITE_EVERY_S = 0.2
+_WRITE_EVERY_S = 0.05
+"""What 50 ms bring is written in a fraction of a millisecond; five times as much at once shows in p99."""
 _ENDED_S = 2.0
 _PLACE = "request_log"
 
