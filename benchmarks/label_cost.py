@@ -18,7 +18,7 @@ import numpy as np
 from service.feedback import Keys, PredictionIds
 from service.labels import LabelReader
 from service.ledger import Ledger, LedgerRules
-from service.predictor import Prediction
+from service.prediction import Prediction
 from telemetry.quality import JudgedModel
 from telemetry.recorder import ModelId
 

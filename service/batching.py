@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from service.columns import Columns
 from service.errors import ClientGoneError, PredictionFailedError, QueueFullError, SightlineError
-from service.predictor import Prediction, Predictor
+from service.prediction import Prediction
+from service.predictor import Predictor
 from telemetry.faults import Faults
 from telemetry.recorder import Recorder
 
@@ -30,20 +31,15 @@ INLINE_ROWS = 256
 """More rows than these hold the event loop too long even for a quick model."""
 
 
-class Batch(NamedTuple):
-    """One run of the model: which it was, its rows, and when it worked (monotonic ns)."""
-
-    number: int
-    n_rows: int
-    start_ns: int
-    end_ns: int
-
-
 class Answer(NamedTuple):
-    """One request's part of a batch. queued_ns: when it began to wait."""
+    """One request's part of a batch: which run of the model it was, and how many rows were in it.
+
+    queued_ns: when the request began to wait (monotonic).
+    """
 
     prediction: Prediction
-    batch: Batch
+    batch: int
+    batch_rows: int
     queued_ns: int
 
 
@@ -53,6 +49,8 @@ class _Waiting:
     future: "asyncio.Future[Answer]"
     queued_ns: int
 
+
+_NO_WAIT = (0,)
 
 _Outcome = Answer | SightlineError
 
@@ -94,7 +92,7 @@ class Batcher:
         """
         n_rows = len(columns)
         if self._is_instant and n_rows <= INLINE_ROWS:
-            return self._answer_at_once(columns)
+            return self._answer_at_once(columns, n_rows)
         if self._waiting and self.queued_rows + n_rows > self._max_queued_rows:
             raise QueueFullError(f"{self.queued_rows} rows wait for the model already; try again in a second")
         loop = asyncio.get_running_loop()
@@ -124,12 +122,10 @@ class Batcher:
         """Lets the thread end once it is idle."""
         self._executor.shutdown(wait=False)
 
-    def _answer_at_once(self, columns: Columns) -> Answer:
-        start_ns = perf_counter_ns()
+    def _answer_at_once(self, columns: Columns, n_rows: int) -> Answer:
         prediction = self._predictor.predict(columns)
-        batch = Batch(next(self._numbers), len(columns), start_ns, perf_counter_ns())
-        self._count(batch, prediction, (0.0,))
-        return Answer(prediction, batch, start_ns)
+        self._count(n_rows, prediction, _NO_WAIT)
+        return Answer(prediction, next(self._numbers), n_rows, prediction.marks[0])
 
     def _give_up(self, item: _Waiting) -> None:
         """Leaves the queue, so that nobody is refused for a place that nobody needs."""
@@ -174,24 +170,22 @@ class Batcher:
         return [outcome for item in items for outcome in self._predict([item])]
 
     def _predict_together(self, items: Sequence[_Waiting]) -> list[Answer]:
-        start_ns = perf_counter_ns()
         columns = Columns.joined([item.columns for item in items])
         prediction = self._predictor.predict(columns)
-        batch = Batch(next(self._numbers), len(columns), start_ns, perf_counter_ns())
-        self._count(batch, prediction, [(start_ns - item.queued_ns) / 1e9 for item in items])
+        number, n_rows, start_ns = next(self._numbers), len(columns), prediction.marks[0]
+        self._count(n_rows, prediction, [start_ns - item.queued_ns for item in items])
         if len(items) == 1:
-            return [Answer(prediction, batch, items[0].queued_ns)]
+            return [Answer(prediction, number, n_rows, items[0].queued_ns)]
         answers, row = [], 0
         for item in items:
             stop = row + len(item.columns)
-            answers.append(Answer(prediction.part(row, stop), batch, item.queued_ns))
+            answers.append(Answer(prediction.part(row, stop), number, n_rows, item.queued_ns))
             row = stop
         return answers
 
-    def _count(self, batch: Batch, prediction: Prediction, queued_s: Sequence[float]) -> None:
+    def _count(self, n_rows: int, prediction: Prediction, queued_ns: Sequence[int]) -> None:
         try:
-            steps_s = [(step.end_ns - step.start_ns) / 1e9 for step in prediction.steps]
-            self._recorder.batch(batch.n_rows, steps_s, queued_s)
+            self._recorder.batch(n_rows, prediction.marks, queued_ns)
         except Exception:
             self._faults.note("recorder")
 

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 
 from service.errors import SettingsError
-from service.predictor import Prediction
+from service.prediction import Prediction
 from telemetry.counts import Floats
 from telemetry.quality import JudgedModel
 
@@ -185,18 +185,18 @@ class PredictionIds:
 
     def _one_row(self, prediction: Prediction) -> bytes:
         """The bytes of a single row, where numpy would cost forty times as much as Python."""
-        scores: list[float] = []
-        if prediction.values is not None:
-            scores = prediction.values.tolist()
-        elif prediction.probabilities is not None and self._is_scored:
-            scores = prediction.probabilities[0].tolist()
+        outcomes, probabilities, values = prediction.lists
+        scores: Sequence[float] = ()
+        if values is not None:
+            scores = values
+        elif probabilities is not None and self._is_scored:
+            scores = probabilities[0]
             if self._is_binary:
                 first, second = scores
                 if abs(first + second - 1) <= _ROUNDING:
                     is_second = 1 - second == first or (1 - first != second and second <= first)
-                    scores = [second if is_second else -first]
-        outcome = 0 if prediction.outcomes is None else prediction.outcomes.item()
-        return struct.pack(f">BHH{len(scores)}d", 0, 0, outcome, *scores)
+                    scores = (second if is_second else -first,)
+        return struct.pack(f">BHH{len(scores)}d", 0, 0, outcomes[0] if outcomes is not None else 0, *scores)
 
     def _state(self, width: int) -> Any:
         """The keyed hash before any input; copying one is cheaper than keying one."""

@@ -1,21 +1,20 @@
 """Columns become predictions, with the time of each step; no HTTP, no OpenTelemetry."""
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError, SightlineError, shortened
-from service.fastpath.path import FastPath, Scored
+from service.fastpath.path import FastPath
 from service.fastpath.reading import NotReadableError
 from service.fastpath.trial import tried
 from service.frames import FrameBuilder
 from service.pipeline import takes_arrays
-from telemetry.counts import Codes, Floats
+from service.prediction import Prediction
 from telemetry.profile import ReferenceProfile
 
 ESTIMATOR_STEP = "estimator"
@@ -23,47 +22,6 @@ ESTIMATOR_STEP = "estimator"
 
 PARALLEL_ROWS = 2_000
 """For fewer rows a second OpenMP thread gains nothing, and where cores are busy its spinning waits cost dearly."""
-
-
-class StepTime(NamedTuple):
-    """When one step of the pipeline worked, in ns of the monotonic clock."""
-
-    name: str
-    start_ns: int
-    end_ns: int
-
-
-@dataclass(slots=True)  # not frozen: every request makes one, and freezing triples its cost
-class Prediction:
-    """What a model said of some rows.
-
-    outcomes: (n_rows,) indices into the classes; None in regression.
-    probabilities: (n_rows, n_classes); None from a model without them.
-    values: (n_rows,) of a regression; otherwise None.
-    """
-
-    outcomes: Codes | None
-    probabilities: Floats | None
-    values: Floats | None = None
-    steps: tuple[StepTime, ...] = ()
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        return len(next(each for each in (self.outcomes, self.values) if each is not None))
-
-    def codes(self) -> list[int]:
-        """The outcomes as a list; empty in regression."""
-        return [] if self.outcomes is None else self.outcomes.tolist()
-
-    def part(self, start: int, stop: int) -> "Prediction":
-        """The predictions of some of the rows."""
-        rows = slice(start, stop)
-        return Prediction(
-            None if self.outcomes is None else self.outcomes[rows],
-            None if self.probabilities is None else self.probabilities[rows],
-            None if self.values is None else self.values[rows],
-            self.steps,
-        )
 
 
 class Predictor:
@@ -79,7 +37,6 @@ class Predictor:
             *before, (last, self._estimator) = model.steps
             self._transforms = [(name, step) for name, step in before if step is not None and step != "passthrough"]
         self._threads = ThreadpoolController()
-        self._last = last
         self._is_regression = profile.task == "regression"
         self._has_probabilities = bool(profile.scores)
         self._classes = np.empty(0) if self._is_regression else np.asarray(self._estimator.classes_)
@@ -115,13 +72,18 @@ class Predictor:
         """
         fast, start_ns = self._fast, perf_counter_ns()
         try:
-            scored = fast.folded(columns) if fast is not None else None
-            if scored is not None:
-                return self._of(scored, start_ns)
+            folded = fast.folded(columns) if fast is not None else None
+            if folded is not None:
+                # One computation for all steps; it is booked on the last of them.
+                folded.marks = (start_ns,) * len(self.steps) + (perf_counter_ns(),)
+                return folded
             with self._one_thread() if len(columns) < PARALLEL_ROWS else nullcontext():
-                scored = fast.on_matrix(columns) if fast is not None else None
-                if scored is not None:
-                    return self._of(scored, start_ns)
+                ready = fast.on_matrix(columns) if fast is not None else None
+                if ready is not None:
+                    prediction, ready_ns = ready
+                    # What is read of all transformers is booked on the first of them.
+                    prediction.marks = (start_ns, *(ready_ns,) * (len(self.steps) - 1), perf_counter_ns())
+                    return prediction
                 frame = self._frames.build(columns)
                 return self._predict(frame.to_numpy() if self._takes_arrays else frame)
         except ValueError as error:
@@ -152,25 +114,11 @@ class Predictor:
         limited: AbstractContextManager[Any] = self._threads.limit(limits=1, user_api="openmp")
         return limited
 
-    def _of(self, scored: Scored, start_ns: int) -> Prediction:
-        steps = self._times(start_ns, scored.ready_ns)
-        return Prediction(scored.outcomes, scored.probabilities, scored.values, steps)
-
-    def _times(self, start_ns: int, ready_ns: int) -> tuple[StepTime, ...]:
-        """The steps of the fast path; what is read of all transformers counts for the first of them."""
-        names, end_ns = self.steps, perf_counter_ns()
-        if len(names) == 1:
-            return (StepTime(names[0], start_ns, end_ns),)
-        between = tuple(StepTime(name, ready_ns, ready_ns) for name in names[1:-1])
-        return (StepTime(names[0], start_ns, ready_ns), *between, StepTime(names[-1], ready_ns, end_ns))
-
     def _predict(self, x: Any) -> Prediction:
-        steps = []
-        mark = perf_counter_ns()
-        for name, transform in self._transforms:
+        marks = [perf_counter_ns()]
+        for _, transform in self._transforms:
             x = transform.transform(x)
-            start, mark = mark, perf_counter_ns()
-            steps.append(StepTime(name, start, mark))
+            marks.append(perf_counter_ns())
         outcomes = probabilities = values = None
         if self._is_regression:
             values = np.asarray(self._estimator.predict(x), dtype=np.float64).reshape(-1)
@@ -179,5 +127,6 @@ class Predictor:
             if self._has_probabilities:
                 probabilities = np.asarray(self._estimator.predict_proba(x), dtype=np.float64)
             outcomes = np.searchsorted(self._classes, self._estimator.predict(x))
-        steps.append(StepTime(self._last, mark, perf_counter_ns()))
-        return Prediction(outcomes, probabilities, values, tuple(steps))
+        prediction = Prediction(outcomes, probabilities, values)
+        prediction.marks = (*marks, perf_counter_ns())
+        return prediction

@@ -18,7 +18,8 @@ from service.columns import ColumnBuilder, Columns, Value, category_values
 from service.errors import BundleError, SightlineError
 from service.frames import FrameBuilder
 from service.pipeline import takes_arrays
-from service.predictor import Prediction, Predictor
+from service.prediction import Prediction
+from service.predictor import Predictor
 from service.schema import InstanceReader
 from telemetry.profile import CategoricalFeature, Feature, NumericFeature, ReferenceProfile
 

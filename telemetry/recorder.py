@@ -56,13 +56,13 @@ def joined(parts: Sequence[Rows]) -> Rows:
     return Rows(
         np.concatenate([part.numeric for part in parts], axis=1),
         np.concatenate([part.codes for part in parts], axis=1),
-        joined_outputs([part.outcomes for part in parts]),
-        joined_outputs([part.probabilities for part in parts]),
-        joined_outputs([part.values for part in parts]),
+        _joined_outputs([part.outcomes for part in parts]),
+        _joined_outputs([part.probabilities for part in parts]),
+        _joined_outputs([part.values for part in parts]),
     )
 
 
-def joined_outputs(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
+def _joined_outputs(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
     """One array of all parts; None where a model has no such output."""
     present = [part for part in parts if part is not None]
     return np.concatenate(present) if present else None
@@ -99,12 +99,13 @@ class Recorder:
     ) -> None:
         self.model = model
         self.profile = profile
+        self.steps = steps
         self.queue_length = queue_length
         self._lock = Lock()
         self._join = join
         self._waiting: list[Sized] = []
         self._n_waiting = 0
-        self._batches: list[tuple[int, Sequence[float], Sequence[float]]] = []
+        self._batches: list[tuple[int, Sequence[int], Sequence[int]]] = []
         self._inputs = InputCounts(profile)
         self._outputs = OutputCounts(profile)
         self._errors = dict.fromkeys(ERROR_REASONS, 0)
@@ -135,10 +136,13 @@ class Recorder:
         with self._lock:
             self._inputs.add_codes(codes, members)
 
-    def batch(self, n_rows: int, step_seconds: Sequence[float], queue_seconds: Sequence[float]) -> None:
-        """Counts a batch that the model predicted: the time of each step, and how long each request waited."""
+    def batch(self, n_rows: int, marks_ns: Sequence[int], queued_ns: Sequence[int]) -> None:
+        """Counts a batch that the model predicted, and how long each of its requests waited.
+
+        marks_ns: (n_steps + 1,) when each step began, and when the last one ended; only differences matter.
+        """
         with self._lock:
-            self._batches.append((n_rows, step_seconds, queue_seconds))
+            self._batches.append((n_rows, marks_ns, queued_ns))
             if len(self._batches) >= GATHERED_ROWS:
                 self._count_batches()
 
@@ -230,9 +234,9 @@ class Recorder:
         if not batches:
             return
         self._batch_size.add_all([float(n_rows) for n_rows, _, _ in batches])
-        self._queue_duration.add_all([seconds for _, _, queued in batches for seconds in queued])
+        self._queue_duration.add_all([waited / 1e9 for _, _, queued in batches for waited in queued])
         for index, buckets in enumerate(self._steps.values()):
-            buckets.add_all([steps[index] for _, steps, _ in batches])
+            buckets.add_all([(marks[index + 1] - marks[index]) / 1e9 for _, marks, _ in batches])
 
     def _count_waiting(self) -> None:
         """Counts the rows that wait. The lock is held."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import exp
 from time import perf_counter_ns
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from service.columns import Columns
 from service.fastpath import linear, trees
 from service.fastpath.reading import NotReadableError, read
 from service.fastpath.ready import Column, Lookup, Numeric, Single, assemble, called
+from service.prediction import FewPredictions, Prediction
 from telemetry.counts import Codes, Floats
 from telemetry.profile import CategoricalFeature, ReferenceProfile
 
@@ -22,18 +23,6 @@ TIE = 1e-9
 """Scores so close to the border between two outcomes are left to the pipeline: rounding could tell them apart."""
 
 _INVENTED = "a category that nobody has seen"
-
-
-class Scored(NamedTuple):
-    """What a fast path says of some rows, and when the columns were ready for the estimator (monotonic ns).
-
-    outcomes: (n_rows,); probabilities: (n_rows, n_classes); values: (n_rows,); each None where a model has none.
-    """
-
-    outcomes: Codes | None
-    probabilities: Floats | None
-    values: Floats | None
-    ready_ns: int
 
 
 class Folded(Protocol):
@@ -65,7 +54,8 @@ class FastPath:
         profile: ReferenceProfile,
         to_frame: Callable[[Columns], pd.DataFrame],
     ) -> None:
-        self._profile = profile
+        self._is_regression = profile.task == "regression"
+        self._has_probabilities = bool(profile.scores)
         self._estimator = estimator
         self._n_numeric = len(profile.numeric)
         vocabularies = [list(feature.vocabulary()) for feature in profile.categorical]
@@ -99,34 +89,36 @@ class FastPath:
         """True if the estimator is known, so that most rows need nothing of scikit-learn."""
         return self._folded is not None
 
-    def folded(self, columns: Columns) -> Scored | None:
+    def folded(self, columns: Columns) -> Prediction | None:
         """Predicts some rows by our own arithmetic; None for an unknown estimator, and for too many or too odd rows."""
         folded = self._folded
         if folded is None:
             return None
         if folded.takes_few and len(columns) <= FEW_ROWS:
             few = folded.few(columns.rows)
-            return self._few(few, perf_counter_ns()) if few is not None else None
+            return self._few(few) if few is not None else None
         if len(columns) > folded.most_rows:
             return None
         many = folded.many(columns.numeric, self._coded(columns))
-        return self._many(many, perf_counter_ns()) if many is not None else None
+        return self._many(many) if many is not None else None
 
-    def _few(self, scores: list[float], ready_ns: int) -> Scored | None:
-        if self._profile.task == "regression":
-            return Scored(None, None, np.array(scores), ready_ns)
-        if min(map(abs, scores)) < TIE:
-            return None
-        outcomes = np.array([1 if score > 0 else 0 for score in scores])
-        if not self._profile.scores:
-            return Scored(outcomes, None, None, ready_ns)
-        positive = [_sigmoid(score) for score in scores]
-        return Scored(outcomes, np.array([(1.0 - each, each) for each in positive]), None, ready_ns)
+    def _few(self, scores: list[float]) -> Prediction | None:
+        if self._is_regression:
+            return FewPredictions(None, None, scores)
+        outcomes: list[int] = []
+        probabilities: list[Sequence[float]] = []
+        for score in scores:
+            if -TIE < score < TIE:
+                return None
+            positive = 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
+            outcomes.append(1 if score > 0.0 else 0)
+            probabilities.append((1.0 - positive, positive))
+        return FewPredictions(outcomes, probabilities if self._has_probabilities else None)
 
-    def _many(self, scores: Floats, ready_ns: int) -> Scored | None:
+    def _many(self, scores: Floats) -> Prediction | None:
         """(n_rows, n_scores): one score for two classes, or one a class."""
-        if self._profile.task == "regression":
-            return Scored(None, None, scores[:, 0], ready_ns)
+        if self._is_regression:
+            return Prediction(None, None, scores[:, 0])
         if scores.shape[1] == 1:
             if (np.abs(scores) < TIE).any():
                 return None
@@ -139,28 +131,31 @@ class FastPath:
             outcomes = scores.argmax(axis=1)
             raised = np.exp(scores - scores.max(axis=1, keepdims=True))
             probabilities = raised / raised.sum(axis=1, keepdims=True)
-        return Scored(outcomes, probabilities if self._profile.scores else None, None, ready_ns)
+        return Prediction(outcomes, probabilities if self._has_probabilities else None)
 
-    def on_matrix(self, columns: Columns) -> Scored | None:
-        """Predicts some rows by calling the estimator on the ready matrix; None if the pipeline has to."""
+    def on_matrix(self, columns: Columns) -> tuple[Prediction, int] | None:
+        """Predicts some rows by calling the estimator on the ready matrix, and says when (monotonic ns) it was ready.
+
+        None if the pipeline has to.
+        """
         numeric = columns.numeric
         if np.isinf(numeric).any():
             return None
         with np.errstate(over="ignore"):
             matrix = assemble(self._columns, numeric, self._coded(columns))
         ready_ns = perf_counter_ns()
-        if self._profile.task == "regression":
+        if self._is_regression:
             values = np.asarray(called(self._estimator, "predict", matrix), dtype=np.float64).reshape(-1)
-            return Scored(None, None, values, ready_ns)
+            return Prediction(None, None, values), ready_ns
         classes = np.asarray(self._estimator.classes_)
         probabilities = None
-        if self._profile.scores:
+        if self._has_probabilities:
             probabilities = np.asarray(called(self._estimator, "predict_proba", matrix), dtype=np.float64)
         if probabilities is not None and self._folded is not None and (_lead(probabilities) > TIE).all():
             # Of an estimator that is known the outcome is the largest probability; asking again costs as much again.
-            return Scored(probabilities.argmax(axis=1), probabilities, None, ready_ns)
+            return Prediction(probabilities.argmax(axis=1), probabilities), ready_ns
         outcomes = np.searchsorted(classes, called(self._estimator, "predict", matrix))
-        return Scored(outcomes, probabilities, None, ready_ns)
+        return Prediction(outcomes, probabilities), ready_ns
 
     def _coded(self, columns: Columns) -> Codes:
         """Codes against the whole vocabulary, rare categories told apart; all that is unseen has the last code."""
@@ -238,8 +233,4 @@ def _relabelled(feature: CategoricalFeature, codes: dict[Any, int]) -> Codes | N
     return relabelled
 
 
-def _sigmoid(score: float) -> float:
-    return 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
-
-
-__all__ = ["FastPath", "NotReadableError", "Scored"]
+__all__ = ["FastPath", "NotReadableError"]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from service.columns import ColumnBuilder, Columns, RowColumns
-from service.fastpath.path import FEW_ROWS, FastPath, Scored
+from service.fastpath.path import FEW_ROWS, FastPath
 from service.fastpath.reading import NotReadableError
+from service.prediction import Prediction
 from telemetry.counts import Floats
 from telemetry.profile import NumericFeature, ReferenceProfile
 
@@ -54,7 +55,8 @@ def _compare(path: FastPath, builder: ColumnBuilder, rows: list[tuple[Any, ...]]
             columns = RowColumns(builder, rows[part])
             agreed += _agree(path.folded(columns), expected, part)
             if size > FEW_ROWS or not path.is_folded:
-                agreed += _agree(path.on_matrix(columns), expected, part)
+                ready = path.on_matrix(columns)
+                agreed += _agree(ready and ready[0], expected, part)
     if not agreed:
         raise NotReadableError("it would leave every row to the pipeline")
     return agreed
@@ -99,7 +101,7 @@ def _numbers(feature: NumericFeature, far: Sequence[float]) -> list[Any]:
     return [float(value) for value in (*near, *edges, *far)]
 
 
-def _agree(said: Scored | None, expected: Any, part: slice) -> int:
+def _agree(said: Prediction | None, expected: Any, part: slice) -> int:
     """How many rows were said the same; 0 if they were left to the pipeline."""
     if said is None:
         return 0

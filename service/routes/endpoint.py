@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import starmap
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
@@ -13,11 +14,11 @@ from service.batching import Answer, Batcher
 from service.columns import Columns
 from service.errors import ClientGoneError, SightlineError
 from service.feedback import PredictionIds
-from service.predictor import Prediction
+from service.prediction import Prediction
 from service.routes.asgi import Reply, client_gone, read_body, respond
 from telemetry.faults import Faults
 from telemetry.middleware import TIMELINE
-from telemetry.recorder import ModelId, Recorder, Rows, joined_outputs
+from telemetry.recorder import ModelId, Recorder, Rows
 from telemetry.timeline import AttributeValue, Segment, Timeline
 
 Asked = TypeVar("Asked")
@@ -30,23 +31,24 @@ class PredictionTrace:
 
     answer: Answer
     model: ModelId
+    steps: tuple[str, ...]
     outcomes: tuple[str, ...]
     first_id: str
 
     def __call__(self) -> Iterable[Segment]:
         """`queue`, then `predict` with a child for each step of the pipeline."""
-        answer, batch = self.answer, self.answer.batch
-        yield Segment("queue", answer.queued_ns, batch.start_ns)
-        steps = tuple(Segment(step.name, step.start_ns, step.end_ns) for step in answer.prediction.steps)
-        yield Segment("predict", batch.start_ns, batch.end_ns, self._attributes(), steps)
+        marks = self.answer.prediction.marks
+        yield Segment("queue", self.answer.queued_ns, marks[0])
+        steps = tuple(starmap(Segment, zip(self.steps, marks, marks[1:], strict=False)))
+        yield Segment("predict", marks[0], marks[-1], self._attributes(), steps)
 
     def _attributes(self) -> dict[str, AttributeValue]:
         prediction = self.answer.prediction
         outcomes = Counter(prediction.codes())
         return {
             **self.model.attributes,
-            "ml.batch.id": self.answer.batch.number,
-            "ml.batch.size": self.answer.batch.n_rows,
+            "ml.batch.id": self.answer.batch,
+            "ml.batch.size": self.answer.batch_rows,
             "ml.request.rows": len(prediction),
             "ml.prediction.id": self.first_id,
             **{f"ml.outcome.{self.outcomes[code]}": count for code, count in sorted(outcomes.items())},
@@ -78,14 +80,7 @@ class Answered:
 def joined_answers(parts: Sequence[Answered]) -> Rows:
     """The rows of several responses, as the recorder counts them: arrays are made once for all of them."""
     columns = Columns.joined([part.columns for part in parts])
-    said = [part.prediction for part in parts]
-    return Rows(
-        columns.numeric,
-        columns.codes,
-        joined_outputs([each.outcomes for each in said]),
-        joined_outputs([each.probabilities for each in said]),
-        joined_outputs([each.values for each in said]),
-    )
+    return Rows(columns.numeric, columns.codes, *Prediction.joined([part.prediction for part in parts]).arrays)
 
 
 class Dialect(Protocol[Asked]):
@@ -147,7 +142,7 @@ class PredictionEndpoint(Generic[Asked]):
             self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
         ids = self._ids.make(answer.prediction)
-        timeline.segments = PredictionTrace(answer, self._recorder.model, self._outcomes, ids[0])
+        timeline.segments = PredictionTrace(answer, self._recorder.model, self._recorder.steps, self._outcomes, ids[0])
         await respond(send, self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked))
         self._count(columns, answer)
 

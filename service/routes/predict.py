@@ -58,16 +58,15 @@ class JsonDialect:
 
 def prediction_objects(predicted: Predicted, outcomes: tuple[str, ...]) -> list[dict[str, object]]:
     """One object a row: its id, and a value, or an outcome and, where there are any, probabilities."""
-    prediction, ids = predicted.prediction, predicted.ids
-    if prediction.values is not None:
-        values = prediction.values.tolist()
-        return [{"prediction_id": i, "value": value} for i, value in zip(ids, values, strict=True)]
-    codes = prediction.codes()
-    if prediction.probabilities is None:
+    ids = predicted.ids
+    codes, probabilities, values = predicted.prediction.lists
+    if codes is None:
+        return [{"prediction_id": i, "value": value} for i, value in zip(ids, values or (), strict=True)]
+    if probabilities is None:
         return [{"prediction_id": i, "outcome": outcomes[code]} for i, code in zip(ids, codes, strict=True)]
     return [
         {"prediction_id": i, "outcome": outcomes[code], "probabilities": dict(zip(outcomes, row, strict=True))}
-        for i, code, row in zip(ids, codes, prediction.probabilities.tolist(), strict=True)
+        for i, code, row in zip(ids, codes, probabilities, strict=True)
     ]
 
 

@@ -64,7 +64,7 @@ def random_route(recorder: Recorder, faults: Faults) -> APIRoute:
         end_ns = perf_counter_ns()
         timeline.segments = lambda: _segments(queued_ns, start_ns, end_ns)
         with faults.contained("recorder"):
-            recorder.batch(1, [(end_ns - start_ns) / 1e9], [(start_ns - queued_ns) / 1e9])
+            recorder.batch(1, (start_ns, end_ns), (start_ns - queued_ns,))
         if random() < query.error_rate:  # noqa: S311  # no secret hangs on it
             recorder.error("failed")
             raise PredictionFailedError("the dummy model fails at random, as error_rate asked it to")

@@ -17,7 +17,8 @@ from service.batching import INLINE_NS, INLINE_ROWS, Batcher, measure_row_ns
 from service.bundle import Bundle, load_bundle
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError, QueueFullError
-from service.predictor import Prediction, Predictor
+from service.prediction import Prediction
+from service.predictor import Predictor
 from service.profiling import make_bundle
 from service.rehearsal import sample_columns
 from telemetry.faults import Faults
@@ -89,7 +90,7 @@ def test_each_request_gets_its_own_rows(bundle: Bundle, row_ns: int) -> None:
         assert answer.prediction.probabilities is not None
         assert alone.probabilities is not None
         np.testing.assert_allclose(answer.prediction.probabilities, alone.probabilities, rtol=0, atol=1e-12)
-        assert answer.batch.n_rows == 6
+        assert answer.batch_rows == 6
 
 
 def test_those_who_come_while_the_model_works_go_together(bundle: Bundle) -> None:

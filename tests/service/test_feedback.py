@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.errors import SettingsError
 from service.feedback import SCORED_CLASSES, Keys, PredictionIds, fingerprint, load_secrets, probabilities_of
-from service.predictor import Prediction
+from service.prediction import Prediction
 from telemetry.counts import Codes, Floats
 from telemetry.quality import JudgedModel
 from telemetry.recorder import ModelId

@@ -10,7 +10,7 @@ import pytest
 from service.feedback import Keys, PredictionIds
 from service.labels import LabelReader, actual_of
 from service.ledger import Ledger, LedgerRules
-from service.predictor import Prediction
+from service.prediction import Prediction
 from telemetry.names import FEEDBACK_ERROR
 from telemetry.quality import JudgedModel
 from telemetry.recorder import ModelId

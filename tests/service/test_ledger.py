@@ -16,7 +16,7 @@ from service.database import TIMEOUT_S, open_engine
 from service.errors import LedgerDownError, SettingsError
 from service.feedback import Keys, PredictionIds, SignedPrediction, fingerprint
 from service.ledger import PRUNED_ROWS, Ledger, LedgerRules
-from service.predictor import Prediction
+from service.prediction import Prediction
 from telemetry.names import FEEDBACK, FEEDBACK_DELAY, FEEDBACK_LOSS, FEEDBACK_REJECTED, FEEDBACK_WITHDRAWN
 from telemetry.quality import JudgedModel, Quality
 from telemetry.recorder import ModelId

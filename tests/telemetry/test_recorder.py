@@ -139,7 +139,7 @@ def test_rows_in_pieces_count_as_one(recorder: Recorder) -> None:
 
 def test_batches_and_errors(recorder: Recorder) -> None:
     """A batch counts its size and the time of its steps; an error its reason."""
-    recorder.batch(7, [0.002, 0.03], [])
+    recorder.batch(7, (0, 2_000_000, 32_000_000), ())
     recorder.error("rejected")
     assert (recorder.batch_sizes().sum, recorder.step_durations()["classify"].sum) == (7, 0.03)
     assert recorder.errors() == {"rejected": 1, "failed": 0, "cancelled": 0}

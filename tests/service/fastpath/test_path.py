@@ -1,6 +1,5 @@
 """The fast path says what the pipeline says, for pipelines of all shapes; what it cannot read it leaves alone."""
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,8 @@ from sklearn.preprocessing import (
 )
 
 from service.columns import ColumnBuilder, Columns, RowColumns
-from service.predictor import Prediction, Predictor
+from service.prediction import Prediction
+from service.predictor import Predictor
 from service.profiling import make_bundle
 from service.rehearsal import sample_columns
 from telemetry.profile import ReferenceProfile
@@ -237,14 +237,19 @@ def test_one_that_differs_does_not_serve() -> None:
     assert fast.path.startswith("the pipeline, step by step: its numbers would differ from the pipeline's by ")
 
 
-def test_steps_keep_their_names() -> None:
-    """The fast path tells the time of each step of the pipeline, in order, within the time of the whole."""
+def test_every_step_has_its_time() -> None:
+    """There is a mark before each step and one at the end, in order; where all is folded the last step has it all."""
     model = Pipeline([("prepare", columns(SIMPLE)), ("select", VarianceThreshold()), ("classify", LINEAR)])
-    _, fast, profile = served(model)
+    slow, fast, profile = served(model)
     builder = ColumnBuilder(profile, {feature.name: feature for feature in profile.features})
-    steps = fast.predict(RowColumns(builder, rows(profile, 1))).steps
-    assert [step.name for step in steps] == ["prepare", "select", "classify"]
-    assert all(a.end_ns <= b.start_ns for a, b in pairwise(steps))
+    ordinary = tuple(
+        None if pd.isna(value) else value for value in data()[0].iloc[0][[f.name for f in profile.features]]
+    )
+    assert fast.steps == ("prepare", "select", "classify")
+    for predictor in (slow, fast):
+        marks = predictor.predict(RowColumns(builder, [ordinary])).marks
+        assert (len(marks), sorted(marks)) == (4, list(marks))
+    assert marks[0] == marks[1] == marks[2] < marks[3]
 
 
 def test_columns_say_the_same_as_rows() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from service.feedback import Keys, PredictionIds
-from service.predictor import Prediction
+from service.prediction import Prediction
 from telemetry.quality import REASONS, JudgedModel
 from telemetry.recorder import ModelId
 from tests.service.running import Running, running
