@@ -30,6 +30,7 @@ from service.routes.metrics import metrics_router
 from service.routes.open_inference import TensorDialect, infer_routes
 from service.routes.predict import JsonDialect, predict_route
 from service.routes.random import random_recorder, random_route
+from service.routes.rows import RowWriter
 from service.routes.served_model import PREFIXES, ServedModel, error_body
 from service.routes.traces import traces_router
 from service.schema import InstanceReader
@@ -68,7 +69,7 @@ class Parts:
     is_ready: bool = False
 
 
-def create_app(**given: object) -> FastAPI:
+def create_app(**given: object) -> HotApp:
     """The service for one bundle, as the settings say: from the environment, overridden by those that are given.
 
     Raises StartupError, whose text says what to do.
@@ -114,9 +115,12 @@ def create_app(**given: object) -> FastAPI:
     parts.contrib = ContribTracing(app) if is_contrib else None
     reader = InstanceReader(bundle.profile, settings.max_rows)
     columns = ColumnBuilder(bundle.profile, reader.fields)
-    dialect = JsonDialect(reader, columns, bundle.profile.outcomes, recorder.model)
+    dialect = JsonDialect(reader, columns, RowWriter(bundle.profile.outcomes), recorder.model)
     endpoint = PredictionEndpoint(dialect, batcher, parts.ids, recorder, faults, settings.max_body_bytes)
-    app.heat(predict_route(endpoint, recorder, settings))
+    route = predict_route(endpoint, recorder, settings)
+    app.router.routes.insert(0, route)
+    if batcher.is_instant:
+        app.heat(route, endpoint)
     _add_protocols(app, parts, settings, reader, columns, faults)
     labels = LabelReader(keys, ledger, settings.max_labels)
     app.router.routes.append(feedback_route(FeedbackEndpoint(labels, clerk, settings.max_body_bytes)))
@@ -193,7 +197,7 @@ def _add_protocols(
     profile = parts.bundle.profile
     model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
     rest = (parts.batcher, parts.ids, parts.recorder, faults, settings.max_body_bytes)
-    instances = KServeDialect(model, reader, columns, profile.outcomes)
+    instances = KServeDialect(model, reader, columns, RowWriter(profile.outcomes))
     tensors = TensorDialect(model, TensorReader(profile, columns, settings.max_rows), profile)
     app.router.routes.append(kserve_route(PredictionEndpoint(instances, *rest), profile))
     app.router.routes.extend(infer_routes(PredictionEndpoint(tensors, *rest), profile))

@@ -74,7 +74,8 @@ class Batcher:
         self._recorder = recorder
         self._faults = faults
         self._is_quick = row_ns < INLINE_NS
-        self._is_instant = row_ns < AT_ONCE_NS
+        self.is_instant = row_ns < AT_ONCE_NS
+        """True if a request of a few rows needs no place in the queue."""
         self._max_rows = max_rows
         self._max_queued_rows = max_queued_rows
         self._waiting: deque[_Waiting] = deque()
@@ -82,6 +83,18 @@ class Batcher:
         self._numbers = count(1)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self.queued_rows = 0
+
+    def predict_at_once(self, columns: Columns) -> Answer | None:
+        """The predictions of a model that answers within microseconds; None if the request has to queue.
+
+        Raises whatever the predictor raises.
+        """
+        n_rows = len(columns)
+        if not self.is_instant or n_rows > INLINE_ROWS:
+            return None
+        prediction = self._predictor.predict(columns)
+        self._count(n_rows, prediction, _NO_WAIT)
+        return Answer(prediction, next(self._numbers), n_rows, prediction.marks[0])
 
     async def predict(self, columns: Columns, gone: Gone | None = None) -> Answer:
         """Waits for the model and returns this request's predictions.
@@ -91,8 +104,6 @@ class Batcher:
         raises.
         """
         n_rows = len(columns)
-        if self._is_instant and n_rows <= INLINE_ROWS:
-            return self._answer_at_once(columns, n_rows)
         if self._waiting and self.queued_rows + n_rows > self._max_queued_rows:
             raise QueueFullError(f"{self.queued_rows} rows wait for the model already; try again in a second")
         loop = asyncio.get_running_loop()
@@ -121,11 +132,6 @@ class Batcher:
     def close(self) -> None:
         """Lets the thread end once it is idle."""
         self._executor.shutdown(wait=False)
-
-    def _answer_at_once(self, columns: Columns, n_rows: int) -> Answer:
-        prediction = self._predictor.predict(columns)
-        self._count(n_rows, prediction, _NO_WAIT)
-        return Answer(prediction, next(self._numbers), n_rows, prediction.marks[0])
 
     def _give_up(self, item: _Waiting) -> None:
         """Leaves the queue, so that nobody is refused for a place that nobody needs."""

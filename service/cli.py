@@ -19,7 +19,7 @@ from service.demo.training import train as train_demo
 from service.doctor import Doctor, report
 from service.errors import SettingsError, StartupError
 from service.floors import WINDOW_H
-from service.http import JoinedHttpProtocol
+from service.http import ShortHttpProtocol
 from service.settings import PREFIX, trusted_types
 from telemetry.logs import log_config
 
@@ -109,7 +109,7 @@ def serve(
             app,
             host=host,
             port=port,
-            http=JoinedHttpProtocol,
+            http=ShortHttpProtocol,
             log_level="info",
             log_config=log_config(),
             access_log=False,
@@ -122,7 +122,7 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        http=JoinedHttpProtocol,
+        http=ShortHttpProtocol,
         log_config=log_config(),
         access_log=False,
     )

@@ -47,9 +47,10 @@ MAX_ID_CHARS = 400
 MIN_SECRET_CHARS = 16
 
 _FORMAT = 1
-_HEAD = struct.Struct(">BB4sI8s")
+_HEAD = struct.Struct(">6sI8s")  # format, key and model; made; nonce
 _ROW = struct.Struct(">BHH")  # row (3 bytes, as 1 and 2) and outcome
-_KEY_OF_LEDGER = slice(6, 21)
+_BODIES = [struct.Struct(f">6sI8sBHH{n_scores}d") for n_scores in range(SCORED_CLASSES + 1)]
+_MODEL, _KEY_OF_LEDGER = slice(2, 6), slice(6, 21)
 _MIN_TAG, _GROUP = 9, 3
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/=", b"+/   ")
@@ -108,13 +109,13 @@ class Keys:
         if n_scores < 0 or n_tag >= _GROUP:
             return None
         signed, tag = raw[: -_MIN_TAG - n_tag], raw[-_MIN_TAG - n_tag :]
-        form, key_id, model, made_s, _ = _HEAD.unpack_from(signed)
+        (form, key_id, *_), made_s, _ = _HEAD.unpack_from(signed)
         keys = self._by_id.get(key_id, ())
         if form != _FORMAT or not any(compare_digest(_tag(key, len(tag), signed), tag) for key in keys):
             return None
         outcome = _ROW.unpack_from(signed, _HEAD.size)[-1]
         scores = struct.unpack_from(f">{n_scores}d", signed, _HEAD.size + _ROW.size)
-        return SignedPrediction(signed[_KEY_OF_LEDGER], model, made_s, outcome, scores)
+        return SignedPrediction(signed[_KEY_OF_LEDGER], signed[_MODEL], made_s, outcome, scores)
 
 
 class Nonces:
@@ -148,12 +149,9 @@ class PredictionIds:
 
     def make(self, prediction: Prediction) -> list[str]:
         """The ids of all rows of one response, in their order."""
-        head = self._start + int(time()).to_bytes(4, "big") + self._nonces.take()
         if len(prediction) == 1:
-            row = self._one_row(prediction)
-            tag = self._state(len(row)).copy()
-            tag.update(head + row)
-            return [_base64(head + row + tag.digest())]
+            return [self._one(prediction)]
+        head = _HEAD.pack(self._start, int(time()), self._nonces.take())
         rows, width = self._rows(prediction)
         tag_of_rows = self._state(width).copy()
         tag_of_rows.update(head)
@@ -183,8 +181,8 @@ class PredictionIds:
         rows["scores"] = scores
         return rows.tobytes(), rows.itemsize
 
-    def _one_row(self, prediction: Prediction) -> bytes:
-        """The bytes of a single row, where numpy would cost forty times as much as Python."""
+    def _one(self, prediction: Prediction) -> str:
+        """The id of a single row, where numpy would cost forty times as much as Python."""
         outcomes, probabilities, values = prediction.lists
         scores: Sequence[float] = ()
         if values is not None:
@@ -196,7 +194,12 @@ class PredictionIds:
                 if abs(first + second - 1) <= _ROUNDING:
                     is_second = 1 - second == first or (1 - first != second and second <= first)
                     scores = (second if is_second else -first,)
-        return struct.pack(f">BHH{len(scores)}d", 0, 0, outcomes[0] if outcomes is not None else 0, *scores)
+        body = _BODIES[len(scores)]
+        outcome = outcomes[0] if outcomes is not None else 0
+        signed = body.pack(self._start, int(time()), self._nonces.take(), 0, 0, outcome, *scores)
+        tag = self._state(body.size - _HEAD.size).copy()
+        tag.update(signed)
+        return _base64(signed + tag.digest())
 
     def _state(self, width: int) -> Any:
         """The keyed hash before any input; copying one is cheaper than keying one."""

@@ -1,9 +1,23 @@
-"""The HTTP protocol of the server: uvicorn's on httptools, with head and body of a response sent by one system call."""
+"""The HTTP protocol of the server: uvicorn's on httptools, and a short way past it for what is answered at once.
+
+A request that came whole in one read, for a hot route, is answered within that read: without a task, ASGI messages
+and their checks, which together cost more than a small model. Everything else, and what a hot route leaves, goes
+uvicorn's way. There head and body of a response are sent by one system call.
+"""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.routes.asgi import Reply
+from service.routes.hot import HotApp, ShortWay
+
+MAX_BYTES = 65_536
+"""Larger bodies hold more rows than are answered at once."""
 
 
 class JoinedWrites:
@@ -29,6 +43,11 @@ class JoinedWrites:
             self._loop.call_soon(self.flush)
         self._parts.append(data)
 
+    def write_now(self, data: bytes) -> None:
+        """Writes at once, after what waits."""
+        self.flush()
+        self._transport.write(data)
+
     def flush(self) -> None:
         """Writes what waits."""
         parts, self._parts = self._parts, []
@@ -41,9 +60,109 @@ class JoinedWrites:
         self._transport.close()
 
 
-class JoinedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol on such a transport."""
+class ShortHttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with the short way of a HotApp before it."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._held: list[bytes] | None = None
+        """Parts of a body that may be answered at once; None while uvicorn's way is taken."""
+        config = self.config
+        self._proxies: Any = None
+        if config.proxy_headers:
+            self._proxies = ProxyHeadersMiddleware(_nowhere, config.forwarded_allow_ips)  # type: ignore[arg-type]
+        is_plain = not (config.access_log or config.limit_concurrency or config.root_path)
+        self._app = _hot_app(config.loaded_app) if is_plain else None
+        self._short_way: ShortWay | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A connection begins."""
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]
+        self._joined = JoinedWrites(transport, self.loop)
+        super().connection_made(self._joined)  # type: ignore[arg-type]
+        if self._app is not None:
+            self._short_way = self._app.short_way
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come; a body that is not whole by now is left to uvicorn."""
+        super().data_received(data)
+        if self._held is not None:
+            self._leave()
+
+    def on_headers_complete(self) -> None:
+        """The head of a request is whole."""
+        if self._short_way is not None and self.url in self._short_way.paths and self._is_simple():
+            self._held = []
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body has come."""
+        if self._held is None:
+            super().on_body(body)
+        else:
+            self._held.append(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        if self._held is not None:
+            body = b"".join(self._held)
+            if len(body) <= MAX_BYTES and self._is_answered_at_once(body):
+                self._held = None
+                self.on_response_complete()
+                return
+            self._leave()
+        super().on_message_complete()
+
+    def _is_simple(self) -> bool:
+        """True for a POST that asks nothing of HTTP but an answer, when no other request of the connection runs."""
+        parser = self.parser
+        return bool(
+            parser.get_method() == b"POST"
+            and parser.should_keep_alive()
+            and parser.get_http_version() == "1.1"
+            and not parser.should_upgrade()
+            and not self.expect_100_continue
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.flow.write_paused
+        )
+
+    def _is_answered_at_once(self, body: bytes) -> bool:
+        assert self._short_way is not None  # noqa: S101  # a body is held only then
+        scope: Scope = self.scope  # type: ignore[assignment]
+        scope["method"] = "POST"
+        scope["path"] = self.url.decode("ascii")
+        scope["raw_path"] = self.url
+        scope["query_string"] = b""
+        if self._proxies is not None and any(name.startswith(b"x-forwarded-") for name, _ in self.headers):
+            with suppress(StopIteration):  # it awaits nothing
+                self._proxies(scope, None, None).send(None)
+        return self._short_way.serve(scope, body, self._write)
+
+    def _write(self, reply: Reply) -> None:
+        head = [STATUS_LINE[reply.status]]
+        for name, value in self.server_state.default_headers:
+            head += (name, b": ", value, b"\r\n")
+        head += (b"content-type: ", reply.content_type, b"\r\ncontent-length: %d\r\n" % len(reply.body))
+        for name, value in reply.headers:
+            head += (name, b": ", value, b"\r\n")
+        head += (b"\r\n", reply.body)
+        self._joined.write_now(b"".join(head))
+
+    def _leave(self) -> None:
+        """Lets uvicorn have the request, from its head on."""
+        held, self._held = self._held, None
+        if self.transport.is_closing():  # it was no HTTP, and has been refused
+            return
+        super().on_headers_complete()
+        for part in held or ():
+            super().on_body(part)
+
+
+def _hot_app(app: Any) -> HotApp | None:
+    while isinstance(app, ProxyHeadersMiddleware):
+        app = app.app
+    return app if isinstance(app, HotApp) else None
+
+
+async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application behind the proxies' middleware, where only what it does to the scope is wanted."""

@@ -11,7 +11,7 @@ from collections import deque
 from datetime import UTC, datetime
 from functools import lru_cache
 from threading import Event, Thread
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import msgspec
 from opentelemetry.trace import get_current_span
@@ -19,6 +19,8 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from telemetry.faults import Faults
+from telemetry.golden_signals import RequestKind
+from telemetry.timeline import Timeline
 
 MAX_WAITING = 20_000
 """Lines that may wait to be written; those beyond are lost, and counted."""
@@ -66,24 +68,12 @@ def log_config() -> dict[str, Any]:
     }
 
 
-class RequestLine(NamedTuple):
-    """What is said of one request. kept: why its trace was kept; None if it was not."""
-
-    method: str
-    route: str
-    status: int
-    kept: str | None
-    unix_ns: int
-    trace_id: int
-    span_id: int
-    duration_s: float
-
-
-def _template(method: str, route: str, status: int, kept: str | None) -> bytes:
+def _template(kind: RequestKind, kept: str | None) -> bytes:
     """A line of JSON for all requests alike, with places for second, milliseconds, trace id, span id and duration.
 
     Fields of a log record come first; attributes are named by the HTTP semantic conventions.
     """
+    method, route, status, *_ = kind
     places = {"time": "%b.%03dZ", "trace_id": "%032x", "span_id": "%016x"}
     fields: dict[str, Any] = {
         "time": "",
@@ -117,21 +107,23 @@ class RequestLog:
         self._faults = faults
         self._stream = stream
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._templates: dict[tuple[str, str, int, str | None], bytes] = {}
+        self._templates: dict[tuple[RequestKind, str | None], bytes] = {}
         self._stopping = Event()
         self._thread: Thread | None = None
 
-    def note(self, line: RequestLine) -> None:
-        """Takes a line to be written soon. Where too many wait, the oldest makes room."""
+    def note(self, kind: RequestKind, timeline: Timeline, kept: str | None) -> None:
+        """Takes an ended request, to be written soon. Where too many wait, the oldest makes room.
+
+        kept: why its trace was kept; None if it was not.
+        """
         if len(self._waiting) == MAX_WAITING:
             self._faults.lose(_PLACE)
-        method, route, status, kept, unix_ns, trace_id, span_id, duration_s = line
-        alike = method, route, status, kept
-        template = self._templates.get(alike)
+        template = self._templates.get((kind, kept))
         if template is None:
-            template = self._templates[alike] = _template(*alike)
-        second, ns = divmod(unix_ns, 1_000_000_000)
-        self._waiting.append(template % (_second(second), ns // 1_000_000, trace_id, span_id, duration_s))
+            template = self._templates[kind, kept] = _template(kind, kept)
+        second, ns = divmod(timeline.unix(timeline.end_ns), 1_000_000_000)
+        ids = timeline.trace_id, timeline.span_id
+        self._waiting.append(template % (_second(second), ns // 1_000_000, *ids, timeline.duration_s))
 
     def start(self) -> None:
         """The thread begins to write."""

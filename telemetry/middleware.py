@@ -5,16 +5,18 @@ secrets. What a client sends can become a label only if it is one of a fixed set
 """
 
 from collections.abc import Iterable, Mapping
+from contextvars import Token
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.counts import Exemplar
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals, RequestKind
-from telemetry.logs import RequestLine, RequestLog
+from telemetry.logs import RequestLog
 from telemetry.tail_sampling import Reason, TailSampler
 from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
 
@@ -50,6 +52,17 @@ class RequestSpan(NonRecordingSpan):
         return self._built
 
 
+@dataclass(slots=True)  # not frozen: every request makes one
+class Exchange:
+    """A request that runs, as the middleware knows it; token: of the context that it was put into."""
+
+    scope: Scope
+    timeline: Timeline
+    method: str
+    scheme: str
+    token: "Token[Context]"
+
+
 class TelemetryMiddleware:
     """Measures every HTTP request of an ASGI application, and decides at its end whether its trace is kept.
 
@@ -78,12 +91,8 @@ class TelemetryMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        timeline = scope[TIMELINE] = self._begin(scope)
-        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
-        active, running = self._signals.active, (method, scheme)
-        active[running] = active.get(running, 0) + 1
-        token = attach(set_span_in_context(RequestSpan(timeline)))
+        exchange = self.begin(scope)
+        timeline = exchange.timeline
         status = 0
 
         async def send_and_mark(message: Message) -> None:
@@ -93,50 +102,61 @@ class TelemetryMiddleware:
                 message["headers"] = [*message.get("headers", ()), (b"traceresponse", timeline.traceresponse())]
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body") and not timeline.end_ns:
-                self._end(scope, timeline, method, scheme, status)
+                self.end(exchange, status)
 
         try:
             await self._app(scope, receive, send_and_mark)
         except Exception as error:
             if not timeline.end_ns:  # whoever stands outside answers 500
-                self._end(scope, timeline, method, scheme, status or 500, type(error).__qualname__)
+                self.end(exchange, status or 500, type(error).__qualname__)
             raise
         finally:
             if not timeline.end_ns:  # cancelled, or no complete response
-                self._end(scope, timeline, method, scheme, status)
-            active[running] -= 1
-            detach(token)
+                self.end(exchange, status)
+            self.leave(exchange)
 
-    def _begin(self, scope: Scope) -> Timeline:
-        caller = _caller(scope["headers"])
-        timeline = Timeline(caller)
-        if self._writer is not None:
-            timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
-        return timeline
+    def begin(self, scope: Scope) -> Exchange:
+        """A request begins: it has ids from now on, in its scope and in the context, and counts as running."""
+        timeline = scope.get(TIMELINE)
+        if timeline is None:  # else it was begun before, on another way
+            caller = _caller(scope["headers"])
+            timeline = scope[TIMELINE] = Timeline(caller)
+            if self._writer is not None:
+                timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
+        active, running = self._signals.active, (method, scheme)
+        active[running] = active.get(running, 0) + 1
+        return Exchange(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
 
-    def _end(
-        self, scope: Scope, timeline: Timeline, method: str, scheme: str, status: int, error: str | None = None
-    ) -> None:
+    def leave(self, exchange: Exchange) -> None:
+        """The request runs no longer, and its ids leave the context."""
+        self._signals.active[exchange.method, exchange.scheme] -= 1
+        detach(exchange.token)
+
+    def end(self, exchange: Exchange, status: int, error: str | None = None) -> None:
+        """Its response is complete, or never will be (status 0): the request is counted, and decided upon."""
+        timeline = exchange.timeline
         duration_s = timeline.end()
         try:
-            route = getattr(scope.get("route"), "path", "")
+            scope = exchange.scope
             version = scope.get("http_version", "1.1")
-            kind = RequestKind(method, route, status, scheme, version if version in _VERSIONS else "other")
+            kind = RequestKind(
+                exchange.method,
+                getattr(scope.get("route"), "path", ""),
+                status,
+                exchange.scheme,
+                version if version in _VERSIONS else "other",
+            )
             series = self._signals.series(kind)
             bucket = series.add(duration_s)
             reason = None if self._writer is None else self._decide(timeline, kind, duration_s, series.is_bare(bucket))
-            ended_ns = timeline.unix(timeline.end_ns)
             if self._log is not None:
-                kept = None if reason is None else reason.value
-                ids = timeline.trace_id, timeline.span_id
-                self._log.note(RequestLine(method, route, status, kept, ended_ns, *ids, duration_s))
-            if reason is None or self._writer is None:
-                return
-            attributes = _server_attributes(scope, method, route, status, error)
-            attributes["sightline.kept"] = reason.value
-            name = f"{method if method in _METHODS else 'HTTP'} {route}".rstrip()
-            self._writer.write(timeline, name, attributes, has_failed=status >= 500)
-            series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
+                self._log.note(kind, timeline, reason)
+            if reason is not None:
+                self._keep(scope, timeline, kind, reason, error)
+                ended_ns = timeline.unix(timeline.end_ns)
+                series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
         except Exception:
             self._faults.note("middleware")
 
@@ -145,6 +165,13 @@ class TelemetryMiddleware:
         return self._sampler.decide(
             kind.route, duration_s, is_asked=timeline.is_asked, has_failed=has_failed, is_bare=is_bare
         )
+
+    def _keep(self, scope: Scope, timeline: Timeline, kind: RequestKind, reason: Reason, error: str | None) -> None:
+        assert self._writer is not None  # noqa: S101  # without one there is no reason
+        attributes = _server_attributes(scope, kind.method, kind.route, kind.status, error)
+        attributes["sightline.kept"] = reason.value
+        name = f"{kind.method if kind.method in _METHODS else 'HTTP'} {kind.route}".rstrip()
+        self._writer.write(timeline, name, attributes, has_failed=kind.status >= 500)
 
 
 def _caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:

@@ -6,6 +6,7 @@ because that reader drops exemplars (https://github.com/open-telemetry/opentelem
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from threading import Lock
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import Exemplar
@@ -43,6 +44,7 @@ class Scrape:
     """
 
     def __init__(self, producer: Producer, resolves: Callable[[int], bool], *, is_only_reader: bool) -> None:
+        self._lock = Lock()
         self._registry = CollectorRegistry()
         self.reader = ScrapeReader(self._registry)
         self._registry.register(_Histograms(producer, resolves, is_only_reader))
@@ -50,7 +52,8 @@ class Scrape:
     def render(self, accept: str) -> tuple[bytes, str]:
         """The body and its content type."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        with self._lock:  # of two scrapes at once the SDK's reader would show one every sample twice
+            return encode(self._registry), content_type
 
 
 class _Histograms(Collector):

@@ -3,10 +3,11 @@
 Knows no OpenTelemetry. Used from the event loop alone, so it holds no lock.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from math import inf, log
+from math import inf
 from random import random
 from time import monotonic
 
@@ -54,15 +55,14 @@ class RecentLatency:
     """The 95th percentile of one route over the last minute, within 10 %.
 
     Six slices of ten seconds, each a histogram whose buckets grow by a tenth from 10 microseconds on; the
-    percentile is taken anew when a slice is full, so a request costs one logarithm and one addition.
+    percentile is taken anew when a slice is full, so a request costs one bisection and one addition.
     """
 
     SLICES = 6
     SLICE_S = 10.0
     ENOUGH = 100
-    _SMALLEST_S = 1e-5
-    _GROWTH = log(1.1)
-    _N_BUCKETS = 160
+    _EDGES_S = tuple(1e-5 * 1.1**power for power in range(1, 160))
+    _N_BUCKETS = len(_EDGES_S) + 1
 
     __slots__ = ("_clock", "_counts", "_now", "_turn_at", "p95_s")
 
@@ -79,8 +79,7 @@ class RecentLatency:
         now = self._clock()
         if now >= self._turn_at:
             self._turn(now)
-        bucket = int(log(max(duration_s, self._SMALLEST_S) / self._SMALLEST_S) / self._GROWTH)
-        self._counts[self._now][min(bucket, self._N_BUCKETS - 1)] += 1
+        self._counts[self._now][bisect_right(self._EDGES_S, duration_s)] += 1
 
     def _turn(self, now: float) -> None:
         passed = min(int((now - self._turn_at) / self.SLICE_S), self.SLICES - 1)
@@ -102,7 +101,7 @@ class RecentLatency:
         for bucket, count in enumerate(merged):
             seen += count
             if seen >= 0.95 * total:
-                return float(self._SMALLEST_S * 1.1 ** (bucket + 1))
+                return self._EDGES_S[bucket] if bucket < len(self._EDGES_S) else inf
         return inf
 
 

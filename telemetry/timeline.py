@@ -87,7 +87,7 @@ class Timeline:
     def end(self) -> float:
         """Marks the end and returns the duration in seconds."""
         self.end_ns = perf_counter_ns()
-        return (self.end_ns - self.start_ns) / 1e9
+        return self.duration_s
 
     def unix(self, mark_ns: int) -> int:
         """The Unix time, in ns, of a mark of the monotonic clock."""
@@ -103,6 +103,11 @@ class Timeline:
     def trace_id_hex(self) -> str:
         """The trace id as users and headers write it, 32 hexadecimal digits."""
         return f"{self.trace_id:032x}"
+
+    @property
+    def duration_s(self) -> float:
+        """From start to end, in seconds."""
+        return (self.end_ns - self.start_ns) / 1e9
 
     def traceresponse(self) -> bytes:
         """The value of the `traceresponse` header, which tells the client where its trace would be.

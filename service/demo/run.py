@@ -18,6 +18,7 @@ from service.demo.summary import comparison, counted, draw_slowest, label_compar
 from service.demo.training import train
 from service.deployment import scrape
 from service.errors import BundleError
+from service.http import ShortHttpProtocol
 
 _READY_S = 60
 _LOOK_AT = (
@@ -42,7 +43,14 @@ class Demo:
 
     def run(self) -> bool:
         """True if everything that clients received was counted."""
-        config = uvicorn.Config(self._build_app(), "127.0.0.1", self._port, log_level="warning", access_log=False)
+        config = uvicorn.Config(
+            self._build_app(),
+            "127.0.0.1",
+            self._port,
+            http=ShortHttpProtocol,
+            log_level="warning",
+            access_log=False,
+        )
         server = uvicorn.Server(config)
         self._console.log("reading the flights of July to December")
         replay = Replay(self._url, self._rate, FlightStream())

@@ -1,6 +1,6 @@
 """What the bare ASGI endpoints share: a body read under a limit, an answer sent in two messages."""
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from typing import Any, NamedTuple
 
 from fastapi.routing import APIRoute
@@ -31,19 +31,27 @@ class AsgiRoute(APIRoute):
         self.app = served
 
 
-async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
-    """The whole body of a request. Raises BodyTooLargeError, UnsupportedMediaError or ClientGoneError.
+def check_body(headers: Mapping[bytes, bytes], n_bytes: int, max_bytes: int, content_types: Container[bytes]) -> None:
+    """Raises BodyTooLargeError or UnsupportedMediaError for a body that is not read.
 
     content_types: those that are read; an empty one among them stands for none.
+    """
+    if n_bytes > max_bytes:
+        raise BodyTooLargeError(f"the body has {n_bytes} bytes; at most {max_bytes} are read, send fewer rows")
+    content_type = headers.get(b"content-type", b"")
+    if content_type not in content_types and content_type.partition(b";")[0].strip().lower() not in content_types:
+        shown = content_type.decode("latin-1")[:80] or "none"
+        raise UnsupportedMediaError(f"the content type is {shown}; send application/json")
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
+    """The whole body of a request. Raises ClientGoneError, and as `check_body` does.
 
     A body over the limit is read to its end and thrown away: a client that is still sending reads no answer.
     """
-    content_type, content_length = b"", 0
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            content_type = value
-        elif name == b"content-length" and value.isdigit():
-            content_length = int(value)
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    content_length = int(length) if length.isdigit() else 0
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -58,11 +66,7 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_type
             chunks.clear()
         if not message.get("more_body"):
             break
-    if size > max_bytes:
-        raise BodyTooLargeError(f"the body has {size} bytes; at most {max_bytes} are read, send fewer rows")
-    if content_type.partition(b";")[0].strip().lower() not in content_types:
-        shown = content_type.decode("latin-1")[:80] or "none"
-        raise UnsupportedMediaError(f"the content type is {shown}; send application/json")
+    check_body(headers, size, max_bytes, content_types)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

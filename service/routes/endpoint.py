@@ -15,7 +15,8 @@ from service.columns import Columns
 from service.errors import ClientGoneError, SightlineError
 from service.feedback import PredictionIds
 from service.prediction import Prediction
-from service.routes.asgi import Reply, client_gone, read_body, respond
+from service.routes.asgi import Reply, check_body, client_gone, read_body, respond
+from service.routes.hot import Write
 from telemetry.faults import Faults
 from telemetry.middleware import TIMELINE
 from telemetry.recorder import ModelId, Recorder, Rows
@@ -56,7 +57,7 @@ class PredictionTrace:
 
 
 class Predicted(NamedTuple):
-    """What there is to answer: the predictions of a request's rows, and an id for each."""
+    """What there is to answer: the predictions of a request's rows, an id for each, and the request's trace id."""
 
     prediction: Prediction
     ids: list[str]
@@ -66,15 +67,16 @@ class Predicted(NamedTuple):
 class Answered:
     """What is counted of one response: what came in and what went out, not yet in arrays if it is small."""
 
-    __slots__ = ("columns", "prediction")
+    __slots__ = ("_n_rows", "columns", "prediction")
 
-    def __init__(self, columns: Columns, prediction: Prediction) -> None:
+    def __init__(self, columns: Columns, prediction: Prediction, n_rows: int) -> None:
         self.columns = columns
         self.prediction = prediction
+        self._n_rows = n_rows
 
     def __len__(self) -> int:
         """How many rows there are."""
-        return len(self.columns)
+        return self._n_rows
 
 
 def joined_answers(parts: Sequence[Answered]) -> Rows:
@@ -117,8 +119,9 @@ class PredictionEndpoint(Generic[Asked]):
         max_body_bytes: int,
     ) -> None:
         self._dialect = dialect
+        self._predict_at_once = batcher.predict_at_once
         self._predict = batcher.predict
-        self._ids = ids
+        self._make_ids = ids.make
         self._recorder = recorder
         self._faults = faults
         self._max_body_bytes = max_body_bytes
@@ -130,7 +133,9 @@ class PredictionEndpoint(Generic[Asked]):
         try:
             body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
-            answer = await self._predict(columns, partial(client_gone, receive))
+            answer = self._predict_at_once(columns)
+            if answer is None:
+                answer = await self._predict(columns, partial(client_gone, receive))
         except SightlineError as error:
             self._recorder.error(error.reason)
             await respond(send, self._dialect.refuse(error, timeline.trace_id_hex))
@@ -141,13 +146,36 @@ class PredictionEndpoint(Generic[Asked]):
         except BaseException as error:
             self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
-        ids = self._ids.make(answer.prediction)
-        timeline.segments = PredictionTrace(answer, self._recorder.model, self._recorder.steps, self._outcomes, ids[0])
-        await respond(send, self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked))
-        self._count(columns, answer)
+        await respond(send, self._reply(answer, asked, timeline))
+        self._count(columns, answer.prediction)
 
-    def _count(self, columns: Columns, answer: Answer) -> None:
+    def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:
+        """Answers a request whose body is whole; see AtOnce."""
+        timeline: Timeline = scope[TIMELINE]
         try:
-            self._recorder.record(Answered(columns, answer.prediction))
+            check_body(dict(scope["headers"]), len(body), self._max_body_bytes, self._dialect.content_types)
+            columns, asked = self._dialect.read(scope, body)
+            answer = self._predict_at_once(columns)
+            if answer is None:
+                return False
+            reply = self._reply(answer, asked, timeline)
+        except SightlineError as error:
+            self._recorder.error(error.reason)
+            write(self._dialect.refuse(error, timeline.trace_id_hex))
+            return True
+        except Exception:
+            return False  # it is met again, answered and counted, on the way through ASGI
+        write(reply)
+        self._count(columns, answer.prediction)
+        return True
+
+    def _reply(self, answer: Answer, asked: Asked, timeline: Timeline) -> Reply:
+        ids = self._make_ids(answer.prediction)
+        timeline.segments = PredictionTrace(answer, self._recorder.model, self._recorder.steps, self._outcomes, ids[0])
+        return self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked)
+
+    def _count(self, columns: Columns, prediction: Prediction) -> None:
+        try:
+            self._recorder.record(Answered(columns, prediction, len(prediction)))
         except Exception:
             self._faults.note("recorder")

@@ -1,65 +1,81 @@
-"""The short way to the hot routes: past Starlette's stack, as long as nobody has put anything into it.
+"""The short way to the hot routes: past server and framework, as long as nobody has put anything between.
 
-An exact path is looked up in a dictionary, where the stack walks through its middleware and tries every route.
-As soon as an app has middleware besides our own, every request takes the whole stack again.
+A server that has a whole request in its hands asks `HotApp.short_way` first (service/http.py does). As soon as an app
+has middleware besides our own, or the request has to wait, it goes the way of every other through ASGI.
 """
 
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from fastapi import FastAPI
-from starlette.requests import Request
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
+from service.routes.asgi import Reply
 from telemetry.middleware import TelemetryMiddleware
+
+Write = Callable[[Reply], None]
+
+
+class AtOnce(Protocol):
+    """An endpoint that can do without waiting."""
+
+    def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:
+        """Answers a request whose body is whole, by one call of write.
+
+        False, with nothing written and nothing counted, if it has to wait, or meets an error that is not its client's.
+        """
+        ...
 
 
 class HotApp(FastAPI):
-    """A FastAPI app some of whose routes are hot: served by an ASGI endpoint that answers its errors itself."""
+    """A FastAPI app some of whose routes are hot.
 
-    def heat(self, route: Route) -> None:
-        """Adds a route, first in line; POST alone takes the short way to it."""
-        self.router.routes.insert(0, route)
-        self._hot = {**getattr(self, "_hot", {}), route.path: route}
+    short_way: past the app, from when it starts; None if its middleware is not ours alone.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._hot: dict[bytes, tuple[Route, AtOnce]] = {}
+        self.short_way: ShortWay | None = None
+
+    def heat(self, route: Route, endpoint: AtOnce) -> None:
+        """Lets POST requests of one of the routes take the short way."""
+        self._hot[route.path.encode()] = route, endpoint
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The stack, or the short way before it where our own middleware is alone in it."""
+        """The stack; whether there is a short way past it is known from now on."""
         stack = super().build_middleware_stack()
         classes: list[Any] = [middleware.cls for middleware in self.user_middleware]
-        if classes != [TelemetryMiddleware]:
-            return stack
-        (ours,) = self.user_middleware
-        return ShortWay(self, stack, TelemetryMiddleware(_serve, **ours.kwargs), getattr(self, "_hot", {}))  # type: ignore[arg-type]
+        if classes == [TelemetryMiddleware]:
+            (ours,) = self.user_middleware
+            self.short_way = ShortWay(TelemetryMiddleware(stack, **ours.kwargs), self._hot)  # type: ignore[arg-type]
+        return stack
 
 
 class ShortWay:
-    """Sends requests of hot routes to their endpoints, measured like all others, and everything else to the stack."""
+    """Answers requests of hot routes at once, measured like all others.
 
-    def __init__(self, app: HotApp, stack: ASGIApp, measured: ASGIApp, hot: dict[str, Route]) -> None:
-        self._app = app
-        self._stack = stack
-        self._measured = measured
+    paths: of the routes, as they stand in a request.
+    """
+
+    def __init__(self, telemetry: TelemetryMiddleware, hot: Mapping[bytes, tuple[Route, AtOnce]]) -> None:
+        self._telemetry = telemetry
         self._hot = hot
+        self.paths = frozenset(hot)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        route = self._hot.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if route is None:
-            await self._stack(scope, receive, send)
-            return
-        scope["route"] = route
-        scope["path_params"] = {}
+    def serve(self, scope: Scope, body: bytes, write: Write) -> bool:
+        """Answers a POST request to one of the paths; False if it has to go through ASGI, under the ids it has now."""
+        scope["route"], endpoint = self._hot[scope["raw_path"]]
+        telemetry = self._telemetry
+        exchange = telemetry.begin(scope)
+
+        def write_and_mark(reply: Reply) -> None:
+            traced = (*reply.headers, (b"traceresponse", exchange.timeline.traceresponse()))
+            write(reply._replace(headers=traced))
+            telemetry.end(exchange, reply.status)
+
         try:
-            await self._measured(scope, receive, send)
-        except Exception as error:
-            # As Starlette's outermost middleware does: answer, then let the server log it.
-            answer = self._app.exception_handlers.get(500) or self._app.exception_handlers.get(Exception)
-            if answer is not None:
-                with suppress(RuntimeError):  # the response had begun
-                    await (await answer(Request(scope), error))(scope, receive, send)  # type: ignore[misc]
-            raise
-
-
-async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
-    await scope["route"].app(scope, receive, send)
+            return endpoint.serve_at_once(scope, body, write_and_mark)
+        finally:
+            telemetry.leave(exchange)

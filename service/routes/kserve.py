@@ -14,7 +14,7 @@ from service.columns import ColumnBuilder, Columns
 from service.errors import MalformedBodyError, SightlineError
 from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
-from service.routes.predict import prediction_objects
+from service.routes.rows import RowWriter
 from service.routes.served_model import ERRORS, ReadyOut, ServedModel, documented_errors, documented_path, refusal
 from service.schema import InstanceReader, example_instance, row_model
 from telemetry.profile import ReferenceProfile
@@ -35,14 +35,12 @@ class KServeDialect:
     # TensorFlow Serving's clients, whose protocol this is, send no content type.
     content_types = frozenset({JSON, b""})
 
-    def __init__(
-        self, model: ServedModel, reader: InstanceReader, columns: ColumnBuilder, outcomes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, model: ServedModel, reader: InstanceReader, columns: ColumnBuilder, rows: RowWriter) -> None:
         self._model = model
         self._decode = msgspec.json.Decoder(KServeRequest).decode
         self._read = reader.read_rows
         self._columns = columns.build
-        self._outcomes = outcomes
+        self._objects = rows.objects
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:
         """The columns of the body's instances."""
@@ -58,7 +56,7 @@ class KServeDialect:
 
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002  # nothing more is asked for
         """One object a row, with its prediction id."""
-        return Reply(msgspec.json.encode({"predictions": prediction_objects(predicted, self._outcomes)}))
+        return Reply(msgspec.json.encode({"predictions": self._objects(predicted.prediction, predicted.ids)}))
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:  # noqa: ARG002  # it is in the header
         """The error in the protocol's shape."""

@@ -9,6 +9,7 @@ from service.columns import ColumnBuilder, Columns
 from service.errors import PROBLEM, SightlineError, problem
 from service.routes.asgi import JSON, AsgiRoute, Reply
 from service.routes.endpoint import Predicted
+from service.routes.rows import RowWriter
 from service.schema import InstanceReader, ProblemOut, request_model, response_model
 from service.settings import Settings
 from telemetry.recorder import ModelId, Recorder
@@ -29,13 +30,12 @@ class JsonDialect:
 
     content_types = frozenset({JSON})
 
-    def __init__(
-        self, reader: InstanceReader, columns: ColumnBuilder, outcomes: tuple[str, ...], model: ModelId
-    ) -> None:
+    def __init__(self, reader: InstanceReader, columns: ColumnBuilder, rows: RowWriter, model: ModelId) -> None:
         self._read = reader.read
         self._columns = columns.build
-        self._outcomes = outcomes
-        self._model = {"name": model.name, "version": model.version}
+        self._objects = rows.objects
+        self._model = msgspec.Raw(msgspec.json.encode({"name": model.name, "version": model.version}))
+        self._encode = msgspec.json.Encoder().encode
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:  # noqa: ARG002  # the path says nothing
         """The columns of the body's instances."""
@@ -44,30 +44,16 @@ class JsonDialect:
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
         """One object a row, the model, and the trace id."""
         body = {
-            "predictions": prediction_objects(predicted, self._outcomes),
+            "predictions": self._objects(predicted.prediction, predicted.ids),
             "model": self._model,
             "trace_id": predicted.trace_id,
         }
-        return Reply(msgspec.json.encode(body))
+        return Reply(self._encode(body))
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:
         """A problem that names what is wrong."""
         body = problem(error.status, error.detail, trace_id, error.faults)
         return Reply(body, error.status, PROBLEM, error.headers)
-
-
-def prediction_objects(predicted: Predicted, outcomes: tuple[str, ...]) -> list[dict[str, object]]:
-    """One object a row: its id, and a value, or an outcome and, where there are any, probabilities."""
-    ids = predicted.ids
-    codes, probabilities, values = predicted.prediction.lists
-    if codes is None:
-        return [{"prediction_id": i, "value": value} for i, value in zip(ids, values or (), strict=True)]
-    if probabilities is None:
-        return [{"prediction_id": i, "outcome": outcomes[code]} for i, code in zip(ids, codes, strict=True)]
-    return [
-        {"prediction_id": i, "outcome": outcomes[code], "probabilities": dict(zip(outcomes, row, strict=True))}
-        for i, code, row in zip(ids, codes, probabilities, strict=True)
-    ]
 
 
 def predict_route(endpoint: ASGIApp, recorder: Recorder, settings: Settings) -> AsgiRoute:

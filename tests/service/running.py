@@ -1,6 +1,6 @@
 """A service under test: a real uvicorn on a free port of loopback, in a thread of the test's process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,12 @@ from typing import Any
 
 import httpx2 as httpx
 import uvicorn
+from fastapi import FastAPI
 
 from service.app import Parts, create_app
 from service.deployment import scrape
+from service.http import ShortHttpProtocol
+from service.routes.hot import HotApp
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,14 @@ class Running:
     """A client of the running service, and its parts."""
 
     client: httpx.Client
-    parts: Parts
+    app: HotApp
     port: int
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of."""
+        parts: Parts = self.app.state.parts
+        return parts
 
     def predict(self, instances: list[dict[str, Any]], **options: Any) -> httpx.Response:
         """Posts rows to `/predict/model`."""
@@ -39,12 +48,19 @@ class Running:
 
 
 @contextmanager
-def running(bundle: Path, **settings: Any) -> Iterator[Running]:
-    """Serves a bundle, with the dummy model and the trace ring unless settings say otherwise."""
+def running(bundle: Path, change: Callable[[FastAPI], None] | None = None, **settings: Any) -> Iterator[Running]:
+    """Serves a bundle, with the dummy model and the trace ring unless settings say otherwise.
+
+    change: done to the app before it starts.
+    """
     app = create_app(
         **{"bundle": bundle, "random_endpoint": True, "trace_ring": True, "request_log": False, **settings}
     )
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, log_level="error", access_log=False))
+    if change is not None:
+        change(app)
+    server = uvicorn.Server(
+        uvicorn.Config(app, "127.0.0.1", 0, http=ShortHttpProtocol, log_level="error", access_log=False)
+    )
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -53,7 +69,7 @@ def running(bundle: Path, **settings: Any) -> Iterator[Running]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield Running(client, app.state.parts, port)
+            yield Running(client, app, port)
     finally:
         server.should_exit = True
         thread.join(timeout=15)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from service.batching import INLINE_NS, INLINE_ROWS, Batcher, measure_row_ns
+from service.batching import AT_ONCE_NS, INLINE_NS, INLINE_ROWS, Batcher, measure_row_ns
 from service.bundle import Bundle, load_bundle
 from service.columns import Columns
 from service.errors import InvalidRowsError, PredictionFailedError, QueueFullError
@@ -173,10 +173,16 @@ def test_a_model_of_microseconds_is_asked_at_once(bundle: Bundle) -> None:
     predictor = WatchedPredictor(bundle)
 
     async def use(batcher: Batcher) -> None:
-        await asyncio.gather(*(batcher.predict(rows(bundle, n)) for n in (1, 3, INLINE_ROWS + 1, 2)))
+        answers = [batcher.predict_at_once(rows(bundle, n)) for n in (1, 3, INLINE_ROWS + 1, 2)]
+        assert [answer and len(answer.prediction) for answer in answers] == [1, 3, None, 2]
 
     run(predictor, bundle, use, row_ns=1000, max_rows=1000)
-    assert sorted(predictor.batches) == [1, 2, 3, INLINE_ROWS + 1]
+    assert predictor.batches == [1, 3, 2]
+
+    async def never(batcher: Batcher) -> None:
+        assert batcher.predict_at_once(rows(bundle)) is None
+
+    run(predictor, bundle, never, row_ns=AT_ONCE_NS)
 
 
 def test_the_time_of_a_row_is_measured(bundle: Bundle) -> None:

@@ -1,9 +1,27 @@
-"""Head and body of a response leave by one write, in order, and before the connection is closed."""
+"""The short way past uvicorn speaks HTTP as uvicorn does; writes are joined, in order, and none is lost."""
 
 import asyncio
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from service.http import JoinedWrites
+import httpx2 as httpx
+import pytest
+
+from service.http import MAX_BYTES, JoinedWrites
+from tests.service.running import Running, running
+
+ROW = {"age": 30.0, "income": 900.0, "city": "Oslo", "plan": "free"}
+BODY = json.dumps({"instances": [ROW]}).encode()
+
+
+@pytest.fixture(scope="module")
+def service(small_bundle: Path) -> Iterator[Running]:
+    """The service behind its own server."""
+    with running(small_bundle) as service:
+        yield service
 
 
 class Written(asyncio.Transport):
@@ -46,3 +64,115 @@ def test_writes_of_one_turn_are_joined() -> None:
 def test_nothing_is_lost_at_the_end() -> None:
     """What waits is written before the connection is closed, and once."""
     assert asyncio.run(_written(close=True)) == [b"head body", "closed"]
+
+
+def request(body: bytes = BODY, *headers: str, path: str = "/predict/model", version: str = "1.1") -> bytes:
+    """A POST request as bytes."""
+    lines = [f"POST {path} HTTP/{version}", "host: test", "content-type: application/json", *headers]
+    if not any("transfer-encoding" in header for header in headers):
+        lines.append(f"content-length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def exchange(service: Running, *parts: bytes, n_answers: int = 1) -> list[tuple[int, dict[str, str], bytes]]:
+    """What is answered on one connection to parts that are sent one after the other."""
+    with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in parts:
+            connection.sendall(part)
+            if part is not parts[-1]:
+                connection.settimeout(0.05)
+                with pytest.raises(TimeoutError):
+                    connection.recv(1)
+                connection.settimeout(10)
+        stream = connection.makefile("rb")
+        return [_read(stream) for _ in range(n_answers)]
+
+
+def _read(stream: Any) -> tuple[int, dict[str, str], bytes]:
+    status = int(stream.readline().split()[1])
+    headers: dict[str, str] = {}
+    while line := stream.readline().strip().decode():
+        name, _, value = line.partition(": ")
+        headers[name] = value
+    return status, headers, stream.read(int(headers.get("content-length", 0)))
+
+
+def test_a_request_in_pieces_is_answered_like_one(service: Running) -> None:
+    """Wherever a request is cut, head or body, the answer is the same; so is that to a chunked body."""
+    whole = request()
+    head = whole.index(b"\r\n\r\n") + 4
+    for cut in (10, head - 1, head, head + 5, len(whole) - 1):
+        ((status, headers, body),) = exchange(service, whole[:cut], whole[cut:])
+        assert status == 200
+        assert headers["content-type"] == "application/json"
+        assert set(headers) == {"date", "server", "content-type", "content-length", "traceresponse"}
+        assert json.loads(body)["predictions"][0]["outcome"] in ("yes", "no")
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+    ((status, _, _),) = exchange(service, request(chunked, "transfer-encoding: chunked"))
+    assert status == 200
+
+
+def test_requests_in_one_packet_are_answered_in_order(service: Running) -> None:
+    """Pipelined requests, those that take the short way and others, get their own answers, one after the other."""
+    livez = b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n"
+    wrong = request(b"{")
+    answers = exchange(service, request() + wrong + livez + request() + livez + request(), n_answers=6)
+    assert [status for status, _, _ in answers] == [200, 400, 200, 200, 200, 200]
+    assert ["predictions" in json.loads(body) for _, _, body in answers] == [True, False, False, True, False, True]
+
+
+def test_what_asks_more_of_http_goes_uvicorns_way(service: Running) -> None:
+    """HTTP/1.0, a connection to be closed, an expectation and a query are answered as uvicorn answers them."""
+    ((status, headers, _),) = exchange(service, request(version="1.0"))
+    assert (status, headers["connection"]) == (200, "close")
+    ((status, headers, _),) = exchange(service, request(BODY, "connection: close"))
+    assert (status, headers["connection"]) == (200, "close")
+    ((status, _, _), (last, _, _)) = exchange(service, request(BODY, "expect: 100-continue"), n_answers=2)
+    assert (status, last) == (100, 200)
+    ((status, _, _),) = exchange(service, request(path="/predict/model?secret=1"))
+    assert status == 200
+
+
+def test_a_large_body_goes_uvicorns_way(service: Running) -> None:
+    """A body with more rows than are answered at once is predicted all the same, and counted once."""
+    rows = MAX_BYTES // len(json.dumps(ROW)) + 2
+    before = sum(service.samples("ml_predictions_total").values())
+    assert len(service.predict([ROW] * rows).json()["predictions"]) == rows
+    assert sum(service.samples("ml_predictions_total").values()) - before == rows
+
+
+def test_what_is_no_http_is_refused(service: Running) -> None:
+    """A chunk that is broken ends the connection with 400, and the next connection is served."""
+    ((status, _, _),) = exchange(service, request(b"zz\r\n", "transfer-encoding: chunked"))
+    assert status == 400
+    assert service.predict([ROW]).status_code == 200
+
+
+@pytest.mark.parametrize("way", ["short", "long"])
+def test_proxies_are_heard(service: Running, way: str) -> None:
+    """Behind a proxy that is trusted the span tells the client's address and the scheme that it used, on either way."""
+    path = "/predict/model" if way == "short" else "/predict/model?long"
+    headers = {
+        "x-forwarded-for": "203.0.113.7",
+        "x-forwarded-proto": "https",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
+    answer = service.client.post(path, content=BODY, headers={**headers, "content-type": "application/json"})
+    trace = service.client.get(f"/traces/{answer.json()['trace_id']}").json()
+    spans = trace["resourceSpans"][-1]["scopeSpans"][0]["spans"]
+    server = next(span for span in reversed(spans) if span["name"] == "POST /predict/model")
+    told = {each["key"]: each["value"] for each in server["attributes"]}
+    assert told["client.address"] == {"stringValue": "203.0.113.7"}
+    assert told["url.scheme"] == {"stringValue": "https"}
+
+
+def test_many_connections_at_once(service: Running) -> None:
+    """Requests of many clients, sent at the same time, are each answered on their own connection."""
+
+    async def ask() -> list[int]:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{service.port}") as client:
+            sent = [client.post("/predict/model", json={"instances": [ROW] * n}) for n in range(1, 60)]
+            return [len(answer.json()["predictions"]) for answer in await asyncio.gather(*sent)]
+
+    assert asyncio.run(ask()) == list(range(1, 60))

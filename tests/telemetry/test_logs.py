@@ -12,11 +12,21 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import set_span_in_context
 
 from telemetry.faults import Faults
-from telemetry.logs import MAX_WAITING, JsonFormatter, RequestLine, RequestLog, log_config
+from telemetry.golden_signals import RequestKind
+from telemetry.logs import MAX_WAITING, JsonFormatter, RequestLog, log_config
 from telemetry.middleware import RequestSpan
 from telemetry.timeline import Timeline
 
-LINE = RequestLine("POST", "/predict/model", 200, "slow", 1_700_000_000_123_000_000, 0xABC, 0xDEF, 0.0123456)
+KIND = RequestKind("POST", "/predict/model", 200)
+
+
+def ended() -> Timeline:
+    """A request that took 12.3456 ms."""
+    timeline = Timeline()
+    timeline.trace_id, timeline.span_id = 0xABC, 0xDEF
+    timeline.end_ns = timeline.start_ns + 12_345_600
+    timeline.unix_ns = 1_700_000_000_123_000_000 - 12_345_600
+    return timeline
 
 
 @pytest.fixture
@@ -96,11 +106,13 @@ def test_every_logger_goes_through_it(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_request_is_a_line_that_says_what_became_of_its_trace(stream: io.StringIO) -> None:
     """Kept or not, and why; a failure is an error, a client that left has no status."""
     log = RequestLog(Faults("request_log"), stream)
-    for line in (LINE, LINE._replace(kept=None, status=500), LINE._replace(status=0, route="", kept=None)):
-        log.note(line)
+    log.note(KIND, ended(), "slow")
+    log.note(KIND._replace(status=500), ended(), None)
+    log.note(KIND._replace(status=0, route="/100%/{of}"), ended(), None)
+    log.note(KIND._replace(status=0, route=""), ended(), None)
     log.start()
     log.stop()
-    kept, failed, left = lines(stream)
+    kept, failed, odd, left = lines(stream)
     assert kept == {
         "time": "2023-11-14T22:13:20.123Z",
         "level": "info",
@@ -116,6 +128,7 @@ def test_a_request_is_a_line_that_says_what_became_of_its_trace(stream: io.Strin
         "http.response.status_code": 200,
     }
     assert (failed["level"], failed["trace_kept"], "trace_kept_because" in failed) == ("error", False, False)
+    assert odd["http.route"] == "/100%/{of}"
     assert left["message"] == "POST cancelled"
     assert {"http.route", "http.response.status_code"}.isdisjoint(left)
 
@@ -125,7 +138,7 @@ def test_lines_that_find_no_room_are_counted(stream: io.StringIO, caplog: pytest
     faults = Faults("request_log")
     log = RequestLog(faults, stream)
     for status in range(MAX_WAITING + 7):
-        log.note(LINE._replace(status=status))
+        log.note(KIND._replace(status=status), ended(), None)
     log.start()
     log.stop()
     assert faults.counts == {"request_log": 7}
@@ -139,7 +152,7 @@ def test_a_stream_that_is_gone_harms_nobody(stream: io.StringIO) -> None:
     faults = Faults("request_log")
     log = RequestLog(faults, stream)
     stream.close()
-    log.note(LINE)
+    log.note(KIND, ended(), "slow")
     log.start()
     log.stop()
     assert faults.counts == {"request_log": 1}

@@ -1,11 +1,13 @@
 """The scrape: OpenMetrics with exemplars that resolve, classic text with the same numbers."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import sleep
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
@@ -88,6 +90,25 @@ def test_scraping_again_repeats_nothing(scraped: Scraped) -> None:
     second = scraped.samples()
     key = ("ml_predictions_total", frozenset({"model_name": "m", "model_version": "1", "outcome": "yes"}.items()))
     assert first[key] == second[key] > 0
+
+
+def test_one_scrape_waits_for_another(scraped: Scraped, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two scrapes never read at the same time: the SDK's reader would give both their samples to one of them."""
+    reading: list[int] = []
+    most = []
+
+    def encode(registry: CollectorRegistry) -> bytes:
+        reading.append(1)
+        most.append(len(reading))
+        sleep(0.01)
+        text = generate_latest(registry)
+        reading.pop()
+        return text
+
+    monkeypatch.setattr("telemetry.prometheus.choose_encoder", lambda _: (encode, "text/plain"))
+    with ThreadPoolExecutor(4) as scrapers:
+        seen = list(scrapers.map(lambda _: scraped.samples("text/plain"), range(8)))
+    assert (len(seen), max(most)) == (8, 1)
 
 
 def test_only_exemplars_that_resolve_are_shown(scraped: Scraped) -> None:

@@ -14,9 +14,11 @@ from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from starlette.middleware.base import BaseHTTPMiddleware
 
+from service import batching
 from service.app import create_app
 from service.bundle import load_bundle
 from service.schema import request_model
+from tests.service.running import Running, running
 
 N_BODIES = 3_000
 ROW = {"age": 30.0, "income": 900.0, "city": "Oslo", "plan": "free"}
@@ -60,10 +62,17 @@ def _encoded(document: Any) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def hot(small_bundle: Path) -> Iterator[TestClient]:
-    """The service."""
-    app = create_app(bundle=small_bundle, request_log=False)
-    with TestClient(app, raise_server_exceptions=False) as client:
+def service(small_bundle: Path) -> Iterator[Running]:
+    """The service behind its own server, which takes the short way where there is one."""
+    with running(small_bundle) as service:
+        assert service.app.short_way is not None
+        yield service
+
+
+@pytest.fixture(scope="module")
+def stack(small_bundle: Path) -> Iterator[TestClient]:
+    """The same through ASGI, which knows no short way."""
+    with TestClient(create_app(bundle=small_bundle, request_log=False), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -87,17 +96,23 @@ def plain(small_bundle: Path) -> TestClient:
     return TestClient(app)
 
 
-def test_it_takes_and_refuses_what_a_plain_route_does(hot: TestClient, plain: TestClient) -> None:
-    """Of thousands of bodies it answers 200 to those that FastAPI takes, and refuses the others by field and row."""
-    taken = 0
+def test_it_takes_and_refuses_what_a_plain_route_does(service: Running, stack: TestClient, plain: TestClient) -> None:
+    """Of thousands of bodies it answers 200 to those that FastAPI takes, and refuses the others by field and row.
+
+    The short way and ASGI give the same answer to each, and count the same.
+    """
+    taken, before = 0, _counted(service)
     for body in bodies():
-        ours = hot.post("/predict/model", content=body, headers={"content-type": "application/json"})
-        theirs = plain.post("/predict/model", content=body, headers={"content-type": "application/json"})
+        ours, same, theirs = (
+            client.post("/predict/model", content=body, headers={"content-type": "application/json"})
+            for client in (service.client, stack, plain)
+        )
         answer = ours.json()
+        assert _lasting(ours) == _lasting(same), body
         if ours.status_code == 200:
             assert theirs.status_code == 200, body
             assert len(answer["predictions"]) == theirs.json()["rows"]
-            taken += 1
+            taken += len(answer["predictions"])
             continue
         assert ours.headers["content-type"] == "application/problem+json"
         assert answer["status"] == ours.status_code
@@ -110,7 +125,29 @@ def test_it_takes_and_refuses_what_a_plain_route_does(hot: TestClient, plain: Te
         if is_json and isinstance(json.loads(body), dict):
             fields = {str(part) for fault in theirs.json()["detail"] for part in fault["loc"]}
             assert all(fault.get("field", "") in {*fields, ""} for fault in answer.get("errors", [])), (body, answer)
-    assert N_BODIES * 0.2 < taken < N_BODIES * 0.9
+    assert N_BODIES * 0.2 < taken < N_BODIES * 2
+    after = _counted(service)
+    assert after["rows"] - before["rows"] == taken
+    assert after["requests"] - before["requests"] == N_BODIES
+
+
+def _counted(service: Running) -> dict[str, float]:
+    """Rows and requests of the route, as `/metrics` tells."""
+    requests = service.samples("http_server_request_duration_seconds_count")
+    return {
+        "rows": sum(service.samples("ml_predictions_total").values()),
+        "requests": sum(n for labels, n in requests.items() if ("http_route", "/predict/model") in labels),
+    }
+
+
+def _lasting(response: Any) -> tuple[int, list[str], Any]:
+    """Status, names of headers and body, less what is new in each answer or the server's own."""
+    names = sorted(set(response.headers.keys()) - {"server", "date"})
+    answer = response.json()
+    assert answer.pop("trace_id") == response.headers["traceresponse"].split("-")[1]
+    for prediction in answer.get("predictions", []):
+        assert len(prediction.pop("prediction_id")) == 56
+    return response.status_code, names, answer
 
 
 def _is_json(body: bytes) -> bool:
@@ -125,31 +162,35 @@ def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def test_the_short_way_answers_as_the_stack_does(small_bundle: Path, hot: TestClient) -> None:
+def test_with_middleware_of_others_there_is_no_short_way(small_bundle: Path, service: Running) -> None:
     """With middleware of somebody else's the whole stack serves, sees every request, and answers the same."""
-    app = create_app(bundle=small_bundle, request_log=False)
     seen = []
 
     async def watch(request: Any, call_next: Any) -> Any:
         seen.append(request.url.path)
         return await call_next(request)
 
-    app.add_middleware(BaseHTTPMiddleware, dispatch=watch)
-    with TestClient(app) as whole:
+    def add(app: FastAPI) -> None:
+        app.add_middleware(BaseHTTPMiddleware, dispatch=watch)
+
+    with running(small_bundle, change=add) as watched:
         sent: tuple[Any, ...] = ({"instances": [ROW]}, {"instances": []}, {"wrong": 1})
         for body in sent:
-            short, long = hot.post("/predict/model", json=body), whole.post("/predict/model", json=body)
-            assert short.status_code == long.status_code
-            assert short.headers.keys() == long.headers.keys()
-            first, second = short.json(), long.json()
-            for answer in (first, second):
-                answer.pop("trace_id")
-                for prediction in answer.get("predictions", []):
-                    prediction.pop("prediction_id")
-            assert first == second
+            short, long = (each.client.post("/predict/model", json=body) for each in (service, watched))
+            assert _lasting(short) == _lasting(long)
+        assert watched.app.short_way is None
     assert seen == ["/predict/model"] * 3
 
 
-def test_other_methods_take_the_stack(hot: TestClient) -> None:
+def test_a_slower_model_has_no_short_way(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests that have to queue go through ASGI."""
+    monkeypatch.setattr(batching, "AT_ONCE_NS", 0)
+    with running(small_bundle) as queued:
+        assert queued.app.short_way is not None
+        assert queued.app.short_way.paths == frozenset()
+        assert queued.predict([ROW]).status_code == 200
+
+
+def test_other_methods_take_the_stack(service: Running) -> None:
     """What is not a POST is refused as on any other route."""
-    assert hot.get("/predict/model").status_code == 405
+    assert service.client.get("/predict/model").status_code == 405
