@@ -2,7 +2,7 @@
 
 A request that came whole in one read, for a hot route, is answered within that read: without a task, ASGI messages
 and their checks, which together cost more than a small model. Everything else, and what a hot route leaves, goes
-uvicorn's way. There head and body of a response are sent by one system call.
+uvicorn's way.
 """
 
 import asyncio
@@ -15,49 +15,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.routes.asgi import Reply
 from service.routes.hot import HotApp, ShortWay
+from service.turn import JoinedWrites, Turn
 
 MAX_BYTES = 65_536
 """Larger bodies hold more rows than are answered at once."""
-
-
-class JoinedWrites:
-    """A transport that joins what is written within one turn of the event loop, and is the real one in all else.
-
-    uvicorn writes head and body of a response one after the other; each write is a system call of its own, which
-    costs as much as a small model.
-    """
-
-    __slots__ = ("_loop", "_parts", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._parts: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Writes soon; in the order of the calls."""
-        if not self._parts:
-            self._loop.call_soon(self.flush)
-        self._parts.append(data)
-
-    def write_now(self, data: bytes) -> None:
-        """Writes at once, after what waits."""
-        self.flush()
-        self._transport.write(data)
-
-    def flush(self) -> None:
-        """Writes what waits."""
-        parts, self._parts = self._parts, []
-        if parts:
-            self._transport.write(b"".join(parts))
-
-    def close(self) -> None:
-        """Writes what waits, then closes."""
-        self.flush()
-        self._transport.close()
 
 
 class ShortHttpProtocol(HttpToolsProtocol):
@@ -77,7 +38,7 @@ class ShortHttpProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """A connection begins."""
-        self._joined = JoinedWrites(transport, self.loop)
+        self._joined = JoinedWrites(transport, self.loop, self._app.turn if self._app is not None else Turn())
         super().connection_made(self._joined)  # type: ignore[arg-type]
         if self._app is not None:
             self._short_way = self._app.short_way
@@ -146,7 +107,7 @@ class ShortHttpProtocol(HttpToolsProtocol):
         for name, value in reply.headers:
             head += (name, b": ", value, b"\r\n")
         head += (b"\r\n", reply.body)
-        self._joined.write_now(b"".join(head))
+        self._joined.write_answer(b"".join(head))
 
     def _leave(self) -> None:
         """Lets uvicorn have the request, from its head on."""

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from service.routes.asgi import Reply
+from service.turn import Turn
 from telemetry.middleware import TelemetryMiddleware
 
 Write = Callable[[Reply], None]
@@ -32,12 +33,14 @@ class HotApp(FastAPI):
     """A FastAPI app some of whose routes are hot.
 
     short_way: past the app, from when it starts; None if its middleware is not ours alone.
+    turn: what its server writes within a turn of the event loop.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._hot: dict[bytes, tuple[Route, AtOnce]] = {}
         self.short_way: ShortWay | None = None
+        self.turn = Turn()
 
     def heat(self, route: Route, endpoint: AtOnce) -> None:
         """Lets POST requests of one of the routes take the short way."""

@@ -1,4 +1,4 @@
-"""The short way past uvicorn speaks HTTP as uvicorn does; writes are joined, in order, and none is lost."""
+"""The short way past uvicorn speaks HTTP as uvicorn does."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from service.http import MAX_BYTES, JoinedWrites
+from service.http import MAX_BYTES
 from tests.service.running import Running, running
 
 ROW = {"age": 30.0, "income": 900.0, "city": "Oslo", "plan": "free"}
@@ -22,48 +22,6 @@ def service(small_bundle: Path) -> Iterator[Running]:
     """The service behind its own server."""
     with running(small_bundle) as service:
         yield service
-
-
-class Written(asyncio.Transport):
-    """A transport that remembers what was done with it."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1)})
-        self.done: list[Any] = []
-
-    def write(self, data: Any) -> None:
-        """Remembers bytes."""
-        self.done.append(data)
-
-    def close(self) -> None:
-        """Remembers the end."""
-        self.done.append("closed")
-
-
-async def _written(close: bool) -> list[Any]:
-    real = Written()
-    joined = JoinedWrites(real, asyncio.get_running_loop())
-    assert joined.get_extra_info("peername") == ("127.0.0.1", 1)
-    joined.write(b"head ")
-    joined.write(b"body")
-    assert real.done == []
-    if close:
-        joined.close()
-    await asyncio.sleep(0)
-    if not close:
-        joined.write(b"next")
-        await asyncio.sleep(0)
-    return real.done
-
-
-def test_writes_of_one_turn_are_joined() -> None:
-    """What is written within one turn of the loop is one write; what comes later is another."""
-    assert asyncio.run(_written(close=False)) == [b"head body", b"next"]
-
-
-def test_nothing_is_lost_at_the_end() -> None:
-    """What waits is written before the connection is closed, and once."""
-    assert asyncio.run(_written(close=True)) == [b"head body", "closed"]
 
 
 def request(body: bytes = BODY, *headers: str, path: str = "/predict/model", version: str = "1.1") -> bytes:
