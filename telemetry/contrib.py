@@ -14,7 +14,7 @@ from opentelemetry.trace import TracerProvider, get_current_span
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from telemetry.middleware import TelemetryMiddleware
+from telemetry.middleware import TIMELINE, Exchange, TelemetryMiddleware
 from telemetry.tail_sampling import Reason, TailSampler
 from telemetry.timeline import Caller, Timeline
 
@@ -56,17 +56,17 @@ class HostedMiddleware(TelemetryMiddleware):
         super().__init__(self._serve, **parts)
         self._hosted = app
 
-    def _begin(self, scope: Scope) -> Timeline:
+    def begin(self, scope: Scope) -> Exchange:
+        """A request begins, under the ids of the span that is current."""
         span = get_current_span()
         context = span.get_span_context()
-        if not context.is_valid or context.is_remote:
-            return super()._begin(scope)
-        scope[_HOST] = get_current()
-        state = context.trace_state.to_header()
-        timeline = Timeline(Caller(context.trace_id, context.span_id, context.trace_flags, state))
-        timeline.span_id = context.span_id
-        timeline.is_asked = span.is_recording() and context.trace_flags.sampled
-        return timeline
+        if context.is_valid and not context.is_remote:
+            scope[_HOST] = get_current()
+            state = context.trace_state.to_header()
+            timeline = scope[TIMELINE] = Timeline(Caller(context.trace_id, context.span_id, context.trace_flags, state))
+            timeline.span_id = context.span_id
+            timeline.is_asked = span.is_recording() and context.trace_flags.sampled
+        return super().begin(scope)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves under the host's span itself, so that the application can write to it."""

@@ -50,7 +50,8 @@ class HotApp(FastAPI):
         """The stack; whether there is a short way past it is known from now on."""
         stack = super().build_middleware_stack()
         classes: list[Any] = [middleware.cls for middleware in self.user_middleware]
-        if classes == [TelemetryMiddleware]:
+        is_instrumented = "build_middleware_stack" in vars(self)  # as FastAPIInstrumentor does, to stand outside
+        if classes == [TelemetryMiddleware] and not is_instrumented:
             (ours,) = self.user_middleware
             self.short_way = ShortWay(TelemetryMiddleware(stack, **ours.kwargs), self._hot)  # type: ignore[arg-type]
         return stack
