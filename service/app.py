@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -20,7 +21,7 @@ from service.labels import LabelReader
 from service.ledger import Ledger, LedgerRules
 from service.predictor import Predictor
 from service.rehearsal import sample_columns
-from service.routes.endpoint import PredictionEndpoint, joined_answers
+from service.routes.endpoint import Dialect, PredictionEndpoint, joined_answers
 from service.routes.feedback import FeedbackEndpoint, feedback_route
 from service.routes.health import health_router
 from service.routes.hot import HotApp
@@ -40,11 +41,11 @@ from telemetry.contrib import ContribTracing, HeadSampler, HostedMiddleware
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.logs import RequestLog
-from telemetry.middleware import TIMELINE, TelemetryMiddleware
+from telemetry.middleware import TIMELINE, IdentityMiddleware, TelemetryMiddleware
 from telemetry.producer import Producer
-from telemetry.providers import Providers
+from telemetry.providers import Providers, is_disabled
 from telemetry.quality import JudgedModel
-from telemetry.recorder import ModelId, Recorder
+from telemetry.recorder import ModelId, Recorder, SilentRecorder
 from telemetry.tail_sampling import Reason, SamplingRules, TailSampler
 from telemetry.trace_ring import TraceRing
 
@@ -56,15 +57,20 @@ class Parts:
     """What one process is made of, wired; for tests and for those who embed the app."""
 
     bundle: Bundle
+    predictor: Predictor
     recorder: Recorder
     batcher: Batcher
+    dummy: Recorder | None
+    labels: LabelReader
+    clerk: Clerk
+    ids: PredictionIds
+    faults: Faults
     signals: GoldenSignals
     sampler: TailSampler
     producer: Producer
+    ring: TraceRing | None
     providers: Providers
-    ids: PredictionIds
-    clerk: Clerk
-    log: RequestLog | None = None
+    log: RequestLog | None
     contrib: ContribTracing | None = None
     is_ready: bool = False
 
@@ -75,12 +81,21 @@ def create_app(**given: object) -> HotApp:
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
+    parts = _wired(settings)
+    app = _bare_app(parts)
+    _add_routes(app, parts, settings)
+    _add_telemetry(app, parts, settings)
+    return app
+
+
+def _wired(settings: Settings) -> Parts:
     bundle = load_bundle(settings.bundle, settings.trusted_types)
     faults = Faults("middleware", "recorder", "ledger", "request_log")
     predictor = Predictor(bundle.model, bundle.profile)
     predictor.speed_up(sample_columns(bundle.sample, bundle.profile))
     _log.info("rows of %s are predicted by %s", bundle.name, predictor.path)
-    recorder = Recorder(
+    record = SilentRecorder if is_disabled() else Recorder
+    recorder = record(
         ModelId(bundle.name, bundle.version),
         bundle.profile,
         predictor.steps,
@@ -96,51 +111,80 @@ def create_app(**given: object) -> HotApp:
         max_queued_rows=settings.max_queued_rows,
     )
     dummy = random_recorder() if settings.random_endpoint else None
-    is_contrib = settings.http_tracing == "contrib"
-    signals = GoldenSignals()
-    sampler = HeadSampler() if is_contrib else TailSampler(_sampling_rules(settings))
     judged = JudgedModel(recorder.model, bundle.profile.outcomes, bool(bundle.profile.scores))
     keys = Keys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
     ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
     clerk = Clerk(ledger, faults)
-    producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults, clerk.quality)
+    is_contrib = settings.http_tracing == "contrib"
+    signals = GoldenSignals()
+    sampler = HeadSampler() if is_contrib else TailSampler(_sampling_rules(settings))
+    recorders = [] if is_disabled() else [recorder, *([dummy] if dummy else [])]
+    producer = Producer(signals, recorders, sampler, faults, clerk.quality)
     ring = TraceRing() if settings.trace_ring else None
-    providers = Providers(producer, ring, is_head_sampled=is_contrib)
-    parts = Parts(bundle, recorder, batcher, signals, sampler, producer, providers, PredictionIds(keys, judged), clerk)
-
-    parts.log = RequestLog(faults) if settings.request_log else None
-
-    app = _bare_app(parts)
-    parts.contrib = ContribTracing(app) if is_contrib else None
-    reader = InstanceReader(bundle.profile, settings.max_rows)
-    columns = ColumnBuilder(bundle.profile, reader.fields)
-    dialect = JsonDialect(reader, columns, RowWriter(bundle.profile.outcomes), recorder.model)
-    endpoint = PredictionEndpoint(dialect, batcher, parts.ids, recorder, faults, settings.max_body_bytes)
-    route = predict_route(endpoint, recorder, settings)
-    app.router.routes.insert(0, route)
-    if batcher.is_instant:
-        app.heat(route, endpoint)
-    _add_protocols(app, parts, settings, reader, columns, faults)
-    labels = LabelReader(keys, ledger, settings.max_labels)
-    app.router.routes.append(feedback_route(FeedbackEndpoint(labels, clerk, settings.max_body_bytes)))
-    if dummy is not None:
-        app.router.routes.append(random_route(dummy, faults))
-    if ring is not None:
-        app.include_router(traces_router(ring))
-    app.include_router(health_router(lambda: parts.is_ready))
-    app.include_router(metrics_router(providers.scrape))
-    writer = providers if providers.keeps_traces else None
-    app.add_middleware(
-        HostedMiddleware if is_contrib else TelemetryMiddleware,
+    return Parts(
+        bundle=bundle,
+        predictor=predictor,
+        recorder=recorder,
+        batcher=batcher,
+        dummy=dummy,
+        labels=LabelReader(keys, ledger, settings.max_labels),
+        clerk=clerk,
+        ids=PredictionIds(keys, judged),
+        faults=faults,
         signals=signals,
         sampler=sampler,
-        writer=writer,
-        faults=faults,
+        producer=producer,
+        ring=ring,
+        providers=Providers(producer, ring, is_head_sampled=is_contrib),
+        log=RequestLog(faults) if settings.request_log else None,
+    )
+
+
+def _add_routes(app: HotApp, parts: Parts, settings: Settings) -> None:
+    profile = parts.bundle.profile
+    reader = InstanceReader(profile, settings.max_rows)
+    columns = ColumnBuilder(profile, reader.fields)
+    rows = RowWriter(profile.outcomes)
+    model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
+
+    def endpoint(dialect: Dialect[Any]) -> PredictionEndpoint[Any]:
+        shared = parts.batcher, parts.ids, parts.recorder, parts.faults, settings.max_body_bytes
+        return PredictionEndpoint(dialect, *shared)
+
+    ours = endpoint(JsonDialect(reader, columns, rows, parts.recorder.model))
+    route = predict_route(ours, parts.recorder, settings)
+    app.router.routes.insert(0, route)
+    if parts.batcher.is_instant:
+        app.heat(route, ours)
+    tensors = TensorDialect(model, TensorReader(profile, columns, settings.max_rows), profile)
+    app.router.routes.append(kserve_route(endpoint(KServeDialect(model, reader, columns, rows)), profile))
+    app.router.routes.extend(infer_routes(endpoint(tensors), profile))
+    app.include_router(kserve_router(model))
+    app.include_router(inference_metadata_router(model, profile, {"path": parts.predictor.path}))
+    app.router.routes.append(feedback_route(FeedbackEndpoint(parts.labels, parts.clerk, settings.max_body_bytes)))
+    if parts.dummy is not None:
+        app.router.routes.append(random_route(parts.dummy, parts.faults))
+    if parts.ring is not None:
+        app.include_router(traces_router(parts.ring))
+    app.include_router(health_router(lambda: parts.is_ready))
+    app.include_router(metrics_router(parts.providers.scrape))
+
+
+def _add_telemetry(app: HotApp, parts: Parts, settings: Settings) -> None:
+    is_contrib = settings.http_tracing == "contrib"
+    parts.contrib = ContribTracing(app) if is_contrib else None
+    measured = HostedMiddleware if is_contrib else TelemetryMiddleware
+    app.add_middleware(
+        IdentityMiddleware if is_disabled() else measured,
+        signals=parts.signals,
+        sampler=parts.sampler,
+        writer=parts.providers if parts.providers.keeps_traces else None,
+        faults=parts.faults,
         log=parts.log,
     )
-    _expect_documented(app, signals)
-    return app
+    if not is_disabled():
+        _expect_documented(app, parts.signals)
 
 
 def _bare_app(parts: Parts) -> HotApp:
@@ -188,21 +232,6 @@ def _bare_app(parts: Parts) -> HotApp:
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(Exception, _answer_unexpected)
     return app
-
-
-def _add_protocols(
-    app: FastAPI, parts: Parts, settings: Settings, reader: InstanceReader, columns: ColumnBuilder, faults: Faults
-) -> None:
-    """The routes of other model servers' protocols, over the same path as our own."""
-    profile = parts.bundle.profile
-    model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
-    rest = (parts.batcher, parts.ids, parts.recorder, faults, settings.max_body_bytes)
-    instances = KServeDialect(model, reader, columns, RowWriter(profile.outcomes))
-    tensors = TensorDialect(model, TensorReader(profile, columns, settings.max_rows), profile)
-    app.router.routes.append(kserve_route(PredictionEndpoint(instances, *rest), profile))
-    app.router.routes.extend(infer_routes(PredictionEndpoint(tensors, *rest), profile))
-    app.include_router(kserve_router(model))
-    app.include_router(inference_metadata_router(model, profile, {}))
 
 
 def _sampling_rules(settings: Settings) -> SamplingRules:

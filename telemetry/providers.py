@@ -70,6 +70,11 @@ _CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys(
 )
 
 
+def is_disabled(environment: Mapping[str, str] = os.environ) -> bool:
+    """True if `OTEL_SDK_DISABLED=true` switches all telemetry off."""
+    return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 class ExportReader(PeriodicExportingMetricReader):
     """Adds the producer's histograms to what the SDK collected, on the way to the exporter."""
 
@@ -184,7 +189,7 @@ class Providers:
         return meters
 
     def _exports(self, signal: str) -> bool:
-        if self._environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        if is_disabled(self._environment):
             return False
         return bool(self._environment.get(_ENDPOINT) or self._environment.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT"))
 

@@ -253,3 +253,16 @@ class Recorder:
             self._outputs.add_outcomes(outcomes, probabilities)
         elif values is not None:
             self._outputs.add_values(values)
+
+
+class SilentRecorder(Recorder):
+    """Knows a model and its profile, and counts nothing, for where the telemetry is switched off."""
+
+    def record(self, rows: Sized) -> None:
+        """Nothing."""
+
+    def batch(self, n_rows: int, marks_ns: Sequence[int], queued_ns: Sequence[int]) -> None:
+        """Nothing."""
+
+    def error(self, reason: str) -> None:
+        """Nothing."""

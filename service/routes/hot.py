@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from service.routes.asgi import Reply
 from service.turn import Turn
-from telemetry.middleware import TelemetryMiddleware
+from telemetry.middleware import IdentityMiddleware, TelemetryMiddleware
 
 Write = Callable[[Reply], None]
 
@@ -51,9 +51,9 @@ class HotApp(FastAPI):
         stack = super().build_middleware_stack()
         classes: list[Any] = [middleware.cls for middleware in self.user_middleware]
         is_instrumented = "build_middleware_stack" in vars(self)  # as FastAPIInstrumentor does, to stand outside
-        if classes == [TelemetryMiddleware] and not is_instrumented:
+        if classes in ([TelemetryMiddleware], [IdentityMiddleware]) and not is_instrumented:
             (ours,) = self.user_middleware
-            self.short_way = ShortWay(TelemetryMiddleware(stack, **ours.kwargs), self._hot)  # type: ignore[arg-type]
+            self.short_way = ShortWay(classes[0](stack, **ours.kwargs), self._hot)
         return stack
 
 

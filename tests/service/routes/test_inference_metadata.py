@@ -41,7 +41,10 @@ def test_the_model_is_described(small_service: Running, path: str) -> None:
             },
             {"name": "prediction_id", "datatype": "BYTES", "shape": [-1]},
         ],
-        "parameters": {"task": "binary"},
+        "parameters": {
+            "task": "binary",
+            "path": "the fast path: LogisticRegression folded into a term an input",
+        },
     }
 
 
