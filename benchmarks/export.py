@@ -68,9 +68,10 @@ def section(export: Export) -> list[str]:
         f"Metrics of the flights' bundle, {export.series} series, by OTLP over HTTP, {len(export.cpu_ms)} times: "
         f"{spread(export.cpu_ms)} ms of CPU to collect, encode and send. A thread that spins meanwhile, as the event "
         f"loop would, waits at most {spread(export.longest_ms)} ms at a time, {median(export.stolen_ms):.1f} ms in "
-        f"all (gaps above {LONG_MS:g} ms); with nothing to export, at most {spread(export.idle_ms)} ms. Python hands "
-        f"the interpreter from one busy thread to another after {sys.getswitchinterval() * 1e3:g} ms, but not within a "
-        "call into C: a gap much longer than that would be one such call.",
+        f"all (gaps above {LONG_MS:g} ms); with nothing to export, at most {spread(export.idle_ms)} ms. The "
+        "export takes a break every half millisecond while it makes and encodes its data; what lasts longer is "
+        "collecting in the SDK, the HTTP client, or a call into C. Without breaks Python would hand the interpreter "
+        f"over after {sys.getswitchinterval() * 1e3:g} ms.",
     ]
 
 

@@ -90,7 +90,7 @@ def create_app(**given: object) -> HotApp:
 
 def _wired(settings: Settings) -> Parts:
     bundle = load_bundle(settings.bundle, settings.trusted_types)
-    faults = Faults("middleware", "recorder", "ledger", "request_log")
+    faults = Faults("middleware", "recorder", "reading", "ledger", "request_log")
     predictor = Predictor(bundle.model, bundle.profile)
     predictor.speed_up(sample_columns(bundle.sample, bundle.profile))
     _log.info("rows of %s are predicted by %s", bundle.name, predictor.path)

@@ -157,8 +157,8 @@ class _Grid:
 
     def buckets(self, counts: NDArray[np.int64]) -> list[int]:
         """What the bins count, in the histogram's own buckets."""
-        buckets: list[int] = np.diff(counts.cumsum()[self._bounds], prepend=0).tolist()
-        return buckets
+        cumulative = counts.cumsum()[self._bounds].tolist()
+        return [b - a for a, b in pairwise([0, *cumulative])]
 
     def outside(self, counts: NDArray[np.int64]) -> tuple[int, int]:
         """What the bins count under and over the range."""

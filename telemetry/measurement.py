@@ -116,7 +116,7 @@ class Measurement:
         """All that must not outlive a fork: counts, locks, threads."""
         self._starting: Lock = Lock()
         self._is_started = False
-        self._faults = Faults("measurement")
+        self._faults = Faults("measurement", "reading")
         self.recorder = Recorder(self._model, self.profile, ())
         producer = Producer(GoldenSignals(), [self.recorder], TailSampler(), self._faults)
         self._providers: Providers = Providers(producer, is_guest=True)

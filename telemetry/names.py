@@ -18,7 +18,7 @@ MISSING = "__missing__"
 UNSEEN = "__unseen__"
 OTHER = "__other__"
 
-_SUFFIX_OF_UNIT = {"s": "_seconds", "By": "_bytes"}
+_PROMETHEUS_UNITS = {"s": "seconds", "By": "bytes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,13 @@ class Instrument:
         >>> REQUEST_DURATION.prometheus_name
         'http_server_request_duration_seconds'
         """
-        name = self.name.replace(".", "_") + _SUFFIX_OF_UNIT.get(self.unit, "")
-        return name + "_total" if self.kind == "counter" else name
+        unit = f"_{self.prometheus_unit}" if self.prometheus_unit else ""
+        return self.name.replace(".", "_") + unit + ("_total" if self.kind == "counter" else "")
+
+    @property
+    def prometheus_unit(self) -> str:
+        """The unit as Prometheus spells it; empty if it has none there."""
+        return _PROMETHEUS_UNITS.get(self.unit, "")
 
 
 _HTTP = ("http.request.method", "url.scheme")

@@ -1,9 +1,10 @@
-"""Hands the counts to OpenTelemetry: observable instruments, and histograms aggregated beforehand.
+"""Hands the counts to OpenTelemetry: observable instruments, and data points made here.
 
-Counters and gauges are observable instruments of the metrics API. Histograms have no observable form in it,
-and `record` costs more than a prediction, so their data points are made here and put beside the SDK's where a
-reader passes its data on: what the specification calls a MetricProducer and Python lacks
-(https://github.com/open-telemetry/opentelemetry-python/issues/4768).
+Numbers of the process are observable instruments of the metrics API. What a model has counted is made into data
+points here, and put beside the SDK's where a reader passes its data on: what the specification calls a
+MetricProducer and Python lacks (https://github.com/open-telemetry/opentelemetry-python/issues/4768). Histograms have
+no observable form, and `record` costs more than a prediction; the SDK aggregates each observation for several times
+what counting it took, and a model has hundreds of series.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +17,14 @@ from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
+    Gauge,
     Histogram,
     HistogramDataPoint,
     Metric,
     MetricsData,
+    NumberDataPoint,
     ScopeMetrics,
+    Sum,
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -29,15 +33,21 @@ from telemetry.counts import DottedBuckets, Exemplar, Snapshot
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.names import Instrument
+from telemetry.pace import Pace, Paced
 from telemetry.quality import LABEL_BOUNDS, LABEL_COUNTERS, Quality
 from telemetry.recorder import Recorder
 from telemetry.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
 from telemetry.tail_sampling import TailSampler
 
 # The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
-HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
+SCOPE = InstrumentationScope("sightline.counts")
 
 T = TypeVar("T")
+
+_DATA: dict[str, Callable[[Sequence[NumberDataPoint]], Sum | Gauge]] = {
+    "counter": partial(Sum, aggregation_temporality=AggregationTemporality.CUMULATIVE, is_monotonic=True),
+    "gauge": Gauge,
+}
 
 
 class Producer:
@@ -60,43 +70,52 @@ class Producer:
 
     def register(self, meter: Meter) -> None:
         """Creates the observable instruments on a meter."""
-        observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
-            (names.ACTIVE_REQUESTS, self._active),
-            (names.TRACES_KEPT, lambda: by("reason", self._sampler.kept)),
-            (names.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget)),
-            (names.FAULTS, lambda: by("place", self._faults.counts)),
-            *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
-        )
-        for instrument, read in observables:
-            _observe(meter, instrument, read)
-        for instrument in LABEL_COUNTERS:
-            _observe(meter, instrument, partial(self._labelled, instrument))
+        _observe(meter, names.ACTIVE_REQUESTS, self._active)
+        _observe(meter, names.TRACES_KEPT, lambda: by("reason", self._sampler.kept))
+        _observe(meter, names.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget))
+        _observe(meter, names.FAULTS, lambda: by("place", self._faults.counts))
+
+    def numbers(self) -> Iterator[tuple[Instrument, Numbers]]:
+        """Counters and gauges of models; the counts are read when the numbers are iterated."""
+        for instrument, read in NUMBERS:
+            yield instrument, self._contained(self._each(read))
+        labels = self._quality()
+        if labels is not None:
+            for instrument in LABEL_COUNTERS:
+                yield instrument, self._contained(labels.counts(instrument))
+
+    def histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> Iterator[tuple[Instrument, Points]]:
+        """All histograms, read like the numbers; read says which exemplars the request durations bring along."""
+        durations = list(self._signals.durations.items())
+        yield names.REQUEST_DURATION, ((kind.attributes, read(buckets)) for kind, buckets in durations)
+        for instrument, read_points in HISTOGRAMS:
+            yield instrument, self._contained(self._each(read_points))
+        labels = self._quality()
+        if labels is not None:
+            for instrument in LABEL_BOUNDS:
+                yield instrument, self._contained(labels.snapshots(instrument))
 
     def add_to(self, metrics: MetricsData) -> MetricsData:
-        """The SDK's data of one export with the histograms beside them, in a scope of their own."""
-        histograms = self.histograms(DottedBuckets.read_fresh)
+        """The SDK's data of one export with ours beside them, in a scope of their own."""
         resource = metrics.resource_metrics[0]
-        scope = ScopeMetrics(HISTOGRAM_SCOPE, histograms, schema_url="")
+        scope = ScopeMetrics(SCOPE, list(self._metrics()), schema_url="")
         ours = replace(resource, scope_metrics=[*resource.scope_metrics, scope])
         return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
 
-    def histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> list[Metric]:
-        """All histograms at this moment; read says which exemplars the request durations bring along."""
-        return list(self._histograms(read))
-
-    def _histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> Iterator[Metric]:
-        now_ns = time_ns()
-        durations = [(kind.attributes, read(buckets)) for kind, buckets in list(self._signals.durations.items())]
-        sources: tuple[tuple[Instrument, Points], ...] = (
-            (names.REQUEST_DURATION, durations),
-            *((instrument, self._each(read)) for instrument, read in HISTOGRAMS),
-        )
-        labels = self._quality()
-        labelled = ((each, labels.snapshots(each)) for each in LABEL_BOUNDS) if labels is not None else ()
-        for instrument, points in (*sources, *labelled):
-            data_points = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
-            if data_points:
-                data = Histogram(data_points, AggregationTemporality.CUMULATIVE)
+    def _metrics(self) -> Iterator[Metric]:
+        pace, now_ns = Pace(), time_ns()
+        data: Histogram | Sum | Gauge
+        for instrument, points in self.histograms(DottedBuckets.read_fresh):
+            pace.keep()
+            histograms = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
+            if histograms:
+                data = Histogram(Paced(histograms, pace), AggregationTemporality.CUMULATIVE)
+                yield Metric(instrument.name, instrument.description, instrument.unit, data)
+        for instrument, found in self.numbers():
+            pace.keep()
+            numbers = [NumberDataPoint(attributes, self._start_ns, now_ns, value) for attributes, value in found]
+            if numbers:
+                data = _DATA[instrument.kind](Paced(numbers, pace))
                 yield Metric(instrument.name, instrument.description, instrument.unit, data)
 
     def _point(self, attributes: Attributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
@@ -119,9 +138,10 @@ class Producer:
             for attributes, value in read(recorder):
                 yield {**model, **attributes}, value
 
-    def _labelled(self, instrument: Instrument) -> Numbers:
-        labels = self._quality()
-        return () if labels is None else labels.counts(instrument)
+    def _contained(self, series: Iterable[T]) -> Iterator[T]:
+        """What cannot be read is missing, and stops neither a scrape nor the thread that exports."""
+        with self._faults.contained("reading"):
+            yield from series
 
     def _active(self) -> Numbers:
         for (method, scheme), count in list(self._signals.active.items()):
@@ -135,7 +155,6 @@ def _observe(meter: Meter, instrument: Instrument, read: Callable[[], Numbers]) 
     create = {
         "counter": meter.create_observable_counter,
         "updowncounter": meter.create_observable_up_down_counter,
-        "gauge": meter.create_observable_gauge,
     }[instrument.kind]
     create(instrument.name, [callback], instrument.unit, instrument.description)
 

@@ -1,28 +1,29 @@
 """The scrape endpoint: OpenMetrics with exemplars, or classic text, as the client's `Accept` header asks.
 
-Sums and gauges come through the SDK's own Prometheus reader; histograms come straight from the producer,
-because that reader drops exemplars (https://github.com/open-telemetry/opentelemetry-python/issues/4228).
+What the SDK's instruments hold comes through its own Prometheus reader; what the producer counts is written from
+prepared lines, with the exemplars that the reader drops
+(https://github.com/open-telemetry/opentelemetry-python/issues/4228).
 """
 
-from bisect import bisect_left
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from threading import Lock
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.sdk.metrics import Exemplar
-from opentelemetry.sdk.metrics.export import Histogram, HistogramDataPoint, Metric
 from prometheus_client import CollectorRegistry
-from prometheus_client import Metric as Family
-from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Exemplar as FamilyExemplar
-from prometheus_client.utils import floatToGoString
 
 from telemetry.counts import DottedBuckets, Snapshot
+from telemetry.exposition import Exposition, head
+from telemetry.names import Instrument
+from telemetry.pace import Pace
 from telemetry.producer import Producer
 
-Bucket = tuple[str, float] | tuple[str, float, FamilyExemplar]
+_END = b"# EOF\n"
+# No name here needs escaping, whichever way a client knows.
+_ESCAPING = re.compile(r";\s*escaping=[^;,]*")
 
 
 class ScrapeReader(PrometheusMetricReader):
@@ -44,69 +45,47 @@ class Scrape:
     """
 
     def __init__(self, producer: Producer, resolves: Callable[[int], bool], *, is_only_reader: bool) -> None:
-        self._lock = Lock()
-        self._registry = CollectorRegistry()
-        self.reader = ScrapeReader(self._registry)
-        self._registry.register(_Histograms(producer, resolves, is_only_reader))
-
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """The body and its content type."""
-        encode, content_type = choose_encoder(accept)
-        with self._lock:  # of two scrapes at once the SDK's reader would show one every sample twice
-            return encode(self._registry), content_type
-
-
-class _Histograms(Collector):
-    def __init__(self, producer: Producer, resolves: Callable[[int], bool], is_only_reader: bool) -> None:
         self._producer = producer
         self._resolves = resolves
         self._is_only_reader = is_only_reader
+        self._lock = Lock()
+        self._registry = CollectorRegistry()
+        self.reader = ScrapeReader(self._registry)
+        self._exposition = Exposition()
+        self._of_training: dict[str, list[str]] = {}
 
-    def describe(self) -> list[Family]:
-        """Nothing: describing would count as a scrape."""
-        return []
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The body and its content type."""
+        encode, content_type = choose_encoder(_ESCAPING.sub("", accept))
+        is_openmetrics = content_type.startswith("application/openmetrics-text")
+        with self._lock:  # of two scrapes at once the SDK's reader would show one every sample twice
+            theirs = encode(self._registry).removesuffix(_END)
+            ours: list[str] = []
+            pace = Pace()
+            for instrument, samples in self._samples(has_exemplars=is_openmetrics):
+                pace.keep()
+                if samples:
+                    ours += head(instrument, is_openmetrics=is_openmetrics)
+                    ours += samples
+        return theirs + "\n".join([*ours, ""]).encode() + (_END if is_openmetrics else b""), content_type
 
-    def collect(self) -> Iterator[Family]:
-        for metric in self._producer.histograms(self._read):
-            yield self._family(metric)
+    def _samples(self, *, has_exemplars: bool) -> Iterator[tuple[Instrument, list[str]]]:
+        """The lines of each instrument that the producer counts; what training looked like is written once."""
+        for instrument, numbers in self._producer.numbers():
+            kept = self._of_training.get(instrument.name)
+            yield instrument, kept or self._keep(instrument, self._exposition.numbers(instrument, numbers))
+        for instrument, points in self._producer.histograms(partial(self._read, has_exemplars)):
+            kept = self._of_training.get(instrument.name)
+            yield instrument, kept or self._keep(instrument, self._exposition.histograms(instrument, points))
 
-    def _read(self, buckets: DottedBuckets) -> Snapshot:
-        return buckets.read_latest(starts_interval=self._is_only_reader)
+    def _keep(self, instrument: Instrument, lines: list[str]) -> list[str]:
+        if instrument.source == "training":
+            self._of_training[instrument.name] = lines
+        return lines
 
-    def _family(self, metric: Metric) -> HistogramMetricFamily:
-        assert isinstance(metric.data, Histogram)  # noqa: S101  # the producer makes nothing else
-        points = metric.data.data_points
-        keys = sorted({key for point in points for key in point.attributes or {}})
-        unit = {"s": "seconds"}.get(metric.unit or "", "")
-        family = HistogramMetricFamily(
-            metric.name.replace(".", "_") + (f"_{unit}" if unit else ""),
-            metric.description or "",
-            labels=[key.replace(".", "_") for key in keys],
-            unit=unit,
-        )
-        for point in points:
-            labels = [str((point.attributes or {}).get(key, "")) for key in keys]
-            # A sum below 0 is none that OpenMetrics allows: strict readers would throw away the whole scrape.
-            family.add_metric(labels, self._cumulative(point), point.sum if point.sum >= 0 else None)
-        return family
-
-    def _cumulative(self, point: HistogramDataPoint) -> list[Bucket]:
-        exemplars = {
-            bisect_left(point.explicit_bounds, exemplar.value): _exemplar(exemplar)
-            for exemplar in point.exemplars
-            if exemplar.trace_id is not None and self._resolves(exemplar.trace_id)
-        }
-        cumulative: list[Bucket] = []
-        total = 0
-        for bucket, count in enumerate(point.bucket_counts):
-            total += count
-            is_last = bucket == len(point.explicit_bounds)
-            bound = "+Inf" if is_last else floatToGoString(point.explicit_bounds[bucket])  # type: ignore[no-untyped-call]
-            exemplar = exemplars.get(bucket)
-            cumulative.append((bound, float(total)) if exemplar is None else (bound, float(total), exemplar))
-        return cumulative
-
-
-def _exemplar(exemplar: Exemplar) -> FamilyExemplar:
-    labels = {"trace_id": f"{exemplar.trace_id:032x}", "span_id": f"{exemplar.span_id:016x}"}
-    return FamilyExemplar(labels, float(exemplar.value), exemplar.time_unix_nano / 1e9)
+    def _read(self, has_exemplars: bool, buckets: DottedBuckets) -> Snapshot:
+        snapshot = buckets.read_latest(starts_interval=self._is_only_reader)
+        if not snapshot.exemplars:
+            return snapshot
+        shown = (e for e in snapshot.exemplars if has_exemplars and self._resolves(e.trace_id))
+        return replace(snapshot, exemplars=tuple(shown))

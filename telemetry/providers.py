@@ -26,7 +26,6 @@ from opentelemetry.sdk.metrics import (
 from opentelemetry.sdk.metrics import Histogram as SdkHistogram
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
-    CardinalityLimits,
     MetricExporter,
     MetricReader,
     MetricsData,
@@ -61,8 +60,6 @@ _PROCESS_METRICS: dict[str, list[str] | None] = {
     "process.thread.count": None,
     "process.open_file_descriptor.count": None,
 }
-# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones.
-_LIMITS: CardinalityLimits = {ObservableCounter: 1_000_000}
 # Our histograms are cumulative, so everything is: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE has no say.
 _CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys(
     (Counter, UpDownCounter, SdkHistogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge),
@@ -76,12 +73,12 @@ def is_disabled(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 class ExportReader(PeriodicExportingMetricReader):
-    """Adds the producer's histograms to what the SDK collected, on the way to the exporter."""
+    """Adds the producer's counts to what the SDK collected, on the way to the exporter."""
 
     def __init__(self, exporter: MetricExporter, producer: Producer, interval_ms: float) -> None:
         self._producer = producer
         self._process = os.getpid()
-        super().__init__(exporter, export_interval_millis=interval_ms, cardinality_limits=_LIMITS)
+        super().__init__(exporter, export_interval_millis=interval_ms)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
         if os.getpid() != self._process:  # the SDK lives on in a forked child, which would send its parent's counts

@@ -136,6 +136,23 @@ def test_what_training_looked_like_leaves(producing: Producing) -> None:
     assert producing.reader.points("ml.reference.feature.singletons") == [({**model, "feature": "city"}, 0)]
 
 
+def test_what_cannot_be_read_stops_no_export(profile: ReferenceProfile, caplog: pytest.LogCaptureFixture) -> None:
+    """Rows that cannot be counted cost one instrument its series in one export, and are a fault that is counted."""
+
+    def broken(_: object) -> Rows:
+        raise ValueError("no rows")
+
+    recorder = Recorder(ModelId("m", "1"), profile, ("classify",), join=broken)
+    producing = Producing(recorder)
+    before = producing.received()
+    recorder.record(random_rows(10)[0])
+    after = producing.received()
+    assert set(before) - set(after) == {"ml.queue.duration"}
+    assert producing.reader.points("sightline.faults")[1] == ({"place": "reading"}, 1)
+    assert set(producing.received()) >= set(before)
+    assert "telemetry fault in reading" in caplog.text
+
+
 def test_an_exemplar_leaves_once_with_its_ids(producing: Producing) -> None:
     """An exemplar is exported in its interval, in its bucket, with trace and span id; then no more."""
     series = producing.signals.series(RequestKind("POST", "/predict/model", 200))
@@ -153,7 +170,7 @@ def test_an_exemplar_leaves_once_with_its_ids(producing: Producing) -> None:
     assert sum(point.count for point in again) == 1
 
 
-def test_histograms_have_a_scope_of_their_own(producing: Producing) -> None:
+def test_counts_have_a_scope_of_their_own(producing: Producing) -> None:
     """No two scopes of an export are equal, for the encoder would send the last of them only."""
     data = producing.reader.get_metrics_data()
     assert data is not None

@@ -155,3 +155,13 @@ def test_a_sum_below_zero_is_left_out(recorder: Recorder, scraped: Scraped) -> N
     lost = {(f"ml_feature_value_{part}", bucket("age", "") - {("le", "")}) for part in ("sum", "count")}
     assert before.keys() - scraped.samples().keys() == lost
     assert scraped.samples()["ml_feature_value_bucket", bucket("age", "+Inf")] > 1700
+
+
+@pytest.mark.parametrize("escaping", ["dots", "values", "allow-utf-8", "underscores"])
+def test_no_way_to_escape_changes_a_name(scraped: Scraped, escaping: str) -> None:
+    """Names are valid as they are, and a client is told that they are not escaped in a way of its own."""
+    scraped.samples()  # the SDK counts its own readings, from the first one on
+    before = scraped.samples().keys()
+    assert scraped.samples(f"{OPENMETRICS}; escaping={escaping}").keys() == before
+    _, content_type = scraped.scrape.render(f"{OPENMETRICS}; escaping={escaping}")
+    assert content_type.endswith("escaping=underscores")
