@@ -113,6 +113,7 @@ def serve(
             log_level="info",
             log_config=log_config(),
             access_log=False,
+            reset_contextvars=True,  # else a request that was pipelined would begin in the trace of the one before it
         )
         return
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
@@ -125,6 +126,7 @@ def serve(
         http=ShortHttpProtocol,
         log_config=log_config(),
         access_log=False,
+        reset_contextvars=True,
     )
 
 

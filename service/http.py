@@ -46,7 +46,11 @@ class ShortHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come; a body that is not whole by now is left to uvicorn."""
         super().data_received(data)
-        if self._held is not None:
+        if self._held is None:
+            return
+        if self.transport.is_closing():  # it was no HTTP, and has been refused
+            self._held = None
+        else:
             self._leave()
 
     def on_headers_complete(self) -> None:
@@ -54,6 +58,7 @@ class ShortHttpProtocol(HttpToolsProtocol):
         if self._short_way is not None and self.url in self._short_way.paths and self._is_simple():
             self._held = []
         else:
+            self._unset_keepalive_if_required()  # set by an answer of the same read
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -112,8 +117,7 @@ class ShortHttpProtocol(HttpToolsProtocol):
     def _leave(self) -> None:
         """Lets uvicorn have the request, from its head on."""
         held, self._held = self._held, None
-        if self.transport.is_closing():  # it was no HTTP, and has been refused
-            return
+        self._unset_keepalive_if_required()
         super().on_headers_complete()
         for part in held or ():
             super().on_body(part)

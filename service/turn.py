@@ -1,7 +1,11 @@
 """What is written within one turn of the event loop leaves at its end, in one system call a connection."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
+
+MAX_PARTS = 32
+"""More parts are not held back: a response that streams would fill the memory, unseen by the flow control."""
 
 
 class Turn:
@@ -31,7 +35,8 @@ class Turn:
         waiting, self._waiting = self._waiting, []
         self.is_busy, self._answered = self._answered > 1, 0
         for transport in waiting:
-            transport.flush()
+            with suppress(RuntimeError):  # it was closed meanwhile; the others' answers must not be lost with it
+                transport.flush()
 
 
 class JoinedWrites:
@@ -57,6 +62,8 @@ class JoinedWrites:
         if not self._parts:
             self._turn.add(self, self._loop)
         self._parts.append(data)
+        if len(self._parts) >= MAX_PARTS:
+            self.flush()
 
     def write_answer(self, data: bytes) -> None:
         """Writes a whole response: at once if its request is alone, otherwise when the turn ends."""

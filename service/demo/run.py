@@ -50,6 +50,7 @@ class Demo:
             http=ShortHttpProtocol,
             log_level="warning",
             access_log=False,
+            reset_contextvars=True,
         )
         server = uvicorn.Server(config)
         self._console.log("reading the flights of July to December")

@@ -136,6 +136,7 @@ class PredictionEndpoint(Generic[Asked]):
             answer = self._predict_at_once(columns)
             if answer is None:
                 answer = await self._predict(columns, partial(client_gone, receive))
+            reply = self._reply(answer, asked, timeline)
         except SightlineError as error:
             self._recorder.error(error.reason)
             await respond(send, self._dialect.refuse(error, timeline.trace_id_hex))
@@ -146,7 +147,7 @@ class PredictionEndpoint(Generic[Asked]):
         except BaseException as error:
             self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
-        await respond(send, self._reply(answer, asked, timeline))
+        await respond(send, reply)
         self._count(columns, answer.prediction)
 
     def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:

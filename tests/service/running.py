@@ -48,19 +48,21 @@ class Running:
 
 
 @contextmanager
-def running(bundle: Path, change: Callable[[FastAPI], None] | None = None, **settings: Any) -> Iterator[Running]:
+def running(
+    bundle: Path, change: Callable[[FastAPI], None] | None = None, keep_alive_s: int = 5, **settings: Any
+) -> Iterator[Running]:
     """Serves a bundle, with the dummy model and the trace ring unless settings say otherwise.
 
-    change: done to the app before it starts.
+    change: done to the app before it starts. keep_alive_s: how long a connection may be idle.
     """
     app = create_app(
         **{"bundle": bundle, "random_endpoint": True, "trace_ring": True, "request_log": False, **settings}
     )
     if change is not None:
         change(app)
-    server = uvicorn.Server(
-        uvicorn.Config(app, "127.0.0.1", 0, http=ShortHttpProtocol, log_level="error", access_log=False)
-    )
+    options: dict[str, Any] = {"log_level": "error", "access_log": False, "reset_contextvars": True}
+    options["timeout_keep_alive"] = keep_alive_s
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, http=ShortHttpProtocol, **options))
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -5,10 +5,12 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+from fastapi import FastAPI
 
 from service.http import MAX_BYTES
 from tests.service.running import Running, running
@@ -105,6 +107,38 @@ def test_what_is_no_http_is_refused(service: Running) -> None:
     ((status, _, _),) = exchange(service, request(b"zz\r\n", "transfer-encoding: chunked"))
     assert status == 400
     assert service.predict([ROW]).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "rest", [b"GET /slow HTTP/1.1\r\nhost: test\r\n\r\n", request()[:-5]], ids=["slow", "in pieces"]
+)
+def test_a_request_behind_a_hot_one_is_not_idle(small_bundle: Path, rest: bytes) -> None:
+    """A request that came in one read with a hot one, and takes longer than a connection may be idle, is answered."""
+
+    def add(app: FastAPI) -> None:
+        app.add_api_route("/slow", lambda: sleep(1.5))
+
+    parts = [request() + rest, *([request()[-5:]] if rest == request()[:-5] else [])]
+    with running(small_bundle, change=add, keep_alive_s=1) as service:
+        with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+            stream = connection.makefile("rb")
+            connection.sendall(parts[0])
+            assert _read(stream)[0] == 200
+            sleep(1.3)
+            connection.sendall(b"".join(parts[1:]))
+            assert _read(stream)[0] == 200
+            assert stream.read() == b"", "now it is idle"
+        assert service.app.short_way is not None
+
+
+def test_a_broken_end_of_a_body_leaves_a_served_connection_alone(small_bundle: Path) -> None:
+    """On a connection that answered before, what breaks HTTP is refused once, and no failure is counted."""
+    with running(small_bundle) as service:
+        broken = request(b"%x\r\n%b\r\nzz" % (len(BODY), BODY), "transfer-encoding: chunked")
+        (first, _, _), (second, headers, _) = exchange(service, request() + broken, n_answers=2)
+        assert (first, second, headers["connection"]) == (200, 400, "close")
+        assert sum(service.samples("ml_predictions_total").values()) == 1
+        assert not any(service.errors().values())
 
 
 @pytest.mark.parametrize("way", ["short", "long"])

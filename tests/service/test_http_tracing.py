@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,23 @@ def test_a_prediction_is_one_trace(small_bundle: Path, capsys: pytest.CaptureFix
     (told,) = [line for line in lines if line["message"] == "POST /predict/model 200"]
     assert (told["trace_id"], told["span_id"]) == (server["traceId"], server["spanId"])
     assert told["trace_kept_because"] == "asked"
+
+
+def test_pipelined_requests_have_traces_of_their_own(small_bundle: Path) -> None:
+    """A request that was sent before the one ahead of it was answered is in its caller's trace, not in that one's."""
+    body = json.dumps({"instances": [GOOD]}).encode()
+    head = "POST /predict/model HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: "
+    first = f"{head}{len(body)}\r\n\r\n".encode() + body
+    second = f"{head}{len(body)}\r\ntraceparent: {CALLER}\r\nconnection: close\r\n\r\n".encode() + body
+    with running(small_bundle, http_tracing="contrib") as service:
+        with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+            connection.sendall(first + second)
+            answers = connection.makefile("rb").read()
+        ids = re.findall(rb'"trace_id":"([0-9a-f]{32})"', answers)
+        assert len(ids) == 2
+        assert ids[1].decode() == CALLER[3:35] != ids[0].decode()
+        (server,) = [span for span in spans(service, CALLER[3:35]) if span["kind"] == SERVER]
+        assert server["parentSpanId"] == CALLER[36:52]
 
 
 def test_every_request_is_counted_once_and_every_dot_resolves(small_bundle: Path) -> None:

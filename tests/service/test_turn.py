@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from service.turn import JoinedWrites, Turn
+from service.turn import MAX_PARTS, JoinedWrites, Turn
 
 
 class Written(asyncio.Transport):
@@ -70,3 +70,37 @@ def test_answers_of_a_busy_turn_leave_at_its_end() -> None:
     """From the second turn on, several answers wait for one another."""
     before, after = [b"0"], [b"0", b"1"]
     assert asyncio.run(_answered(2, 2)) == [before, before, after, after]
+
+
+class Lost(Written):
+    """A transport whose connection is closed, as uvloop has it."""
+
+    def write(self, data: Any) -> None:  # noqa: ARG002
+        """Refuses."""
+        raise RuntimeError("the handler is closed")
+
+
+async def _written_beside_a_lost_one() -> list[Any]:
+    turn, real = Turn(), Written()
+    for transport in (Lost(), real):
+        JoinedWrites(transport, asyncio.get_running_loop(), turn).write(b"answer")
+    await asyncio.sleep(0)
+    return real.done
+
+
+def test_a_lost_connection_takes_no_other_answer_with_it() -> None:
+    """A connection that is closed before its turn ends does not keep the others from being written to."""
+    assert asyncio.run(_written_beside_a_lost_one()) == [b"answer"]
+
+
+async def _streamed() -> list[Any]:
+    real = Written()
+    joined = JoinedWrites(real, asyncio.get_running_loop(), Turn())
+    for _ in range(MAX_PARTS + 1):
+        joined.write(b"x")
+    return real.done.copy()
+
+
+def test_a_stream_is_not_held_back() -> None:
+    """A response that streams within one turn reaches the transport, which tells when its client cannot follow."""
+    assert asyncio.run(_streamed()) == [b"x" * MAX_PARTS]

@@ -7,6 +7,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from service import batching
 from service.app import create_app
 from service.bundle import load_bundle
+from service.routes.asgi import AsgiRoute
 from service.schema import request_model
 from tests.service.running import Running, running
 
@@ -194,3 +196,26 @@ def test_a_slower_model_has_no_short_way(small_bundle: Path, monkeypatch: pytest
 def test_other_methods_take_the_stack(service: Running) -> None:
     """What is not a POST is refused as on any other route."""
     assert service.client.get("/predict/model").status_code == 405
+
+
+def test_what_fails_after_the_prediction_is_counted_as_failed(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If no ids can be made, the client is told 500 once; one request is counted, one failure, and no row."""
+    before, failed = _counted(service), service.errors().get("failed", 0)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no randomness is left")
+
+    routes = [route for route in service.app.router.routes if isinstance(route, AsgiRoute)]
+    (endpoint,) = [route.app for route in routes if route.path == "/predict/model"]
+    monkeypatch.setattr(endpoint, "_make_ids", fail)
+    # By another client: after an error of ours uvicorn closes the connection.
+    answer = httpx.post(f"http://127.0.0.1:{service.port}/predict/model", json={"instances": [ROW]})
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert answer.json()["trace_id"] == answer.headers["traceresponse"].split("-")[1]
+    after = _counted(service)
+    assert (after["rows"] - before["rows"], after["requests"] - before["requests"]) == (0, 1)
+    assert service.errors()["failed"] == failed + 1
+    monkeypatch.undo()
+    assert service.predict([ROW]).status_code == 200
