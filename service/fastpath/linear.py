@@ -1,6 +1,7 @@
 """Linear models by their own arithmetic, folded over the preprocessing: a term an input, and their sum."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import hypot, sqrt
 from sys import maxsize
 from typing import Any
 
@@ -79,6 +80,7 @@ class FoldedLinear:
         self._missing[:, self._is_never_missing] = 0.0
         self._n_numeric = n_numeric
         self._words = [_term_of(each, table[:, 0]) for each, table in zip(vocabularies, self._tables, strict=True)]
+        self._small = MAX_TERMS / sqrt(n_numeric + len(self._words))
         self.takes_few = n_scores == 1
         self.most_rows = maxsize
 
@@ -88,8 +90,9 @@ class FoldedLinear:
         scores = []
         for row in rows:
             terms = [missing if value is None else value * slope for value, (slope, missing) in zip(row, numbers)]  # noqa: B905  # words follow
-            terms += [term(word, unseen) for word, (term, unseen) in zip(row[n_numeric:], words, strict=True)]
-            if not sum(map(abs, terms)) < MAX_TERMS:
+            terms += [term(word, unseen) for word, (term, unseen) in zip(row[n_numeric:], words)]  # noqa: B905  # as many
+            # The norm is cheaper than the sum of what it bounds; what is not finite passes neither.
+            if not hypot(*terms) < self._small and not sum(map(abs, terms)) < MAX_TERMS:
                 return None
             scores.append(constant + sum(terms))
         return scores

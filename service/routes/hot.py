@@ -16,6 +16,8 @@ from service.turn import Turn
 from telemetry.middleware import IdentityMiddleware, TelemetryMiddleware
 
 Write = Callable[[Reply], None]
+TracedWrite = Callable[[Reply, bytes], None]
+"""Writes a response and, as its header `traceresponse`, where its trace would be."""
 
 
 class AtOnce(Protocol):
@@ -68,15 +70,14 @@ class ShortWay:
         self._hot = hot
         self.paths = frozenset(hot)
 
-    def serve(self, scope: Scope, body: bytes, write: Write) -> bool:
+    def serve(self, scope: Scope, body: bytes, write: TracedWrite) -> bool:
         """Answers a POST request to one of the paths; False if it has to go through ASGI, under the ids it has now."""
         scope["route"], endpoint = self._hot[scope["raw_path"]]
         telemetry = self._telemetry
         exchange = telemetry.begin(scope)
 
         def write_and_mark(reply: Reply) -> None:
-            traced = (*reply.headers, (b"traceresponse", exchange.timeline.traceresponse()))
-            write(reply._replace(headers=traced))
+            write(reply, exchange.timeline.traceresponse())
             telemetry.end(exchange, reply.status)
 
         try:
