@@ -6,9 +6,10 @@ checked first.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
+from itertools import product
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -20,6 +21,7 @@ import pandas as pd
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from benchmarks.bodies import Body, binary_tensors, instances
 from benchmarks.cells import spread
 from benchmarks.claims import Claim, at_most
 from benchmarks.effort import Effort
@@ -35,7 +37,8 @@ from telemetry.recorder import ModelId, Recorder, Rows
 
 N_ROWS = 10_000
 N_BODIES = 10
-PATH = "/predict/model"
+WAYS = {"objects": "/predict/model", "tensors": "/v2/models/flights/infer"}
+"""How rows are sent: an object a row, answered with an id each; or a tensor a feature, answered without ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Bulk:
     """
 
     model: str
+    way: str
     threads: int
     requests: int
     served_s: tuple[float, ...]
@@ -61,16 +65,16 @@ class Bulk:
         """A row of the table."""
         served, alone = spread(each * 1e3 for each in self.served_s), spread(each * 1e3 for each in self.alone_s)
         counting = f"{median(self.counting_s) * 1e3 * self.requests:.2f}"
-        what = f"{self.model} | {self.requests * N_ROWS:,} | {self.threads}"
+        what = f"{self.model} | {self.way} | {self.requests * N_ROWS:,} | {self.threads}"
         return f"| {what} | {served} | {alone} | {spread(self.ratios)} | {counting} |"
 
 
 @dataclass(frozen=True, slots=True)
 class Flights:
-    """frames: of N_ROWS rows, as the pipeline wants them. bodies: the same rows as JSON."""
+    """frames: of N_ROWS rows, as the pipeline wants them. bodies: the same rows as they are sent, by way."""
 
     frames: Sequence[pd.DataFrame]
-    bodies: Sequence[bytes]
+    bodies: Mapping[str, Sequence[Body]]
 
 
 def measure(effort: Effort, console: Console) -> Iterator[list[Bulk]]:
@@ -88,9 +92,9 @@ def measure(effort: Effort, console: Console) -> Iterator[list[Bulk]]:
             running(kind, bundle_folder(model), sink.port) as server,
         ):
             _check(server.port, bundle, flights)
-            for n_requests in (1, effort.bulk_requests):
-                times = _interleaved(_works(server, bundle, flights, n_requests), _rounds(effort, n_requests))
-                bulks.append(Bulk(model, threads, n_requests, *times))
+            for n_requests, way in product((1, effort.bulk_requests), WAYS):
+                times = _interleaved(_works(server, bundle, flights, way, n_requests), _rounds(effort, n_requests))
+                bulks.append(Bulk(model, way, threads, n_requests, *times))
                 console.print(bulks[-1].line())
                 yield bulks
 
@@ -99,13 +103,15 @@ def section(bulks: Sequence[Bulk]) -> list[str]:
     """A table, and what is compared."""
     return [
         f"Requests of {N_ROWS:,} rows, one after the other over one connection, through the real server with "
-        "everything on (JSON read, rows counted, answered with an id each), against `pipeline.predict_proba` alone on "
-        "a DataFrame that is ready. Times in ms: median and range of interleaved rounds. Both have as many OpenMP "
+        "everything on (body read, rows counted, answered), against `pipeline.predict_proba` alone on a DataFrame that "
+        "is ready. As objects to `/predict/model`, answered with an id each; or as tensors of the Open Inference "
+        "Protocol, one a feature and numbers as binary data, answered with outcomes and probabilities. "
+        "Times in ms: median and range of interleaved rounds. Both have as many OpenMP "
         "threads as make the pipeline quickest here. The answers are those of the pipeline, and `/metrics` has counted "
         "every row: the run stops if not. Counting, a part of what is served, is the recorder's time for as many rows.",
         "",
-        "| model | rows | threads | served | predict_proba alone | ratio | counting |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| model | sent as | rows | threads | served | predict_proba alone | ratio | counting |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
         *(bulk.line() for bulk in bulks),
     ]
 
@@ -113,7 +119,9 @@ def section(bulks: Sequence[Bulk]) -> list[str]:
 def claims(bulks: Sequence[Bulk]) -> list[Claim]:
     """One large request takes no longer than the pipeline alone."""
     what = f"{N_ROWS:,} rows in one request, counted: time, times predict_proba alone"
-    return [Claim(f"{bulk.model}, {what}", at_most(1), bulk.ratios) for bulk in bulks if bulk.requests == 1]
+    return [
+        Claim(f"{bulk.model}, as {bulk.way}, {what}", at_most(1), bulk.ratios) for bulk in bulks if bulk.requests == 1
+    ]
 
 
 def _rounds(effort: Effort, n_requests: int) -> int:
@@ -121,13 +129,13 @@ def _rounds(effort: Effort, n_requests: int) -> int:
     return 4 * effort.rounds if n_requests == 1 else max(1, effort.rounds - 2)
 
 
-def _works(server: Server, bundle: Bundle, flights: Flights, n_requests: int) -> list[Callable[[], object]]:
-    requests = [post(PATH, body, server.port) for body in flights.bodies]
+def _works(server: Server, bundle: Bundle, flights: Flights, way: str, n_requests: int) -> list[Callable[[], object]]:
+    requests = [post(WAYS[way], body.content, server.port, body.headers) for body in flights.bodies[way]]
     rows = pd.concat([flights.frames[at % N_BODIES] for at in range(n_requests)], ignore_index=True)
     return [
         lambda: drive(server.port, requests, clients=1, seconds=600, at_most=n_requests),
         lambda: bundle.model.predict_proba(rows),
-        _counting(bundle, flights.bodies[0]),
+        _counting(bundle, flights.bodies["objects"][0].content),
     ]
 
 
@@ -158,29 +166,36 @@ def flight_batches(bundle: Bundle) -> Flights:
     numeric = {feature.name: np.float64 for feature in bundle.profile.numeric}
     parts = [rows.iloc[at * N_ROWS : (at + 1) * N_ROWS] for at in range(N_BODIES)]
     frames = [part[list(bundle.profile.order)].astype(numeric).reset_index(drop=True) for part in parts]
-    bodies = [
-        msgspec.json.encode({"instances": part.astype(object).replace({np.nan: None}).to_dict("records")})
-        for part in parts
-    ]
+    sent: list[Any] = [part.astype(object).replace({np.nan: None}).to_dict("records") for part in parts]
+    bodies = {
+        "objects": [Body(msgspec.json.encode(instances(rows))) for rows in sent],
+        "tensors": [binary_tensors(rows) for rows in sent],
+    }
     return Flights(frames, bodies)
 
 
 def _check(port: int, bundle: Bundle, flights: Flights) -> None:
-    """Sends one body, and compares the answer and the counts with the pipeline's own."""
-    answer = msgspec.json.decode(_ask(port, "POST", PATH, flights.bodies[0]))["predictions"]
+    """Sends one body each way, and compares the answers and the counts with the pipeline's own."""
+    expected, said = bundle.model.predict_proba(flights.frames[0]), bundle.model.predict(flights.frames[0]).tolist()
+    answer = msgspec.json.decode(_ask(port, "POST", WAYS["objects"], flights.bodies["objects"][0]))["predictions"]
     names = [str(name) for name in bundle.model.classes_]
     ours = np.array([[each["probabilities"][name] for name in names] for each in answer])
-    assert np.abs(ours - bundle.model.predict_proba(flights.frames[0])).max() < 1e-9
-    assert [each["outcome"] for each in answer] == bundle.model.predict(flights.frames[0]).tolist()
+    assert np.abs(ours - expected).max() < 1e-9
+    assert [each["outcome"] for each in answer] == said
+    tensors = _ask(port, "POST", WAYS["tensors"], flights.bodies["tensors"][0])
+    binary = np.frombuffer(tensors[-expected.nbytes :]).reshape(expected.shape)
+    assert np.abs(binary - expected).max() < 1e-9
+    assert msgspec.json.decode(tensors[: -expected.nbytes])["outputs"][0]["data"] == said
     lines = _ask(port, "GET", "/metrics").decode().splitlines()
     counts = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ml_predictions_total{")]
-    assert sum(counts) == N_ROWS
+    assert sum(counts) == 2 * N_ROWS
 
 
-def _ask(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
+def _ask(port: int, method: str, path: str, body: Body | None = None) -> bytes:
     connection = HTTPConnection(HOST, port, timeout=60)
     try:
-        connection.request(method, path, body, {"content-type": "application/json"} if body else {})
+        headers = {"content-type": "application/json", **body.headers} if body else {}
+        connection.request(method, path, body.content if body else None, headers)
         response = connection.getresponse()
         assert response.status == 200
         return response.read()
@@ -191,7 +206,7 @@ def _ask(port: int, method: str, path: str, body: bytes | None = None) -> bytes:
 def _counting(bundle: Bundle, body: bytes) -> Callable[[], Any]:
     """Counts the rows of a body with a recorder of its own."""
     reader = InstanceReader(bundle.profile, N_ROWS)
-    columns = ColumnBuilder(bundle.profile, reader.fields).build(reader.read(body))
+    columns = ColumnBuilder(bundle.profile).build(reader.read(body))
     predictor = Predictor(bundle.model, bundle.profile)
     predicted = predictor.predict(columns)
     rows = Rows(columns.numeric, columns.codes, predicted.outcomes, predicted.probabilities)

@@ -7,7 +7,7 @@ status and the length are read, so that the generator takes little of the two co
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from time import perf_counter
@@ -36,10 +36,11 @@ class Measured:
         return self.requests / self.seconds
 
 
-def post(path: str, body: bytes, port: int) -> bytes:
-    """A whole HTTP/1.1 request."""
+def post(path: str, body: bytes, port: int, headers: Mapping[str, str] | None = None) -> bytes:
+    """A whole HTTP/1.1 request. headers: besides those that every request has."""
     head = f"POST {path} HTTP/1.1\r\nhost: {HOST}:{port}\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    return f"{head}{more}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def drive(port: int, requests: Sequence[bytes], *, clients: int, seconds: float, at_most: int = 10**7) -> Measured:

@@ -75,7 +75,7 @@ class Load:
         if self.rows != bulk.N_ROWS:
             return requests(server, self.rows)
         flights = bulk.flight_batches(load_bundle(bundle_folder(self.model)))
-        return [post(server.kind.path, body, server.port) for body in flights.bodies]
+        return [post(server.kind.path, body.content, server.port) for body in flights.bodies["objects"]]
 
 
 LOADS = (Load("logistic", 64, 1), Load("boosting", 64, 1), Load("logistic", 1, bulk.N_ROWS))

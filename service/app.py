@@ -144,7 +144,7 @@ def _wired(settings: Settings) -> Parts:
 def _add_routes(app: HotApp, parts: Parts, settings: Settings) -> None:
     profile = parts.bundle.profile
     reader = InstanceReader(profile, settings.max_rows)
-    columns = ColumnBuilder(profile, reader.fields)
+    columns = ColumnBuilder(profile)
     rows = RowWriter(profile.outcomes)
     model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
 

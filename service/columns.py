@@ -1,15 +1,14 @@
 """Rows become columns once: float64 with NaN, raw values, and codes against the training vocabulary."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from service.errors import Fault, InvalidRowsError
 from telemetry.counts import Codes, Floats
-from telemetry.profile import CategoricalFeature, Feature, ReferenceProfile
+from telemetry.profile import CategoricalFeature, ReferenceProfile
 
 _SHOWN_CHARS = 80
 
@@ -107,13 +106,10 @@ Arrays = tuple[Floats, tuple[Sequence[Value | None], ...], Codes]
 
 
 class ColumnBuilder:
-    """Turns the reader's structs into columns; fields maps a struct's field names to features, in their order."""
+    """Turns rows, their values in the order of the profile's features, into columns."""
 
-    def __init__(self, profile: ReferenceProfile, fields: Mapping[str, Feature]) -> None:
-        numeric = [field for field, feature in fields.items() if not isinstance(feature, CategoricalFeature)]
-        categorical = [field for field, feature in fields.items() if isinstance(feature, CategoricalFeature)]
-        self._row = _row_getter([*numeric, *categorical])
-        self._n_numeric = len(numeric)
+    def __init__(self, profile: ReferenceProfile) -> None:
+        self._n_numeric = len(profile.numeric)
         self._features = profile.categorical
         self._vocabularies = [feature.vocabulary() for feature in profile.categorical]
         self._strict = [
@@ -122,9 +118,8 @@ class ColumnBuilder:
             if not feature.accepts_unseen
         ]
 
-    def build(self, instances: Sequence[Any]) -> Columns:
+    def build(self, rows: Rows) -> Columns:
         """The columns of some rows. Raises InvalidRowsError for a category that the model's encoder refuses."""
-        rows = list(map(self._row, instances))
         for at, feature, vocabulary in self._strict:
             for index, row in enumerate(rows):
                 if row[at] not in vocabulary:
@@ -165,12 +160,3 @@ class ColumnBuilder:
 def category_values(feature: CategoricalFeature, categories: Sequence[str]) -> list[Value]:
     """The categories as the values that a client sends and the estimator sees."""
     return feature.values(categories)
-
-
-def _row_getter(fields: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    if len(fields) > 1:
-        return attrgetter(*fields)
-    if fields:
-        only = attrgetter(fields[0])
-        return lambda row: (only(row),)
-    return lambda _: ()

@@ -153,15 +153,15 @@ class PredictionIds:
             return [self._one(prediction)]
         head = _HEAD.pack(self._start, int(time()), self._nonces.take())
         rows, width = self._rows(prediction)
-        tag_of_rows = self._state(width).copy()
-        tag_of_rows.update(head)
-        signed = []
+        begun = self._state(width).copy()
+        begun.update(head)
+        copy = begun.copy
+        signed: list[bytes] = []
         for start in range(0, len(rows), width):
-            row = rows[start : start + width]
-            tag = tag_of_rows.copy()
+            row, tag = rows[start : start + width], copy()
             tag.update(row)
-            signed.append(row + tag.digest())
-        n_chars = len(signed[0]) // 3 * 4
+            signed += (row, tag.digest())
+        n_chars = (width + _tag_bytes(width)) // 3 * 4
         beginning, text = _base64(head), _base64(b"".join(signed))
         return [beginning + text[start : start + n_chars] for start in range(0, len(text), n_chars)]
 

@@ -59,7 +59,7 @@ def sample_rows(sample: pd.DataFrame, profile: ReferenceProfile) -> tuple[Sample
 def sample_columns(sample: tuple[SampleRow, ...], profile: ReferenceProfile) -> Columns:
     """Sample rows on the way that a request takes: JSON, structs, columns."""
     reader = InstanceReader(profile, max_rows=len(sample))
-    return ColumnBuilder(profile, reader.fields).build(reader.read(msgspec.json.encode({"instances": sample})))
+    return ColumnBuilder(profile).build(reader.read(msgspec.json.encode({"instances": sample})))
 
 
 def probed(model: Any, profile: ReferenceProfile, rows: tuple[SampleRow, ...]) -> ReferenceProfile:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from service.columns import category_values
+from service.columns import Rows, category_values
 from service.errors import BundleError, Fault, InvalidRowsError, MalformedBodyError, shortened
 from telemetry.profile import CategoricalFeature, Feature, ReferenceProfile
 
@@ -24,29 +26,31 @@ _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<fi
 
 
 class InstanceReader:
-    """Reads a request body into one struct a row, checked against the profile; built once, used for every request.
+    """Reads a request body into rows, checked against the profile; built once, used for every request.
 
-    The struct's fields are f0, f1, ... in the order of `profile.features`, since a feature may have any name.
-    A row without names has its values in the order of the training data.
+    A row is read as a struct whose fields are f0, f1, ... in the order of `profile.features`, since a feature may have
+    any name. A row without names has its values in the order of the training data.
     """
 
     def __init__(self, profile: ReferenceProfile, max_rows: int) -> None:
         self._max_rows = max_rows
-        self.fields = {f"f{index}": feature for index, feature in enumerate(profile.features)}
+        fields = {f"f{index}": feature for index, feature in enumerate(profile.features)}
         for feature in profile.features:
             if not _READABLE.fullmatch(feature.name):
                 what = "a quote, a backslash or a control character, which the JSON reader takes in no name"
                 raise BundleError(f"the feature {feature.name!r} has {what}; rename the column and fit again")
         limits = msgspec.Meta(min_length=1, max_length=max_rows)
-        typed = {feature.name: (field, _type(feature)) for field, feature in self.fields.items()}
+        typed = {feature.name: (field, _type(feature)) for field, feature in fields.items()}
         named: Any = msgspec.defstruct(
             "Instance",
             list(typed.values()),
-            rename={field: feature.name for field, feature in self.fields.items()},
+            rename={field: feature.name for field, feature in fields.items()},
             forbid_unknown_fields=True,
             gc=False,
         )
         self._order = profile.order
+        names = [feature.name for feature in profile.features]
+        self._sorted = _sorter([self._order.index(name) for name in names])
         unnamed: Any = msgspec.defstruct(
             "UnnamedInstance",
             [typed[name] for name in profile.order],
@@ -63,16 +67,15 @@ class InstanceReader:
             Annotated[list[unnamed], limits]
         ).decode
 
-    def read(self, body: bytes) -> list[Any]:
+    def read(self, body: bytes) -> Rows:
         """The rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
-        instances: list[Any] = self._decoded(self._decode, body).instances
-        return instances
+        return list(map(astuple, self._decoded(self._decode, body).instances))
 
-    def read_rows(self, rows: msgspec.Raw) -> list[Any]:
+    def read_rows(self, rows: msgspec.Raw) -> Rows:
         """The rows of a list of objects, or of a list of lists; raises as `read` does."""
-        decode = self._decode_unnamed if is_list_of_lists(rows) else self._decode_named
-        instances: list[Any] = self._decoded(decode, rows)
-        return instances
+        if is_list_of_lists(rows):
+            return list(map(self._sorted, map(astuple, self._decoded(self._decode_unnamed, rows))))
+        return list(map(astuple, self._decoded(self._decode_named, rows)))
 
     def _decoded(self, decode: Callable[[bytes | msgspec.Raw], Any], data: bytes | msgspec.Raw) -> Any:
         try:
@@ -97,6 +100,13 @@ class InstanceReader:
         place = "".join([f"row {row}: " if row is not None else "", f"field {field!r}: " if field else ""])
         fault = Fault(what, field, int(row) if row is not None else None)
         return InvalidRowsError(f"{place}{what}", fault)
+
+
+def _sorter(order: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Puts the values of a row into another order."""
+    if len(order) < 2:
+        return tuple
+    return itemgetter(*order)
 
 
 def is_list_of_lists(data: msgspec.Raw) -> bool:

@@ -7,6 +7,9 @@ from typing import Any
 MAX_PARTS = 32
 """More parts are not held back: a response that streams would fill the memory, unseen by the flow control."""
 
+LARGE_BYTES = 65_536
+"""More is written at once: its client reads while the rows of its request are counted."""
+
 
 class Turn:
     """The transports of one server that have something to write when the present turn of its event loop ends.
@@ -62,7 +65,7 @@ class JoinedWrites:
         if not self._parts:
             self._turn.add(self, self._loop)
         self._parts.append(data)
-        if len(self._parts) >= MAX_PARTS:
+        if len(data) > LARGE_BYTES or len(self._parts) >= MAX_PARTS:
             self.flush()
 
     def write_answer(self, data: bytes) -> None:

@@ -28,7 +28,7 @@ def tried(path: FastPath, predict: Callable[[Columns], Any], profile: ReferenceP
     predict: the pipeline, which returns outcomes, probabilities and values. sample: the bundle's sample rows.
     Raises NotReadableError if they differ in an outcome, or by more than 1e-12 in a number.
     """
-    builder = ColumnBuilder(profile, {feature.name: feature for feature in profile.features})
+    builder = ColumnBuilder(profile)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rows made to be strange
         try:

@@ -34,7 +34,7 @@ class PredictionTrace:
     model: ModelId
     steps: tuple[str, ...]
     outcomes: tuple[str, ...]
-    first_id: str
+    first_id: str | None
 
     def __call__(self) -> Iterable[Segment]:
         """`queue`, then `predict` with a child for each step of the pipeline."""
@@ -51,13 +51,13 @@ class PredictionTrace:
             "ml.batch.id": self.answer.batch,
             "ml.batch.size": self.answer.batch_rows,
             "ml.request.rows": len(prediction),
-            "ml.prediction.id": self.first_id,
+            **({} if self.first_id is None else {"ml.prediction.id": self.first_id}),
             **{f"ml.outcome.{self.outcomes[code]}": count for code, count in sorted(outcomes.items())},
         }
 
 
 class Predicted(NamedTuple):
-    """What there is to answer: the predictions of a request's rows, an id for each, and the request's trace id."""
+    """What there is to answer: the predictions of a request's rows, an id for each if wanted, and the trace id."""
 
     prediction: Prediction
     ids: list[str]
@@ -95,6 +95,10 @@ class Dialect(Protocol[Asked]):
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, Asked]:
         """The columns of a request. Raises SightlineError."""
+        ...
+
+    def wants_ids(self, asked: Asked) -> bool:
+        """Whether the response is to say an id for each row: signing them takes longer than many a model."""
         ...
 
     def answer(self, predicted: Predicted, asked: Asked) -> Reply:
@@ -171,8 +175,9 @@ class PredictionEndpoint(Generic[Asked]):
         return True
 
     def _reply(self, answer: Answer, asked: Asked, timeline: Timeline) -> Reply:
-        ids = self._make_ids(answer.prediction)
-        timeline.segments = PredictionTrace(answer, self._recorder.model, self._recorder.steps, self._outcomes, ids[0])
+        ids = self._make_ids(answer.prediction) if self._dialect.wants_ids(asked) else []
+        first = ids[0] if ids else None
+        timeline.segments = PredictionTrace(answer, self._recorder.model, self._recorder.steps, self._outcomes, first)
         return self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked)
 
     def _count(self, columns: Columns, prediction: Prediction) -> None:

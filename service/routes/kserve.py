@@ -54,6 +54,10 @@ class KServeDialect:
             raise MalformedBodyError("the body has no instances")
         return self._columns(self._read(rows)), None
 
+    def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002  # nothing more is asked for
         """One object a row, with its prediction id."""
         return Reply(msgspec.json.encode({"predictions": self._objects(predicted.prediction, predicted.ids)}))

@@ -45,6 +45,10 @@ class TensorDialect:
         self._check_outputs(request.outputs or ())
         return columns, request
 
+    def wants_ids(self, asked: InferRequest) -> bool:
+        """Unless other outputs were asked for."""
+        return not asked.outputs or any(output.name == "prediction_id" for output in asked.outputs)
+
     def answer(self, predicted: Predicted, asked: InferRequest) -> Reply:
         """The outputs that were asked for, in that order; all of them if none was."""
         by_default = bool((asked.parameters or {}).get("binary_data_output"))

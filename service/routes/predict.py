@@ -41,6 +41,10 @@ class JsonDialect:
         """The columns of the body's instances."""
         return self._columns(self._read(body)), None
 
+    def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
         """One object a row, the model, and the trace id."""
         body = {

@@ -7,10 +7,10 @@ from benchmarks.memory import Memory
 
 def test_a_request_is_compared_with_the_pipeline_of_the_same_round() -> None:
     """The ratio of each round is claimed to be 1 at most."""
-    (claim,) = bulk.claims([Bulk("logistic", 1, 1, (0.02, 0.03, 0.01), (0.02, 0.02, 0.02), (0.001,))])
+    (claim,) = bulk.claims([Bulk("logistic", "objects", 1, 1, (0.02, 0.03, 0.01), (0.02, 0.02, 0.02), (0.001,))])
     assert claim.values == [1.0, 1.5, 0.5]
     assert claim.line() == (
-        "| logistic, 10,000 rows in one request, counted: time, times predict_proba alone | at most 1 "
+        "| logistic, as objects, 10,000 rows in one request, counted: time, times predict_proba alone | at most 1 "
         "| 1.00 (0.50 .. 1.50) | met |"
     )
 

@@ -35,7 +35,7 @@ BODY = st.fixed_dictionaries({"inputs": st.lists(TENSOR, max_size=5) | JSON}, op
 def reader(small_bundle: Path) -> TensorReader:
     """Reads tensors for the small model."""
     profile = load_bundle(small_bundle).profile
-    return TensorReader(profile, ColumnBuilder(profile, InstanceReader(profile, 1).fields), max_rows=10_000)
+    return TensorReader(profile, ColumnBuilder(profile), max_rows=10_000)
 
 
 def test_tensors_become_the_columns_that_rows_become(small_bundle: Path, reader: TensorReader) -> None:
@@ -55,7 +55,7 @@ def test_tensors_become_the_columns_that_rows_become(small_bundle: Path, reader:
     profile = load_bundle(small_bundle).profile
     rows = InstanceReader(profile, 1000)
     instances = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    by_row = ColumnBuilder(profile, rows.fields).build(rows.read(json.dumps({"instances": instances}).encode()))
+    by_row = ColumnBuilder(profile).build(rows.read(json.dumps({"instances": instances}).encode()))
     np.testing.assert_array_equal(by_column.numeric, by_row.numeric)
     np.testing.assert_array_equal(by_column.codes, by_row.codes)
     assert by_column.raw == by_row.raw

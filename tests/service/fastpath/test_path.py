@@ -176,7 +176,7 @@ def test_it_says_what_the_pipeline_says(name: str) -> None:
     slow, fast, profile = served(model)
     assert "fast path" in fast.path
     assert kind in fast.path
-    builder = ColumnBuilder(profile, {feature.name: feature for feature in profile.features})
+    builder = ColumnBuilder(profile)
     many = rows(profile, 300, far=1e6 if kind == "ready matrix" else 1e250)  # forests refuse what is no float32
     expected = slow.predict(RowColumns(builder, many))
     assert_equal(fast.predict(RowColumns(builder, many)), expected)
@@ -191,7 +191,7 @@ def test_several_classes(model: Any) -> None:
     """With four classes it is still the pipeline's word."""
     slow, fast, profile = served(model, n_classes=4)
     assert "fast path" in fast.path
-    builder = ColumnBuilder(profile, {feature.name: feature for feature in profile.features})
+    builder = ColumnBuilder(profile)
     some = RowColumns(builder, rows(profile, 40))
     assert_equal(fast.predict(some), slow.predict(some))
 
@@ -214,7 +214,7 @@ def test_what_it_cannot_read_is_left_to_the_pipeline() -> None:
     _, _, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
     model = make_pipeline(columns(SIMPLE, Reverser()), LINEAR).fit(*data())
     fast = Predictor(model, profile)
-    fast.speed_up(RowColumns(ColumnBuilder(profile, {f.name: f for f in profile.features}), rows(profile, 20)))
+    fast.speed_up(RowColumns(ColumnBuilder(profile), rows(profile, 20)))
     assert fast.path == "the pipeline, step by step: Reverser takes categories and is not known"
 
 
@@ -233,7 +233,7 @@ def test_one_that_differs_does_not_serve() -> None:
     _, _, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
     frame, labels = data()
     fast = Predictor(make_pipeline(columns(SIMPLE), Drifting()).fit(frame, labels), profile)
-    fast.speed_up(RowColumns(ColumnBuilder(profile, {f.name: f for f in profile.features}), rows(profile, 20)))
+    fast.speed_up(RowColumns(ColumnBuilder(profile), rows(profile, 20)))
     assert fast.path.startswith("the pipeline, step by step: its numbers would differ from the pipeline's by ")
 
 
@@ -241,7 +241,7 @@ def test_every_step_has_its_time() -> None:
     """There is a mark before each step and one at the end, in order; where all is folded the last step has it all."""
     model = Pipeline([("prepare", columns(SIMPLE)), ("select", VarianceThreshold()), ("classify", LINEAR)])
     slow, fast, profile = served(model)
-    builder = ColumnBuilder(profile, {feature.name: feature for feature in profile.features})
+    builder = ColumnBuilder(profile)
     ordinary = tuple(
         None if pd.isna(value) else value for value in data()[0].iloc[0][[f.name for f in profile.features]]
     )
@@ -255,7 +255,7 @@ def test_every_step_has_its_time() -> None:
 def test_columns_say_the_same_as_rows() -> None:
     """Rows that came by column get bit for bit what the same rows get by row."""
     _, fast, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
-    builder = ColumnBuilder(profile, {feature.name: feature for feature in profile.features})
+    builder = ColumnBuilder(profile)
     by_row = RowColumns(builder, rows(profile, 5))
     by_column = Columns(*by_row.arrays)
     assert np.array_equal(fast.predict(by_row).probabilities, fast.predict(by_column).probabilities)  # type: ignore[arg-type]
@@ -266,7 +266,7 @@ def assert_all_equal(model: Any, frame: pd.DataFrame, labels: Any, sent: list[tu
     bundle = make_bundle(model.fit(frame, labels), frame, labels, "model", "1")
     slow, fast = Predictor(bundle.model, bundle.profile), Predictor(bundle.model, bundle.profile)
     fast.speed_up(sample_columns(bundle.sample, bundle.profile))
-    builder = ColumnBuilder(bundle.profile, {feature.name: feature for feature in bundle.profile.features})
+    builder = ColumnBuilder(bundle.profile)
     for part in (sent, *([row] for row in sent)):
         assert_equal(fast.predict(RowColumns(builder, part)), slow.predict(RowColumns(builder, part)))
     return fast.path

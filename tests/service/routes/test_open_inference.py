@@ -328,3 +328,16 @@ def test_a_trace_is_kept_as_on_the_predict_route(small_service: Running) -> None
     attributes = {a["key"]: next(iter(a["value"].values())) for a in spans["predict"]["attributes"]}
     assert attributes["ml.prediction.id"] == outputs["prediction_id"]["data"][0]
     assert attributes["ml.request.rows"] == "3"
+
+
+def test_without_ids_none_are_made(small_service: Running) -> None:
+    """Where only other outputs are asked for, no id is signed, and the trace names none."""
+    trace_id = "2af7651916cd43dd8448eb211c80319c"
+    headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+    wanted = request_of(ROWS, outputs=[{"name": "probabilities"}])
+    before = sum(small_service.samples("ml_predictions_total").values())
+    assert list(outputs_of(small_service.client.post(INFER, json=wanted, headers=headers))) == ["probabilities"]
+    assert sum(small_service.samples("ml_predictions_total").values()) - before == len(ROWS)
+    trace = small_service.client.get(f"/traces/{trace_id}").json()
+    spans = {span["name"]: span for span in trace["resourceSpans"][0]["scopeSpans"][0]["spans"]}
+    assert "ml.prediction.id" not in {attribute["key"] for attribute in spans["predict"]["attributes"]}
