@@ -23,6 +23,9 @@ from service.http import ShortHttpProtocol
 from service.settings import PREFIX, trusted_types
 from telemetry.logs import log_config
 
+STARTED_S = 60
+"""A worker that does not answer for so long is replaced; on a busy machine the imports alone take more than 5 s."""
+
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
@@ -127,6 +130,7 @@ def serve(
         log_config=log_config(),
         access_log=False,
         reset_contextvars=True,
+        timeout_worker_healthcheck=STARTED_S,
     )
 
 

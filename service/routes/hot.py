@@ -1,14 +1,14 @@
 """The short way to the hot routes: past server and framework, as long as nobody has put anything between.
 
 A server that has a whole request in its hands asks `HotApp.short_way` first (service/http.py does). As soon as an app
-has middleware besides our own, or the request has to wait, it goes the way of every other through ASGI.
+has middleware besides our own or another route in front, or the request has to wait, it goes through ASGI like others.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import FastAPI
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from service.routes.asgi import Reply
@@ -55,8 +55,14 @@ class HotApp(FastAPI):
         is_instrumented = "build_middleware_stack" in vars(self)  # as FastAPIInstrumentor does, to stand outside
         if classes in ([TelemetryMiddleware], [IdentityMiddleware]) and not is_instrumented:
             (ours,) = self.user_middleware
-            self.short_way = ShortWay(classes[0](stack, **ours.kwargs), self._hot)
+            hot = {path: way for path, way in self._hot.items() if self._is_routed_to(way[0])}
+            self.short_way = ShortWay(classes[0](stack, **ours.kwargs), hot)
         return stack
+
+    def _is_routed_to(self, route: Route) -> bool:
+        """False if somebody has put a route of theirs before it, or has taken it away."""
+        scope: Scope = {"type": "http", "method": "POST", "path": route.path, "root_path": "", "headers": []}
+        return next((each for each in self.router.routes if each.matches(scope)[0] is Match.FULL), None) is route
 
 
 class ShortWay:

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Route
 
 from service import batching
 from service.app import create_app
@@ -182,6 +183,19 @@ def test_with_middleware_of_others_there_is_no_short_way(small_bundle: Path, ser
             assert _lasting(short) == _lasting(long)
         assert watched.app.short_way is None
     assert seen == ["/predict/model"] * 3
+
+
+def test_a_route_in_front_is_heard(small_bundle: Path) -> None:
+    """Whoever puts a route of their own before the hot one gets its requests."""
+
+    async def own(_: Request) -> JSONResponse:
+        return JSONResponse({"mine": True})
+
+    def add(app: FastAPI) -> None:
+        app.router.routes.insert(0, Route("/predict/{model}", own, methods=["POST"]))
+
+    with running(small_bundle, change=add) as service:
+        assert service.predict([ROW]).json() == {"mine": True}
 
 
 def test_a_slower_model_has_no_short_way(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
