@@ -168,8 +168,6 @@ class PredictionEndpoint(Generic[Asked]):
             self._recorder.error(error.reason)
             write(self._dialect.refuse(error, timeline.trace_id_hex))
             return True
-        except Exception:
-            return False  # it is met again, answered and counted, on the way through ASGI
         write(reply)
         self._count(columns, answer.prediction)
         return True

@@ -26,7 +26,8 @@ class AtOnce(Protocol):
     def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:
         """Answers a request whose body is whole, by one call of write.
 
-        False, with nothing written and nothing counted, if it has to wait, or meets an error that is not its client's.
+        False, with nothing written and nothing counted, if it has to wait. An error that is not its client's is raised,
+        with nothing written, and met again on the way through ASGI.
         """
         ...
 
@@ -88,5 +89,9 @@ class ShortWay:
 
         try:
             return endpoint.serve_at_once(scope, body, write_and_mark)
+        except Exception:
+            if exchange.timeline.end_ns:
+                raise
+            return False  # it is met again, answered and counted, on the way through ASGI
         finally:
             telemetry.leave(exchange)

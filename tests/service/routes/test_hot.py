@@ -7,7 +7,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import httpx2 as httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -67,9 +66,12 @@ def _encoded(document: Any) -> bytes:
 @pytest.fixture(scope="module")
 def service(small_bundle: Path) -> Iterator[Running]:
     """The service behind its own server, which takes the short way where there is one."""
-    with running(small_bundle) as service:
-        assert service.app.short_way is not None
-        yield service
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "AT_ONCE_NS", 10**9)  # on a busy machine the model may seem slow
+        with running(small_bundle) as service:
+            assert service.app.short_way is not None
+            assert service.app.short_way.paths == {b"/predict/model"}
+            yield service
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +108,10 @@ def test_it_takes_and_refuses_what_a_plain_route_does(service: Running, stack: T
     """
     taken, before = 0, _counted(service)
     for body in bodies():
-        ours, same, theirs = (
+        ours = service.post_whole(body)
+        same, theirs = (
             client.post("/predict/model", content=body, headers={"content-type": "application/json"})
-            for client in (service.client, stack, plain)
+            for client in (stack, plain)
         )
         answer = ours.json()
         assert _lasting(ours) == _lasting(same), body
@@ -179,7 +182,7 @@ def test_with_middleware_of_others_there_is_no_short_way(small_bundle: Path, ser
     with running(small_bundle, change=add) as watched:
         sent: tuple[Any, ...] = ({"instances": [ROW]}, {"instances": []}, {"wrong": 1})
         for body in sent:
-            short, long = (each.client.post("/predict/model", json=body) for each in (service, watched))
+            short, long = (each.post_whole(_encoded(body)) for each in (service, watched))
             assert _lasting(short) == _lasting(long)
         assert watched.app.short_way is None
     assert seen == ["/predict/model"] * 3
@@ -224,8 +227,7 @@ def test_what_fails_after_the_prediction_is_counted_as_failed(
     routes = [route for route in service.app.router.routes if isinstance(route, AsgiRoute)]
     (endpoint,) = [route.app for route in routes if route.path == "/predict/model"]
     monkeypatch.setattr(endpoint, "_make_ids", fail)
-    # By another client: after an error of ours uvicorn closes the connection.
-    answer = httpx.post(f"http://127.0.0.1:{service.port}/predict/model", json={"instances": [ROW]})
+    answer = service.post_whole(_encoded({"instances": [ROW]}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["trace_id"] == answer.headers["traceresponse"].split("-")[1]
     after = _counted(service)
@@ -233,3 +235,16 @@ def test_what_fails_after_the_prediction_is_counted_as_failed(
     assert service.errors()["failed"] == failed + 1
     monkeypatch.undo()
     assert service.predict([ROW]).status_code == 200
+
+
+def test_no_client_is_blamed_for_a_failure_of_ours(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If even a refusal fails, the client is told 500, with a trace id, and not that its HTTP was wrong."""
+    before = _counted(service)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("it cannot be counted")
+
+    monkeypatch.setattr(service.parts.recorder, "error", fail)
+    answer = service.post_whole(_encoded({"wrong": 1}))
+    assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
+    assert _counted(service)["requests"] - before["requests"] == 1
