@@ -12,20 +12,11 @@ import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 
-from service import batching
 from service.http import MAX_BYTES
 from tests.service.running import Running, running
 
 ROW = {"age": 30.0, "income": 900.0, "city": "Oslo", "plan": "free"}
 BODY = json.dumps({"instances": [ROW]}).encode()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_model() -> Iterator[None]:
-    """On a busy machine the model may seem too slow for the short way."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batching, "AT_ONCE_NS", 10**9)
-        yield
 
 
 @pytest.fixture(scope="module")

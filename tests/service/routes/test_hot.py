@@ -66,12 +66,10 @@ def _encoded(document: Any) -> bytes:
 @pytest.fixture(scope="module")
 def service(small_bundle: Path) -> Iterator[Running]:
     """The service behind its own server, which takes the short way where there is one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batching, "AT_ONCE_NS", 10**9)  # on a busy machine the model may seem slow
-        with running(small_bundle) as service:
-            assert service.app.short_way is not None
-            assert service.app.short_way.paths == {b"/predict/model"}
-            yield service
+    with running(small_bundle) as service:
+        assert service.app.short_way is not None
+        assert service.app.short_way.paths == {b"/predict/model"}
+        yield service
 
 
 @pytest.fixture(scope="module")
