@@ -38,7 +38,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from telemetry.producer import Producer
 from telemetry.prometheus import Scrape
-from telemetry.spans import SpanWriter
+from telemetry.spans import PacedSpanExporter, SpanWriter
 from telemetry.timeline import Attributes, Timeline
 from telemetry.trace_ring import TraceRing
 
@@ -139,7 +139,7 @@ class Providers:
         if self._ring is not None:
             processors.append(self._ring)
         if self._exports("TRACES"):
-            processors.append(BatchSpanProcessor(self._span_exporter(), meter_provider=self._meters))
+            processors.append(BatchSpanProcessor(PacedSpanExporter(self._span_exporter()), meter_provider=self._meters))
         for processor in processors:
             self.tracers.add_span_processor(processor)
         self._writer = SpanWriter(resource, tuple(processors))

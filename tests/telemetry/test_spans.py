@@ -1,12 +1,16 @@
 """A kept timeline becomes spans: related rightly, timed truly, and taken by OpenTelemetry's encoder."""
 
+from collections.abc import Sequence
+
 import pytest
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
-from telemetry.spans import MAX_ATTRIBUTE_CHARS, MAX_SEGMENTS, SpanWriter
+from telemetry.spans import MAX_ATTRIBUTE_CHARS, MAX_SEGMENTS, PacedSpanExporter, SpanWriter
 from telemetry.testing import SpansInMemory
 from telemetry.timeline import Caller, Segment, Timeline
 
@@ -94,3 +98,21 @@ def test_a_request_cannot_make_a_trace_large() -> None:
     spans = written(line, path="x" * 10_000)
     assert len(spans) == MAX_SEGMENTS + 1
     assert (spans[-1].attributes or {})["path"] == "x" * MAX_ATTRIBUTE_CHARS
+
+
+def test_an_export_takes_breaks_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads the spans of an export gets all of them, with a break whenever half a millisecond has passed."""
+    breaks: list[float] = []
+    monkeypatch.setattr("telemetry.pace.sleep", breaks.append)
+    spans, memory = written(Timeline()) * 400, InMemorySpanExporter()
+
+    class Encoding(InMemorySpanExporter):
+        """Encodes, which takes time."""
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            encode_spans(spans)
+            return memory.export(spans)
+
+    assert PacedSpanExporter(Encoding()).export(spans) is SpanExportResult.SUCCESS
+    assert list(memory.get_finished_spans()) == spans
+    assert len(breaks) >= 2
