@@ -28,12 +28,15 @@ class Columns:
     codes: (n_categorical, n_rows) indices into the feature's labels.
     """
 
+    __slots__ = ("_arrays",)
+
     def __init__(self, numeric: Floats, raw: tuple[Sequence[Value | None], ...], codes: Codes) -> None:
-        self._arrays = numeric, raw, codes
+        self._arrays: Arrays | None = (numeric, raw, codes)
 
     @property
     def arrays(self) -> "Arrays":
         """What there is of each feature: numeric, raw and codes."""
+        assert self._arrays is not None  # noqa: S101  # given, or made by those who have rows
         return self._arrays
 
     @property
@@ -80,17 +83,19 @@ class Columns:
 class RowColumns(Columns):
     """Columns that become arrays only if somebody asks for them: of a few rows nobody may."""
 
+    __slots__ = ("_rows", "builder")
+
     def __init__(self, builder: "ColumnBuilder", rows: Rows) -> None:
         self.builder = builder
         self._rows = rows
-        self._made: Arrays | None = None
+        self._arrays = None
 
     @property
     def arrays(self) -> "Arrays":
         """Made when they are first asked for."""
-        if self._made is None:
-            self._made = self.builder.arrays(self._rows)
-        return self._made
+        if self._arrays is None:
+            self._arrays = self.builder.arrays(self._rows)
+        return self._arrays
 
     @property
     def rows(self) -> Rows:
