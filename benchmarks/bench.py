@@ -2,7 +2,7 @@
 
     uv run python -m benchmarks.bench [CHAPTER ...] [--quick]
 
-Without chapters, all of them: about 25 minutes on two cores. Results are kept in the cache as they come, and the
+Without chapters, all of them: about half an hour on two cores. Results are kept in the cache as they come, and the
 page benchmarks/results.md is written from all that are there; so one chapter can be measured again alone.
 --quick measures too little to say anything, in a few minutes, and touches neither those results nor the page.
 """

@@ -33,10 +33,10 @@ THREADS = (
     ("predicting, in the model's thread", re.compile(r"model")),
 )
 WITHIN = (
-    ("counting predictions and features", re.compile(r"telemetry/(recorder|inputs|outputs|counts)\.py")),
+    ("counting predictions and features", re.compile(r"telemetry/(recorder|inputs|outputs)\.py")),
     ("traces that are kept: spans", re.compile(r"telemetry/(spans|trace_ring)\.py")),
     ("prediction ids", re.compile(r"service/feedback\.py")),
-    ("predicting", re.compile(r"service/(predictor|batching|fastpath/\w+)\.py")),
+    ("predicting", re.compile(r"service/(predictor|prediction|batching|fastpath/\w+)\.py")),
 )
 """Stages that have all that is called from them."""
 
@@ -47,8 +47,9 @@ ITSELF = (
         "reading: body, JSON, checks, columns",
         re.compile(r"service/(schema|columns|tensors)\.py|read_body|Dialect\.read"),
     ),
-    ("writing to sockets: system calls", re.compile(r"service/http\.py")),
-    ("writing the answer", re.compile(r"respond|Dialect\.answer|service/routes/predict\.py")),
+    ("writing to sockets: system calls", re.compile(r"service/turn\.py")),
+    ("writing the answer", re.compile(r"respond|Dialect\.answer|_write|service/routes/(predict|rows)\.py")),
+    ("the short way: HTTP", re.compile(r"service/http\.py|service/routes/hot\.py")),
     ("the endpoint around it", re.compile(r"service/routes/")),
     ("FastAPI and Starlette", re.compile(r"fastapi/|starlette/")),
     ("uvicorn: HTTP and ASGI", re.compile(r"uvicorn/(protocols|middleware)/")),

@@ -110,7 +110,7 @@ def _wired(settings: Settings) -> Parts:
         max_rows=settings.max_rows,
         max_queued_rows=settings.max_queued_rows,
     )
-    dummy = random_recorder() if settings.random_endpoint else None
+    dummy = random_recorder(record) if settings.random_endpoint else None
     judged = JudgedModel(recorder.model, bundle.profile.outcomes, bool(bundle.profile.scores))
     keys = Keys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
@@ -119,8 +119,9 @@ def _wired(settings: Settings) -> Parts:
     is_contrib = settings.http_tracing == "contrib"
     signals = GoldenSignals()
     sampler = HeadSampler() if is_contrib else TailSampler(_sampling_rules(settings))
-    recorders = [] if is_disabled() else [recorder, *([dummy] if dummy else [])]
-    producer = Producer(signals, recorders, sampler, faults, clerk.quality)
+    producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults, clerk.quality)
+    if is_disabled():
+        producer = Producer(signals, [], sampler, faults)
     ring = TraceRing() if settings.trace_ring else None
     return Parts(
         bundle=bundle,
@@ -137,7 +138,7 @@ def _wired(settings: Settings) -> Parts:
         producer=producer,
         ring=ring,
         providers=Providers(producer, ring, is_head_sampled=is_contrib),
-        log=RequestLog(faults) if settings.request_log else None,
+        log=RequestLog(faults) if settings.request_log and not is_disabled() else None,
     )
 
 
@@ -172,7 +173,7 @@ def _add_routes(app: HotApp, parts: Parts, settings: Settings) -> None:
 
 
 def _add_telemetry(app: HotApp, parts: Parts, settings: Settings) -> None:
-    is_contrib = settings.http_tracing == "contrib"
+    is_contrib = settings.http_tracing == "contrib" and not is_disabled()
     parts.contrib = ContribTracing(app) if is_contrib else None
     measured = HostedMiddleware if is_contrib else TelemetryMiddleware
     app.add_middleware(

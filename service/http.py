@@ -1,13 +1,13 @@
 """The HTTP protocol of the server: uvicorn's on httptools, and a short way past it for what is answered at once.
 
-A request that came whole in one read, for a hot route, is answered within that read: without a task, ASGI messages
-and their checks, which together cost more than a small model. Everything else, and what a hot route leaves, goes
-uvicorn's way.
+A small request for a hot route is answered within the read that completes it: without a task, ASGI messages and their
+checks, which together cost more than a small model. Everything else, and what a hot route leaves, goes uvicorn's way.
 """
 
 import asyncio
 from contextlib import suppress
 from operator import itemgetter
+from time import perf_counter_ns, time_ns
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -17,10 +17,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from service.routes.asgi import Reply
 from service.routes.hot import HotApp, ShortWay
 from service.turn import JoinedWrites, Turn
+from telemetry.middleware import BEGUN
 
 MAX_BYTES = 65_536
 """Larger bodies hold more rows than are answered at once."""
 
+MAX_ANSWERS = 32
+"""Requests of one read that are answered at once: who sends without pause must not keep all others waiting."""
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _NAME = itemgetter(0)
@@ -33,6 +36,7 @@ class ShortHttpProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._held: list[bytes] | None = None
         """Parts of a body that may be answered at once; None while uvicorn's way is taken."""
+        self._answered = 0
         config = self.config
         self._proxies: Any = None
         if config.proxy_headers:
@@ -49,14 +53,30 @@ class ShortHttpProtocol(HttpToolsProtocol):
             self._short_way = self._app.short_way
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come; a body that is not whole by now is left to uvicorn."""
+        """Bytes have come; what is not whole by now may wait for the rest, if that is small."""
+        self._answered = 0
         super().data_received(data)
         if self._held is None:
             return
         if self.transport.is_closing():  # it was no HTTP, and has been refused
             self._held = None
+        elif self._is_small():
+            self._unset_keepalive_if_required()
+            self.scope.setdefault(BEGUN, (time_ns(), perf_counter_ns()))  # type: ignore[misc]
         else:
             self._leave()
+
+    def shutdown(self) -> None:
+        """The server is about to end: what is held is under way, and will be answered."""
+        if self._held is not None:
+            self._leave()
+        super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has left: what is held counts as cancelled, as on uvicorn's way."""
+        if self._held is not None:
+            self._leave()
+        super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
         """The head of a request is whole."""
@@ -79,6 +99,7 @@ class ShortHttpProtocol(HttpToolsProtocol):
             body = b"".join(self._held)
             if len(body) <= MAX_BYTES and self._is_answered_at_once(body):
                 self._held = None
+                self._answered += 1
                 self.on_response_complete()
                 return
             self._leave()
@@ -95,7 +116,16 @@ class ShortHttpProtocol(HttpToolsProtocol):
             and not self.expect_100_continue
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
+            and self._answered < MAX_ANSWERS
         )
+
+    def _is_small(self) -> bool:
+        """True if the body is known to be small: head and body often come in two packets.
+
+        Until it is whole, the request has begun for its duration, but is none of the active ones.
+        """
+        length = dict(self.headers).get(b"content-length", b"")
+        return length.isdigit() and int(length) <= MAX_BYTES
 
     def _is_answered_at_once(self, body: bytes) -> bool:
         assert self._short_way is not None  # noqa: S101  # a body is held only then

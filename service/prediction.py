@@ -51,7 +51,7 @@ class Prediction:
 
     def codes(self) -> list[int]:
         """The outcomes as a list; empty in regression."""
-        return self.lists[0] or []
+        return [] if self.outcomes is None else self.outcomes.tolist()
 
     def part(self, start: int, stop: int) -> "Prediction":
         """The predictions of some of the rows."""
@@ -107,6 +107,10 @@ class FewPredictions(Prediction):
     def lists(self) -> Lists:
         """As they were made."""
         return self._lists
+
+    def codes(self) -> list[int]:
+        """The outcomes as a list; empty in regression."""
+        return self._lists[0] or []
 
     def part(self, start: int, stop: int) -> "Prediction":
         """The predictions of some of the rows."""

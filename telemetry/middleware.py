@@ -23,6 +23,9 @@ from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, par
 TIMELINE = "sightline.timeline"
 """Key of the request's Timeline in its ASGI scope."""
 
+BEGUN = "sightline.begun"
+"""Key of when a request began, in Unix and in monotonic ns, where the server has known of it for longer."""
+
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 _SCHEMES = frozenset({"http", "https"})
 _VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
@@ -121,6 +124,8 @@ class TelemetryMiddleware:
         if timeline is None:  # else it was begun before, on another way
             caller = _caller(scope["headers"])
             timeline = scope[TIMELINE] = Timeline(caller)
+            if BEGUN in scope:
+                timeline.unix_ns, timeline.start_ns = scope[BEGUN]
             if self._writer is not None:
                 timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"

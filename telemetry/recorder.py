@@ -115,9 +115,13 @@ class Recorder:
 
     def record(self, rows: Sized) -> None:
         """Counts the rows of one response that was handed to the server: `Rows`, or what `join` makes them of."""
+        n_rows = len(rows)
         with self._lock:
+            if n_rows >= GATHERED_ROWS:  # joining would only copy what is there already
+                self._count([rows])
+                return
             self._waiting.append(rows)
-            self._n_waiting += len(rows)
+            self._n_waiting += n_rows
             if self._n_waiting >= GATHERED_ROWS:
                 self._count_waiting()
 
@@ -241,9 +245,12 @@ class Recorder:
     def _count_waiting(self) -> None:
         """Counts the rows that wait. The lock is held."""
         waiting, self._waiting, self._n_waiting = self._waiting, [], 0
-        if not waiting:
-            return
-        rows = self._join(waiting)
+        if waiting:
+            self._count(waiting)
+
+    def _count(self, parts: Sequence[Any]) -> None:
+        """Counts rows at once. The lock is held."""
+        rows = self._join(parts)
         self._inputs.add_numeric(rows.numeric)
         self._inputs.add_codes(rows.codes)
         self._count_outputs(rows.outcomes, rows.probabilities, rows.values)

@@ -231,6 +231,3 @@ def _relabelled(feature: CategoricalFeature, codes: dict[Any, int]) -> Codes | N
     for value, label in labels.items():
         relabelled[label] = codes[value]
     return relabelled
-
-
-__all__ = ["FastPath", "NotReadableError"]

@@ -165,8 +165,9 @@ class PredictionEndpoint(Generic[Asked]):
                 return False
             reply = self._reply(answer, asked, timeline)
         except SightlineError as error:
+            refusal = self._dialect.refuse(error, timeline.trace_id_hex)
             self._recorder.error(error.reason)
-            write(self._dialect.refuse(error, timeline.trace_id_hex))
+            write(refusal)
             return True
         write(reply)
         self._count(columns, answer.prediction)

@@ -26,7 +26,7 @@ class AtOnce(Protocol):
     def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:
         """Answers a request whose body is whole, by one call of write.
 
-        False, with nothing written and nothing counted, if it has to wait. An error that is not its client's is raised,
+        False, with nothing written, and no row or error counted, if it has to wait. What it cannot answer is raised,
         with nothing written, and met again on the way through ASGI.
         """
         ...
@@ -50,7 +50,8 @@ class HotApp(FastAPI):
         self._hot[route.path.encode()] = route, endpoint
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The stack; whether there is a short way past it is known from now on."""
+        """The stack; whether there is a short way past it is known from now on, until it is built again."""
+        self.short_way = None
         stack = super().build_middleware_stack()
         classes: list[Any] = [middleware.cls for middleware in self.user_middleware]
         is_instrumented = "build_middleware_stack" in vars(self)  # as FastAPIInstrumentor does, to stand outside

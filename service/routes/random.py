@@ -48,9 +48,9 @@ class RandomQuery(BaseModel):
     """Share of requests that fail with 500."""
 
 
-def random_recorder() -> Recorder:
+def random_recorder(record: type[Recorder] = Recorder) -> Recorder:
     """Counts of the dummy model: no features, two outcomes."""
-    return Recorder(MODEL, _PROFILE, (STEP,))
+    return record(MODEL, _PROFILE, (STEP,))
 
 
 def random_route(recorder: Recorder, faults: Faults) -> APIRoute:

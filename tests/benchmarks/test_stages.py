@@ -5,6 +5,8 @@ from benchmarks.stages import Stages, added_up, section
 RUN = "thread (7): MainThread;serve (service/cli.py:108);Runner.run (asyncio/runners.py:118)"
 ASKED = f"{RUN};RequestResponseCycle.run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"
 SERVED = f"{ASKED};TelemetryMiddleware.__call__ (telemetry/middleware.py:90);serve (service/routes/endpoint.py:9)"
+READ = f"{RUN};HttpToolsProtocol.data_received (uvicorn/protocols/http/httptools_impl.py:174);f (service/http.py:80)"
+SHORT = f"{READ};ShortWay.serve (service/routes/hot.py:90);TelemetryMiddleware.end (telemetry/middleware.py:150)"
 STACKS = [
     f"{RUN} 10",
     f"{SERVED};Batcher.predict (service/batching.py:98);dot (numpy/core.py:4) 30",
@@ -12,6 +14,11 @@ STACKS = [
     f"{SERVED};Recorder.record (telemetry/recorder.py:7);joined (service/columns.py:70) 6",
     f"{SERVED};InstanceReader.read (service/schema.py:12) 8",
     f"{SERVED};InstanceReader.read (service/schema.py:19) 2",
+    f"{SHORT};Buckets.add (telemetry/counts.py:150) 3",
+    f"{SHORT};ShortHttpProtocol._write (service/http.py:120) 5",
+    f"{SHORT};ShortHttpProtocol._write (service/http.py:120);JoinedWrites.flush (service/turn.py:90) 7",
+    f"{RUN};Turn._end (service/turn.py:50);JoinedWrites.flush (service/turn.py:90) 9",
+    f"{READ} 1",
     "thread (8): request-log;run (threading.py:9);RequestLog.write (telemetry/logs.py:140) 20",
     "thread (8): request-log;run (threading.py:9);Event.wait (threading.py:629);Condition.wait (threading.py:331) 900",
 ]
@@ -27,6 +34,10 @@ def test_samples_are_added_up_by_stage() -> None:
         "reading: body, JSON, checks, columns": 10,
         "counting predictions and features": 6,
         "request log: noting a line": 4,
+        "measuring: ids, context, duration, decision to keep": 3,
+        "writing the answer": 5,
+        "writing to sockets: system calls": 16,
+        "the short way: HTTP": 1,
     }
 
 
@@ -41,8 +52,8 @@ def test_microseconds_are_shares_of_a_request() -> None:
     """A stage's time is its share of the CPU time of a request."""
     lines = section({"a load": added_up(STACKS, 50.0)})
     assert "### Profile: a load" in lines
-    assert "| predicting | 37.5% | 18.8 |" in lines
-    assert "| all: 80 samples | | 50.0 |" in lines
+    assert "| predicting | 28.6% | 14.3 |" in lines
+    assert "| all: 105 samples | | 50.0 |" in lines
 
 
 def test_a_page_without_a_profile_says_why() -> None:

@@ -1,10 +1,8 @@
 """A service under test: a real uvicorn on a free port of loopback, in a thread of the test's process."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPResponse
 from pathlib import Path
 from threading import Thread
 from time import sleep
@@ -26,6 +24,7 @@ class Running:
 
     client: httpx.Client
     app: HotApp
+    server: uvicorn.Server
     port: int
 
     @property
@@ -38,14 +37,9 @@ class Running:
         """Posts rows to `/predict/model`."""
         return self.client.post("/predict/model", json={"instances": instances}, **options)
 
-    def post_whole(self, body: bytes) -> httpx.Response:
-        """Posts to `/predict/model`, head and body in one piece: only then is the short way sure to be taken."""
-        head = "POST /predict/model HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n"
-        with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
-            connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-            with HTTPResponse(connection) as answer:
-                answer.begin()
-                return httpx.Response(answer.status, headers=answer.getheaders(), content=answer.read())
+    def post(self, body: bytes) -> httpx.Response:
+        """Posts a body to `/predict/model`."""
+        return self.client.post("/predict/model", content=body, headers={"content-type": "application/json"})
 
     def samples(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
         """The samples of `/metrics` with this name, by their labels."""
@@ -82,7 +76,7 @@ def running(
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            yield Running(client, app, port)
+            yield Running(client, app, server, port)
     finally:
         server.should_exit = True
         thread.join(timeout=15)

@@ -5,14 +5,14 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 
-from service.http import MAX_BYTES
+from service.http import MAX_ANSWERS, MAX_BYTES
 from tests.service.running import Running, running
 
 ROW = {"age": 30.0, "income": 900.0, "city": "Oslo", "plan": "free"}
@@ -168,3 +168,78 @@ def test_many_connections_at_once(service: Running) -> None:
             return [len(answer.json()["predictions"]) for answer in await asyncio.gather(*sent)]
 
     assert asyncio.run(ask()) == list(range(1, 60))
+
+
+def _durations(service: Running, status: str) -> tuple[float, float]:
+    """How many requests to the route ended with a status, and how long they took together, in seconds."""
+    wanted = {("http_route", "/predict/model"), ("http_response_status_code", status)}
+    count, total = (
+        sum(
+            v for labels, v in service.samples(f"http_server_request_duration_seconds_{of}").items() if wanted <= labels
+        )
+        for of in ("count", "sum")
+    )
+    return count, total
+
+
+def watch_short_way(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The bodies that take the short way from now on."""
+    short_way, bodies = service.app.short_way, []
+    assert short_way is not None
+    serve = short_way.serve
+
+    def watched(scope: Any, body: bytes, write: Any) -> bool:
+        bodies.append(body)
+        return serve(scope, body, write)
+
+    monkeypatch.setattr(short_way, "serve", watched)
+    return bodies
+
+
+def test_head_and_body_in_two_packets_take_the_short_way(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many clients send them; the request is as long as it took from its head on."""
+    bodies = watch_short_way(service, monkeypatch)
+    count, total = _durations(service, "200")
+    whole = request()
+    ((status, _, _),) = exchange(service, whole[: -len(BODY)], BODY)
+    assert (status, bodies) == (200, [BODY])
+    after, longer = _durations(service, "200")
+    assert (after - count, 0.05 <= longer - total < 1.0) == (1, True)
+
+
+def test_a_client_that_leaves_in_between_is_counted(small_bundle: Path) -> None:
+    """Who sends a head and no body has cancelled, as on uvicorn's way."""
+    with running(small_bundle) as service:
+        with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+            connection.sendall(request()[:-5])
+            sleep(0.1)
+        deadline = monotonic() + 5
+        while not service.errors()["cancelled"] and monotonic() < deadline:
+            sleep(0.02)
+        assert service.errors() == {"rejected": 0, "failed": 0, "cancelled": 1}
+        active = service.samples("http_server_active_requests")
+        assert [value for labels, value in active.items() if ("http_request_method", "POST") in labels] == [0]
+
+
+def test_a_request_that_is_half_there_is_answered_before_the_end(small_bundle: Path) -> None:
+    """A server that ends waits for the body of a request whose head it has, and closes the connection after it."""
+    whole = request()
+    with running(small_bundle) as service, socket.create_connection(("127.0.0.1", service.port), 10) as connection:
+        connection.sendall(whole[:-5])
+        sleep(0.1)
+        service.server.should_exit = True
+        sleep(0.3)
+        connection.sendall(whole[-5:])
+        status, headers, _ = _read(connection.makefile("rb"))
+        assert (status, headers["connection"]) == (200, "close")
+
+
+def test_a_client_that_sends_without_pause_gets_all_answers(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many requests in one packet the first ones take the short way, the rest the long one; the order stays."""
+    bodies = watch_short_way(service, monkeypatch)
+    n_requests = 3 * MAX_ANSWERS
+    sent = [json.dumps({"instances": [ROW] * (1 + at % 3)}).encode() for at in range(n_requests)]
+    answers = exchange(service, b"".join(map(request, sent)), n_answers=n_requests)
+    assert [len(json.loads(body)["predictions"]) for _, _, body in answers] == [1 + at % 3 for at in range(n_requests)]
+    assert MAX_ANSWERS <= len(bodies) < n_requests
+    assert bodies[:MAX_ANSWERS] == sent[:MAX_ANSWERS]

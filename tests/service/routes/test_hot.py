@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.routing import Route
 
@@ -106,7 +107,7 @@ def test_it_takes_and_refuses_what_a_plain_route_does(service: Running, stack: T
     """
     taken, before = 0, _counted(service)
     for body in bodies():
-        ours = service.post_whole(body)
+        ours = service.post(body)
         same, theirs = (
             client.post("/predict/model", content=body, headers={"content-type": "application/json"})
             for client in (stack, plain)
@@ -133,6 +134,45 @@ def test_it_takes_and_refuses_what_a_plain_route_does(service: Running, stack: T
     after = _counted(service)
     assert after["rows"] - before["rows"] == taken
     assert after["requests"] - before["requests"] == N_BODIES
+
+
+@pytest.mark.parametrize(
+    ("content_type", "rows", "status"),
+    [
+        ("application/json; charset=utf-8", 1, 200),
+        ("Application/JSON", 1, 200),
+        ("text/plain", 1, 415),
+        ("", 1, 415),
+        ("application/json", 20, 413),
+    ],
+)
+def test_what_http_says_of_a_body_holds_on_both_ways(
+    small_bundle: Path, content_type: str, rows: int, status: int
+) -> None:
+    """Content type and size are judged alike, and counted once."""
+    body = _encoded({"instances": [ROW] * rows})
+    with running(small_bundle, max_body_bytes=500) as service:
+        headers = {"content-type": content_type}
+        short, long = (
+            service.client.post(path, content=body, headers=headers)
+            for path in ("/predict/model", "/predict/model?long")
+        )
+        assert short.status_code == status
+        assert _lasting(short) == _lasting(long)
+        assert service.errors()["rejected"] == (2 if status != 200 else 0)
+
+
+def test_who_instruments_the_app_gets_every_request(small_bundle: Path) -> None:
+    """A stack that is built anew around the app, as an instrumentation does, ends the short way."""
+    app = create_app(bundle=small_bundle, request_log=False)
+    app.build_middleware_stack()
+    assert app.short_way is not None
+    FastAPIInstrumentor.instrument_app(app)
+    try:
+        app.build_middleware_stack()
+        assert app.short_way is None
+    finally:
+        FastAPIInstrumentor.uninstrument_app(app)
 
 
 def _counted(service: Running) -> dict[str, float]:
@@ -180,7 +220,7 @@ def test_with_middleware_of_others_there_is_no_short_way(small_bundle: Path, ser
     with running(small_bundle, change=add) as watched:
         sent: tuple[Any, ...] = ({"instances": [ROW]}, {"instances": []}, {"wrong": 1})
         for body in sent:
-            short, long = (each.post_whole(_encoded(body)) for each in (service, watched))
+            short, long = (each.post(_encoded(body)) for each in (service, watched))
             assert _lasting(short) == _lasting(long)
         assert watched.app.short_way is None
     assert seen == ["/predict/model"] * 3
@@ -225,7 +265,7 @@ def test_what_fails_after_the_prediction_is_counted_as_failed(
     routes = [route for route in service.app.router.routes if isinstance(route, AsgiRoute)]
     (endpoint,) = [route.app for route in routes if route.path == "/predict/model"]
     monkeypatch.setattr(endpoint, "_make_ids", fail)
-    answer = service.post_whole(_encoded({"instances": [ROW]}))
+    answer = service.post(_encoded({"instances": [ROW]}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["trace_id"] == answer.headers["traceresponse"].split("-")[1]
     after = _counted(service)
@@ -243,6 +283,6 @@ def test_no_client_is_blamed_for_a_failure_of_ours(service: Running, monkeypatch
         raise RuntimeError("it cannot be counted")
 
     monkeypatch.setattr(service.parts.recorder, "error", fail)
-    answer = service.post_whole(_encoded({"wrong": 1}))
+    answer = service.post(_encoded({"wrong": 1}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert _counted(service)["requests"] - before["requests"] == 1
