@@ -119,9 +119,10 @@ def _gaps_ms(goes_on: Callable[[], bool]) -> list[float]:
 
 def _series(parts: Parts) -> int:
     """Data points of an export: a histogram is one, however many buckets it has."""
-    lines = parts.providers.scrape.render("")[0].decode().splitlines()
-    names = [line.partition("{")[0].partition(" ")[0] for line in lines if not line.startswith("#")]
-    return sum(not name.endswith(("_bucket", "_sum")) for name in names)
+    lines = [line for line in parts.providers.scrape.render("")[0].decode().splitlines() if not line.startswith("#")]
+    names = [line.partition("{")[0].partition(" ")[0] for line in lines]
+    numbers = sum(not name.endswith(("_bucket", "_sum", "_count")) for name in names)
+    return numbers + sum('le="+Inf"' in line for line in lines)
 
 
 if __name__ == "__main__":
