@@ -7,21 +7,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from service.batching import Batcher, measure_row_ns
 from service.bundle import Bundle, load_bundle
 from service.clerk import Clerk
 from service.columns import ColumnBuilder
-from service.errors import PROBLEM, Fault, SightlineError, problem
 from service.feedback import Keys, PredictionIds, load_secrets
 from service.labels import LabelReader
 from service.ledger import Ledger, LedgerRules
 from service.predictor import Predictor
 from service.rehearsal import sample_columns
 from service.routes.endpoint import Dialect, PredictionEndpoint, joined_answers
+from service.routes.failures import answer_failures
 from service.routes.feedback import FeedbackEndpoint, feedback_route
 from service.routes.health import health_router
 from service.routes.hot import HotApp
@@ -32,7 +30,7 @@ from service.routes.open_inference import TensorDialect, infer_routes
 from service.routes.predict import JsonDialect, predict_route
 from service.routes.random import random_recorder, random_route
 from service.routes.rows import RowWriter
-from service.routes.served_model import PREFIXES, ServedModel, error_body
+from service.routes.served_model import ServedModel
 from service.routes.traces import traces_router
 from service.schema import InstanceReader
 from service.settings import Settings, load_settings
@@ -41,7 +39,7 @@ from telemetry.contrib import ContribTracing, HeadSampler, HostedMiddleware
 from telemetry.faults import Faults
 from telemetry.golden_signals import GoldenSignals
 from telemetry.logs import RequestLog
-from telemetry.middleware import TIMELINE, IdentityMiddleware, TelemetryMiddleware
+from telemetry.middleware import IdentityMiddleware, TelemetryMiddleware
 from telemetry.producer import Producer
 from telemetry.providers import Providers, is_disabled
 from telemetry.quality import JudgedModel
@@ -73,6 +71,31 @@ class Parts:
     log: RequestLog | None
     contrib: ContribTracing | None = None
     is_ready: bool = False
+
+    async def start(self) -> None:
+        """What runs beside the requests begins."""
+        await self.clerk.start()
+        self.providers.start()
+        if self.contrib is not None and self.providers.tracers is not None:
+            self.contrib.start(self.providers.tracers)
+        if self.log is not None:
+            self.log.start()
+        # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
+        gc.collect()
+        gc.freeze()
+        self.is_ready = True
+
+    def stop(self) -> None:
+        """All of it ends, and what has been counted leaves."""
+        self.is_ready = False
+        if self.contrib is not None:
+            self.contrib.stop()
+        gc.unfreeze()
+        self.batcher.close()
+        self.clerk.close()
+        if self.log is not None:
+            self.log.stop()
+        self.providers.shutdown()
 
 
 def create_app(**given: object) -> HotApp:
@@ -111,11 +134,7 @@ def _wired(settings: Settings) -> Parts:
         max_queued_rows=settings.max_queued_rows,
     )
     dummy = random_recorder(record) if settings.random_endpoint else None
-    judged = JudgedModel(recorder.model, bundle.profile.outcomes, bool(bundle.profile.scores))
-    keys = Keys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
-    url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
-    ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
-    clerk = Clerk(ledger, faults)
+    ids, labels, clerk = _labelling(settings, recorder, faults)
     is_contrib = settings.http_tracing == "contrib"
     signals = GoldenSignals()
     sampler = HeadSampler() if is_contrib else TailSampler(_sampling_rules(settings))
@@ -129,9 +148,9 @@ def _wired(settings: Settings) -> Parts:
         recorder=recorder,
         batcher=batcher,
         dummy=dummy,
-        labels=LabelReader(keys, ledger, settings.max_labels),
+        labels=labels,
         clerk=clerk,
-        ids=PredictionIds(keys, judged),
+        ids=ids,
         faults=faults,
         signals=signals,
         sampler=sampler,
@@ -140,6 +159,15 @@ def _wired(settings: Settings) -> Parts:
         providers=Providers(producer, ring, is_head_sampled=is_contrib),
         log=RequestLog(faults) if settings.request_log and not is_disabled() else None,
     )
+
+
+def _labelling(settings: Settings, recorder: Recorder, faults: Faults) -> tuple[PredictionIds, LabelReader, Clerk]:
+    """What signs ids, what reads them when labels come, and who enters these into the ledger."""
+    judged = JudgedModel(recorder.model, recorder.profile.outcomes, bool(recorder.profile.scores))
+    keys = Keys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
+    url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
+    ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
+    return PredictionIds(keys, judged), LabelReader(keys, ledger, settings.max_labels), Clerk(ledger, faults)
 
 
 def _add_routes(app: HotApp, parts: Parts, settings: Settings) -> None:
@@ -191,28 +219,11 @@ def _add_telemetry(app: HotApp, parts: Parts, settings: Settings) -> None:
 def _bare_app(parts: Parts) -> HotApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await parts.clerk.start()
-        parts.providers.start()
-        if parts.contrib is not None and parts.providers.tracers is not None:
-            parts.contrib.start(parts.providers.tracers)
-        if parts.log is not None:
-            parts.log.start()
-        # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
-        gc.collect()
-        gc.freeze()
-        parts.is_ready = True
+        await parts.start()
         try:
             yield
         finally:
-            parts.is_ready = False
-            if parts.contrib is not None:
-                parts.contrib.stop()
-            gc.unfreeze()
-            parts.batcher.close()
-            parts.clerk.close()
-            if parts.log is not None:
-                parts.log.stop()
-            parts.providers.shutdown()
+            parts.stop()
 
     app = HotApp(
         title=f"{parts.bundle.name} {parts.bundle.version}",
@@ -228,10 +239,7 @@ def _bare_app(parts: Parts) -> HotApp:
         },
     )
     app.state.parts = parts
-    app.add_exception_handler(SightlineError, _answer_error)
-    app.add_exception_handler(HTTPException, _answer_http_exception)
-    app.add_exception_handler(RequestValidationError, _answer_validation_error)
-    app.add_exception_handler(Exception, _answer_unexpected)
+    answer_failures(app)
     return app
 
 
@@ -253,43 +261,3 @@ def _expect_documented(app: FastAPI, signals: GoldenSignals) -> None:
     for path, operations in app.openapi()["paths"].items():
         for method, operation in operations.items():
             signals.expect(method.upper(), path, [int(status) for status in operation["responses"]])
-
-
-def _problem(request: Request, status: int, detail: str, faults: tuple[Fault, ...] = ()) -> Response:
-    if request.scope["path"].startswith(PREFIXES):
-        return Response(error_body(detail), status, media_type="application/json")
-    timeline = request.scope.get(TIMELINE)
-    body = problem(status, detail, timeline.trace_id_hex if timeline is not None else None, faults)
-    return Response(body, status, media_type=PROBLEM.decode())
-
-
-async def _answer_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, SightlineError)  # noqa: S101  # registered for this class
-    response = _problem(request, error.status, error.detail, error.faults)
-    response.headers.update({name.decode(): value.decode() for name, value in error.headers})
-    return response
-
-
-async def _answer_http_exception(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
-    response = _problem(request, error.status_code, str(error.detail))
-    response.headers.update(error.headers or {})
-    return response
-
-
-async def _answer_validation_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101
-    faults = tuple(Fault(fault["msg"], str(fault["loc"][-1])) for fault in error.errors())
-    detail = "; ".join(f"field {fault.field!r}: {fault.message}" for fault in faults)
-    return _problem(request, 422, detail, faults)
-
-
-async def _answer_unexpected(request: Request, error: Exception) -> Response:
-    """Runs outside the telemetry middleware, which has ended the request by now; so the header is set here."""
-    timeline = request.scope.get(TIMELINE)
-    ids = {} if timeline is None else {"trace_id": timeline.trace_id_hex, "span_id": f"{timeline.span_id:016x}"}
-    _log.error("unexpected %s", type(error).__qualname__, exc_info=error, extra=ids)
-    response = _problem(request, 500, "the service failed; its log has more under this trace id")
-    if timeline is not None:
-        response.headers["traceresponse"] = timeline.traceresponse().decode()
-    return response

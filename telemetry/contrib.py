@@ -14,7 +14,7 @@ from opentelemetry.trace import TracerProvider, get_current_span
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from telemetry.middleware import TIMELINE, Exchange, TelemetryMiddleware
+from telemetry.middleware import HANDED_ON, Exchange, TelemetryMiddleware
 from telemetry.tail_sampling import Reason, TailSampler
 from telemetry.timeline import Caller, Timeline
 
@@ -63,7 +63,9 @@ class HostedMiddleware(TelemetryMiddleware):
         if context.is_valid and not context.is_remote:
             scope[_HOST] = get_current()
             state = context.trace_state.to_header()
-            timeline = scope[TIMELINE] = Timeline(Caller(context.trace_id, context.span_id, context.trace_flags, state))
+            timeline = scope[HANDED_ON] = Timeline(
+                Caller(context.trace_id, context.span_id, context.trace_flags, state)
+            )
             timeline.span_id = context.span_id
             timeline.is_asked = span.is_recording() and context.trace_flags.sampled
         return super().begin(scope)

@@ -1,4 +1,4 @@
-"""Instruments as text for a scrape, OpenMetrics or classic, from lines that are prepared once a series.
+"""Histograms as text for a scrape, OpenMetrics or classic, from lines that are prepared once a series.
 
 Which series there are hardly ever changes: their labels are sorted and escaped when they are first seen, and after
 that a scrape fills numbers in. prometheus_client's encoder does all of it for every sample of every scrape.
@@ -13,7 +13,7 @@ from prometheus_client.utils import floatToGoString
 
 from telemetry.counts import Exemplar, Snapshot
 from telemetry.names import Instrument
-from telemetry.series import Attributes, Numbers, Points
+from telemetry.series import Attributes, Points
 
 T = TypeVar("T")
 Labels = tuple[tuple[str, str | int], ...]
@@ -29,24 +29,12 @@ class _Starts(NamedTuple):
 
 
 class Exposition:
-    """Writes the lines of instruments and remembers how they start."""
+    """Writes the lines of histograms and remembers how they start."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[str, Labels], str] = {}
-        self._histograms: dict[tuple[str, Labels], _Starts] = {}
+        self._starts: dict[tuple[str, Labels], _Starts] = {}
 
-    def numbers(self, instrument: Instrument, numbers: Numbers) -> list[str]:
-        """The samples of a counter or a gauge."""
-        lines = []
-        for labels, value in _labelled(numbers):
-            key = (instrument.name, labels)
-            start = self._numbers.get(key)
-            if start is None:
-                start = self._numbers[key] = _start(instrument.prometheus_name, labels)
-            lines.append(start + _number(value))
-        return lines
-
-    def histograms(self, instrument: Instrument, points: Points) -> list[str]:
+    def lines(self, instrument: Instrument, points: Points) -> list[str]:
         """The samples of a histogram, with the exemplars of its snapshots.
 
         A sum that is below 0, or may fall, is none that OpenMetrics allows: it is left out, and its count with it.
@@ -54,33 +42,32 @@ class Exposition:
         lines = []
         for labels, snapshot in _labelled(points):
             key = (instrument.name, labels)
-            starts = self._histograms.get(key)
+            starts = self._starts.get(key)
             if starts is None:
-                starts = self._histograms[key] = _histogram_starts(instrument.prometheus_name, labels, snapshot)
+                starts = self._starts[key] = _histogram_starts(instrument.prometheus_name, labels, snapshot)
             cumulative = list(accumulate(snapshot.counts))
             buckets = [start + str(count) for start, count in zip(starts.buckets, cumulative, strict=True)]
             for exemplar in snapshot.exemplars:
                 buckets[bisect_left(snapshot.bounds, exemplar.value)] += _exemplar(exemplar)
             lines += buckets
             if starts.sums and snapshot.sum >= 0:
-                lines += [starts.sums[0] + str(cumulative[-1]), starts.sums[1] + _number(snapshot.sum)]
+                lines += [starts.sums[0] + str(cumulative[-1]), starts.sums[1] + _go_string(snapshot.sum)]
         return lines
 
 
-def head(instrument: Instrument, *, is_openmetrics: bool) -> list[str]:
-    """What stands before the samples of an instrument.
+def head(histogram: Instrument, *, is_openmetrics: bool) -> list[str]:
+    """What stands before the samples of a histogram.
 
-    >>> from telemetry.names import PREDICTION_ERRORS
-    >>> head(PREDICTION_ERRORS, is_openmetrics=True)[1], head(PREDICTION_ERRORS, is_openmetrics=False)[1]
-    ('# TYPE ml_prediction_errors counter', '# TYPE ml_prediction_errors_total counter')
+    >>> from telemetry.names import QUEUE_DURATION
+    >>> head(QUEUE_DURATION, is_openmetrics=True)[1:]
+    ['# TYPE ml_queue_duration_seconds histogram', '# UNIT ml_queue_duration_seconds seconds']
     """
-    name, text = instrument.prometheus_name, instrument.description.replace("\\", r"\\").replace("\n", r"\n")
+    name, text = histogram.prometheus_name, histogram.description.replace("\\", r"\\").replace("\n", r"\n")
     if is_openmetrics:
-        name, text = name.removesuffix("_total"), text.replace('"', r"\"")
-    kind = "gauge" if instrument.kind == "updowncounter" else instrument.kind
-    lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    if is_openmetrics and instrument.prometheus_unit:
-        lines.append(f"# UNIT {name} {instrument.prometheus_unit}")
+        text = text.replace('"', r"\"")
+    lines = [f"# HELP {name} {text}", f"# TYPE {name} histogram"]
+    if is_openmetrics and histogram.prometheus_unit:
+        lines.append(f"# UNIT {name} {histogram.prometheus_unit}")
     return lines
 
 
@@ -111,10 +98,6 @@ def _start(name: str, labels: Labels) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else _go_string(value)
 
 
 def _exemplar(exemplar: Exemplar) -> str:

@@ -149,8 +149,13 @@ class RequestLog:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if lines:
             stream = self._stream or sys.stdout
-            stream.write(b"".join(lines).decode())
-            stream.flush()
+            try:
+                stream.write(b"".join(lines).decode())
+                stream.flush()
+            except Exception:
+                for _ in lines[1:]:  # the fault itself stands for one
+                    self._faults.lose(_PLACE)
+                raise
 
 
 def _time(unix_s: float) -> str:

@@ -23,6 +23,9 @@ from telemetry.timeline import Attributes, AttributeValue, Caller, Timeline, par
 TIMELINE = "sightline.timeline"
 """Key of the request's Timeline in its ASGI scope."""
 
+HANDED_ON = "sightline.handed_on"
+"""Key of the Timeline of a request that was begun before, by whoever hands it on."""
+
 BEGUN = "sightline.begun"
 """Key of when a request began, in Unix and in monotonic ns, where the server has known of it for longer."""
 
@@ -120,14 +123,15 @@ class TelemetryMiddleware:
 
     def begin(self, scope: Scope) -> Exchange:
         """A request begins: it has ids from now on, in its scope and in the context, and counts as running."""
-        timeline = scope.get(TIMELINE)
-        if timeline is None:  # else it was begun before, on another way
+        timeline = scope.pop(HANDED_ON, None)
+        if timeline is None:
             caller = _caller(scope["headers"])
-            timeline = scope[TIMELINE] = Timeline(caller)
+            timeline = Timeline(caller)
             if BEGUN in scope:
                 timeline.unix_ns, timeline.start_ns = scope[BEGUN]
             if self._writer is not None:
                 timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
+        scope[TIMELINE] = timeline
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
         active, running = self._signals.active, (method, scheme)
@@ -180,9 +184,7 @@ class IdentityMiddleware(TelemetryMiddleware):
 
     def begin(self, scope: Scope) -> Exchange:
         """A request begins: it has ids from now on."""
-        timeline = scope.get(TIMELINE)
-        if timeline is None:
-            timeline = scope[TIMELINE] = Timeline(_caller(scope["headers"]))
+        timeline = scope[TIMELINE] = scope.pop(HANDED_ON, None) or Timeline(_caller(scope["headers"]))
         return Exchange(scope, timeline, "", "", attach(set_span_in_context(RequestSpan(timeline))))
 
     def leave(self, exchange: Exchange) -> None:

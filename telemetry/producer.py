@@ -1,10 +1,9 @@
-"""Hands the counts to OpenTelemetry: observable instruments, and data points made here.
+"""Hands the counts to OpenTelemetry: observable instruments, and histograms aggregated beforehand.
 
-Numbers of the process are observable instruments of the metrics API. What a model has counted is made into data
-points here, and put beside the SDK's where a reader passes its data on: what the specification calls a
-MetricProducer and Python lacks (https://github.com/open-telemetry/opentelemetry-python/issues/4768). Histograms have
-no observable form, and `record` costs more than a prediction; the SDK aggregates each observation for several times
-what counting it took, and a model has hundreds of series.
+Counters and gauges are observable instruments of the metrics API. Histograms have no observable form in it,
+and `record` costs more than a prediction, so their data points are made here and put beside the SDK's where a
+reader passes its data on: what the specification calls a MetricProducer and Python lacks
+(https://github.com/open-telemetry/opentelemetry-python/issues/4768).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,16 +14,15 @@ from typing import TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
+from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
-    Gauge,
+    CardinalityLimits,
     Histogram,
     HistogramDataPoint,
     Metric,
     MetricsData,
-    NumberDataPoint,
     ScopeMetrics,
-    Sum,
 )
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
@@ -39,15 +37,13 @@ from telemetry.recorder import Recorder
 from telemetry.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
 from telemetry.tail_sampling import TailSampler
 
+# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones.
+LIMITS: CardinalityLimits = {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}
+
 # The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
-SCOPE = InstrumentationScope("sightline.counts")
+HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
 
 T = TypeVar("T")
-
-_DATA: dict[str, Callable[[Sequence[NumberDataPoint]], Sum | Gauge]] = {
-    "counter": partial(Sum, aggregation_temporality=AggregationTemporality.CUMULATIVE, is_monotonic=True),
-    "gauge": Gauge,
-}
 
 
 class Producer:
@@ -70,24 +66,25 @@ class Producer:
 
     def register(self, meter: Meter) -> None:
         """Creates the observable instruments on a meter."""
-        _observe(meter, names.ACTIVE_REQUESTS, self._active)
-        _observe(meter, names.TRACES_KEPT, lambda: by("reason", self._sampler.kept))
-        _observe(meter, names.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget))
-        _observe(meter, names.FAULTS, lambda: by("place", self._faults.counts))
-
-    def numbers(self) -> Iterator[tuple[Instrument, Numbers]]:
-        """Counters and gauges of models; the counts are read when the numbers are iterated."""
-        for instrument, read in NUMBERS:
-            yield instrument, self._contained(self._each(read))
-        labels = self._quality()
-        if labels is not None:
-            for instrument in LABEL_COUNTERS:
-                yield instrument, self._contained(labels.counts(instrument))
+        observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
+            (names.ACTIVE_REQUESTS, self._active),
+            (names.TRACES_KEPT, lambda: by("reason", self._sampler.kept)),
+            (names.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget)),
+            (names.FAULTS, lambda: by("place", self._faults.counts)),
+            *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
+            *((instrument, partial(self._labelled, instrument)) for instrument in LABEL_COUNTERS),
+        )
+        for instrument, read in observables:
+            _observe(meter, instrument, partial(self._read, read))
 
     def histograms(self, read: Callable[[DottedBuckets], Snapshot]) -> Iterator[tuple[Instrument, Points]]:
-        """All histograms, read like the numbers; read says which exemplars the request durations bring along."""
+        """All histograms; their counts are read when their points are iterated.
+
+        read: says which exemplars the request durations bring along.
+        """
         durations = list(self._signals.durations.items())
-        yield names.REQUEST_DURATION, ((kind.attributes, read(buckets)) for kind, buckets in durations)
+        points = ((kind.attributes, read(buckets)) for kind, buckets in durations)
+        yield names.REQUEST_DURATION, self._contained(points)
         for instrument, read_points in HISTOGRAMS:
             yield instrument, self._contained(self._each(read_points))
         labels = self._quality()
@@ -96,26 +93,19 @@ class Producer:
                 yield instrument, self._contained(labels.snapshots(instrument))
 
     def add_to(self, metrics: MetricsData) -> MetricsData:
-        """The SDK's data of one export with ours beside them, in a scope of their own."""
+        """The SDK's data of one export with the histograms beside them, in a scope of their own."""
         resource = metrics.resource_metrics[0]
-        scope = ScopeMetrics(SCOPE, list(self._metrics()), schema_url="")
+        scope = ScopeMetrics(HISTOGRAM_SCOPE, list(self._metrics()), schema_url="")
         ours = replace(resource, scope_metrics=[*resource.scope_metrics, scope])
         return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
 
     def _metrics(self) -> Iterator[Metric]:
         pace, now_ns = Pace(), time_ns()
-        data: Histogram | Sum | Gauge
         for instrument, points in self.histograms(DottedBuckets.read_fresh):
             pace.keep()
             histograms = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
             if histograms:
                 data = Histogram(Paced(histograms, pace), AggregationTemporality.CUMULATIVE)
-                yield Metric(instrument.name, instrument.description, instrument.unit, data)
-        for instrument, found in self.numbers():
-            pace.keep()
-            numbers = [NumberDataPoint(attributes, self._start_ns, now_ns, value) for attributes, value in found]
-            if numbers:
-                data = _DATA[instrument.kind](Paced(numbers, pace))
                 yield Metric(instrument.name, instrument.description, instrument.unit, data)
 
     def _point(self, attributes: Attributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
@@ -138,6 +128,13 @@ class Producer:
             for attributes, value in read(recorder):
                 yield {**model, **attributes}, value
 
+    def _labelled(self, instrument: Instrument) -> Numbers:
+        labels = self._quality()
+        return () if labels is None else labels.counts(instrument)
+
+    def _read(self, read: Callable[[], Numbers]) -> Numbers:
+        return self._contained(read())
+
     def _contained(self, series: Iterable[T]) -> Iterator[T]:
         """What cannot be read is missing, and stops neither a scrape nor the thread that exports."""
         with self._faults.contained("reading"):
@@ -155,6 +152,7 @@ def _observe(meter: Meter, instrument: Instrument, read: Callable[[], Numbers]) 
     create = {
         "counter": meter.create_observable_counter,
         "updowncounter": meter.create_observable_up_down_counter,
+        "gauge": meter.create_observable_gauge,
     }[instrument.kind]
     create(instrument.name, [callback], instrument.unit, instrument.description)
 

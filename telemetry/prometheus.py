@@ -1,8 +1,8 @@
 """The scrape endpoint: OpenMetrics with exemplars, or classic text, as the client's `Accept` header asks.
 
-What the SDK's instruments hold comes through its own Prometheus reader; what the producer counts is written from
-prepared lines, with the exemplars that the reader drops
-(https://github.com/open-telemetry/opentelemetry-python/issues/4228).
+Counters and gauges come through the SDK's own Prometheus reader. Histograms come straight from the producer, for that
+reader drops exemplars (https://github.com/open-telemetry/opentelemetry-python/issues/4228), and as lines prepared
+beforehand, for they are four samples of five.
 """
 
 import re
@@ -19,7 +19,7 @@ from telemetry.counts import DottedBuckets, Snapshot
 from telemetry.exposition import Exposition, head
 from telemetry.names import Instrument
 from telemetry.pace import Pace
-from telemetry.producer import Producer
+from telemetry.producer import LIMITS, Producer
 
 _END = b"# EOF\n"
 # No name here needs escaping, whichever way a client knows.
@@ -30,7 +30,7 @@ class ScrapeReader(PrometheusMetricReader):
     """The SDK's reader, less a trap: after its `force_flush` the next scrape would show every sample twice."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__(scope_info_enabled=False, registry=registry)
+        super().__init__(scope_info_enabled=False, registry=registry, cardinality_limits=LIMITS)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002  # the signature is the SDK's
         """Nothing to do: a scrape collects for itself."""
@@ -70,13 +70,10 @@ class Scrape:
         return theirs + "\n".join([*ours, ""]).encode() + (_END if is_openmetrics else b""), content_type
 
     def _samples(self, *, has_exemplars: bool) -> Iterator[tuple[Instrument, list[str]]]:
-        """The lines of each instrument that the producer counts; what training looked like is written once."""
-        for instrument, numbers in self._producer.numbers():
-            kept = self._of_training.get(instrument.name)
-            yield instrument, kept or self._keep(instrument, self._exposition.numbers(instrument, numbers))
+        """The lines of each histogram; what training looked like is written once."""
         for instrument, points in self._producer.histograms(partial(self._read, has_exemplars)):
             kept = self._of_training.get(instrument.name)
-            yield instrument, kept or self._keep(instrument, self._exposition.histograms(instrument, points))
+            yield instrument, kept or self._keep(instrument, self._exposition.lines(instrument, points))
 
     def _keep(self, instrument: Instrument, lines: list[str]) -> list[str]:
         if instrument.source == "training":

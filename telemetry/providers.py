@@ -36,7 +36,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
-from telemetry.producer import Producer
+from telemetry.producer import LIMITS, Producer
 from telemetry.prometheus import Scrape
 from telemetry.spans import PacedSpanExporter, SpanWriter
 from telemetry.timeline import Attributes, Timeline
@@ -73,12 +73,12 @@ def is_disabled(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 class ExportReader(PeriodicExportingMetricReader):
-    """Adds the producer's counts to what the SDK collected, on the way to the exporter."""
+    """Adds the producer's histograms to what the SDK collected, on the way to the exporter."""
 
     def __init__(self, exporter: MetricExporter, producer: Producer, interval_ms: float) -> None:
         self._producer = producer
         self._process = os.getpid()
-        super().__init__(exporter, export_interval_millis=interval_ms)
+        super().__init__(exporter, export_interval_millis=interval_ms, cardinality_limits=LIMITS)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
         if os.getpid() != self._process:  # the SDK lives on in a forked child, which would send its parent's counts

@@ -14,7 +14,7 @@ Point = HistogramDataPoint | int | float
 
 
 class MetricsInMemory(InMemoryMetricReader):
-    """Collects when asked, the producer's counts included."""
+    """Collects when asked, the producer's histograms included."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Scope
 
 from service.routes.asgi import Reply
 from service.turn import Turn
-from telemetry.middleware import IdentityMiddleware, TelemetryMiddleware
+from telemetry.middleware import HANDED_ON, IdentityMiddleware, TelemetryMiddleware
 
 Write = Callable[[Reply], None]
 TracedWrite = Callable[[Reply, bytes], None]
@@ -88,11 +88,15 @@ class ShortWay:
             write(reply, exchange.timeline.traceresponse())
             telemetry.end(exchange, reply.status)
 
+        is_answered = False
         try:
-            return endpoint.serve_at_once(scope, body, write_and_mark)
+            is_answered = endpoint.serve_at_once(scope, body, write_and_mark)
         except Exception:
             if exchange.timeline.end_ns:
                 raise
-            return False  # it is met again, answered and counted, on the way through ASGI
+            # Otherwise it is met again, answered and counted, on the way through ASGI.
         finally:
             telemetry.leave(exchange)
+        if not is_answered:
+            scope[HANDED_ON] = exchange.timeline
+        return is_answered

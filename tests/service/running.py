@@ -41,6 +41,11 @@ class Running:
         """Posts a body to `/predict/model`."""
         return self.client.post("/predict/model", content=body, headers={"content-type": "application/json"})
 
+    def post_alone(self, body: bytes) -> httpx.Response:
+        """The same over a connection of its own, which the server closes after a failure."""
+        url = f"http://127.0.0.1:{self.port}/predict/model"
+        return httpx.post(url, content=body, headers={"content-type": "application/json"})
+
     def samples(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
         """The samples of `/metrics` with this name, by their labels."""
         samples = (sample for family in scrape(self.client) for sample in family.samples)

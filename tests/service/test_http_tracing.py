@@ -126,7 +126,7 @@ def test_their_metrics_go_nowhere(small_bundle: Path, sink: Sink) -> None:
     named = [(metric.name, scope.scope.name) for scope in resource.scope_metrics for metric in scope.metrics]
     assert [pair for pair in named if pair[0].startswith("http.")] == [
         ("http.server.active_requests", "sightline"),
-        ("http.server.request.duration", "sightline.counts"),
+        ("http.server.request.duration", "sightline.histograms"),
     ]
     traces = [resource for request in sink.traces for resource in request.resource_spans]
     scopes = {scope.scope.name: len(scope.spans) for resource in traces for scope in resource.scope_spans}

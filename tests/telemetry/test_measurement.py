@@ -118,7 +118,7 @@ def test_without_an_endpoint_there_is_the_scrape(profile: ReferenceProfile) -> N
         measure(*frame(100))
         text, content_type = measure.scrape()
         assert content_type.startswith("text/plain")
-        assert b'ml_feature_missing_total{feature="gain",model_name="m",model_version="1"} 0\n' in text
+        assert b'ml_feature_missing_total{feature="gain",model_name="m",model_version="1"} 0.0\n' in text
         assert measure.scrape("application/openmetrics-text")[0].endswith(b"# EOF\n")
 
 

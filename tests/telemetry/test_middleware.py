@@ -106,6 +106,15 @@ def test_requests_are_counted_by_route_and_status(measured: Measured) -> None:
     assert measured.signals.active == {("GET", "http"): 0, ("POST", "http"): 0}
 
 
+def test_an_app_within_another_is_measured_by_both(measured: Measured) -> None:
+    """An app with the middleware that is mounted in another one has a request of its own, and so has the other."""
+    inner = Measured()
+    measured.app.mount("/inner", inner.app)
+    assert measured.get("/inner/items/1").status_code == 200
+    assert sum(measured.counts().values()) == sum(inner.counts().values()) == 1
+    assert measured.signals.active == inner.signals.active == {("GET", "http"): 0}
+
+
 def test_unknown_methods_are_one_series(measured: Measured) -> None:
     """A method that HTTP does not know is `_OTHER` as a label, and itself in the span only."""
     measured.get("/items/1", method="BREW")

@@ -147,7 +147,7 @@ def test_what_cannot_be_read_stops_no_export(profile: ReferenceProfile, caplog: 
     before = producing.received()
     recorder.record(random_rows(10)[0])
     after = producing.received()
-    assert set(before) - set(after) == {"ml.queue.duration"}
+    assert set(before) - set(after) == {"ml.predictions"}
     assert producing.reader.points("sightline.faults")[1] == ({"place": "reading"}, 1)
     assert set(producing.received()) >= set(before)
     assert "telemetry fault in reading" in caplog.text
@@ -170,7 +170,7 @@ def test_an_exemplar_leaves_once_with_its_ids(producing: Producing) -> None:
     assert sum(point.count for point in again) == 1
 
 
-def test_counts_have_a_scope_of_their_own(producing: Producing) -> None:
+def test_histograms_have_a_scope_of_their_own(producing: Producing) -> None:
     """No two scopes of an export are equal, for the encoder would send the last of them only."""
     data = producing.reader.get_metrics_data()
     assert data is not None

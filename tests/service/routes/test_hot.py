@@ -265,7 +265,7 @@ def test_what_fails_after_the_prediction_is_counted_as_failed(
     routes = [route for route in service.app.router.routes if isinstance(route, AsgiRoute)]
     (endpoint,) = [route.app for route in routes if route.path == "/predict/model"]
     monkeypatch.setattr(endpoint, "_make_ids", fail)
-    answer = service.post(_encoded({"instances": [ROW]}))
+    answer = service.post_alone(_encoded({"instances": [ROW]}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["trace_id"] == answer.headers["traceresponse"].split("-")[1]
     after = _counted(service)
@@ -283,6 +283,6 @@ def test_no_client_is_blamed_for_a_failure_of_ours(service: Running, monkeypatch
         raise RuntimeError("it cannot be counted")
 
     monkeypatch.setattr(service.parts.recorder, "error", fail)
-    answer = service.post(_encoded({"wrong": 1}))
+    answer = service.post_alone(_encoded({"wrong": 1}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert _counted(service)["requests"] - before["requests"] == 1
