@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +18,16 @@ class Prediction:
     marks: (n_steps + 1,) ns of the monotonic clock; a step of the pipeline worked from its mark to the next one.
     """
 
-    __slots__ = ("_arrays", "marks")
+    __slots__ = ("_said", "marks")
 
     def __init__(self, outcomes: Codes | None, probabilities: Floats | None, values: Floats | None = None) -> None:
-        self._arrays: tuple[Codes | None, Floats | None, Floats | None] | None = outcomes, probabilities, values
+        self._said: tuple[Any, Any, Any] = outcomes, probabilities, values
         self.marks: tuple[int, ...] = ()
 
     @property
     def arrays(self) -> tuple[Codes | None, Floats | None, Floats | None]:
         """Outcomes, probabilities and values."""
-        assert self._arrays is not None  # noqa: S101  # given, or made by those who have lists
-        return self._arrays
+        return self._said
 
     @property
     def outcomes(self) -> Codes | None:
@@ -55,23 +55,23 @@ class Prediction:
 
     def part(self, start: int, stop: int) -> "Prediction":
         """The predictions of some of the rows."""
-        part = Prediction(*(None if array is None else array[start:stop] for array in self.arrays))  # type: ignore[arg-type]
+        part = type(self)(*(None if values is None else values[start:stop] for values in self._said))
         part.marks = self.marks
         return part
 
     def __len__(self) -> int:
         """How many rows there are."""
-        outcomes, _, values = self.arrays
-        return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]  # one of the two there is
+        outcomes, _, values = self._said
+        return len(outcomes if outcomes is not None else values)
 
     @staticmethod
     def joined(parts: Sequence["Prediction"]) -> "Prediction":
         """The predictions of several, one after the other; lists are joined before they become arrays."""
-        if all(isinstance(part, FewPredictions) for part in parts):
-            columns = zip(*(part.lists for part in parts), strict=True)
-            return FewPredictions(
-                *(None if lists[0] is None else list(chain.from_iterable(lists)) for lists in columns)
-            )
+        if len(parts) == 1:
+            return parts[0]
+        if set(map(type, parts)) == {FewPredictions}:
+            lists = zip(*[part.lists for part in parts], strict=True)
+            return FewPredictions(*(None if each[0] is None else list(chain.from_iterable(each)) for each in lists))
         arrays = zip(*(part.arrays for part in parts), strict=True)
         return Prediction(*(None if each[0] is None else np.concatenate(each) for each in arrays))
 
@@ -82,20 +82,20 @@ Lists = tuple[list[int] | None, list[Sequence[float]] | None, list[float] | None
 class FewPredictions(Prediction):
     """The predictions of a few rows, made and read without numpy, whose fixed cost is that of a small model."""
 
-    __slots__ = ("_lists",)
+    __slots__ = ("_arrays",)
 
     def __init__(
         self, outcomes: list[int] | None, probabilities: list[Sequence[float]] | None, values: list[float] | None = None
     ) -> None:
-        self._lists = outcomes, probabilities, values
-        self._arrays = None
+        self._said = outcomes, probabilities, values
+        self._arrays: tuple[Codes | None, Floats | None, Floats | None] | None = None
         self.marks = ()
 
     @property
     def arrays(self) -> tuple[Codes | None, Floats | None, Floats | None]:
         """Made when they are first asked for."""
         if self._arrays is None:
-            outcomes, probabilities, values = self._lists
+            outcomes, probabilities, values = self._said
             self._arrays = (
                 None if outcomes is None else np.array(outcomes, dtype=np.intp),
                 None if probabilities is None else _matrix(probabilities),
@@ -106,24 +106,13 @@ class FewPredictions(Prediction):
     @property
     def lists(self) -> Lists:
         """As they were made."""
-        return self._lists
+        return self._said
 
     def codes(self) -> list[int]:
         """The outcomes as a list; empty in regression."""
-        return self._lists[0] or []
-
-    def part(self, start: int, stop: int) -> "Prediction":
-        """The predictions of some of the rows."""
-        part = FewPredictions(*(None if values is None else values[start:stop] for values in self._lists))  # type: ignore[arg-type]
-        part.marks = self.marks
-        return part
-
-    def __len__(self) -> int:
-        """How many rows there are."""
-        outcomes, _, values = self._lists
-        return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]
+        return self._said[0] or []
 
 
 def _matrix(rows: list[Sequence[float]]) -> Floats:
-    """(n_rows, n_columns); from one flat sequence in half the time."""
+    """(n_rows, n_columns); numpy reads one flat sequence more quickly than a list of rows."""
     return np.fromiter(chain.from_iterable(rows), np.float64).reshape(len(rows), -1)
