@@ -197,8 +197,10 @@ def _ask(port: int, method: str, path: str, body: Body | None = None) -> bytes:
         headers = {"content-type": "application/json", **body.headers} if body else {}
         connection.request(method, path, body.content if body else None, headers)
         response = connection.getresponse()
-        assert response.status == 200
-        return response.read()
+        said = response.read()
+        if response.status != 200:
+            raise ConnectionError(f"{method} {path} answered {response.status}: {said[:300]!r}")
+        return said
     finally:
         connection.close()
 

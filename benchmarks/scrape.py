@@ -79,7 +79,8 @@ def _scraped(server: Server) -> tuple[bytes, float, float]:
         connection.request("GET", "/metrics", headers={"accept": ACCEPT})
         response = connection.getresponse()
         body = response.read()
-        assert response.status == 200
+        if response.status != 200:
+            raise ConnectionError(f"/metrics answered {response.status}: {body[:300]!r}")
         return body, (_cpu_s(server.process.pid) - worked) * 1e3, (perf_counter() - start) * 1e3
     finally:
         connection.close()
