@@ -41,7 +41,7 @@ class RequestKind(NamedTuple):
 
 
 Kind = tuple[str, str, int, str, str]
-"""A RequestKind as a plain tuple, which takes a quarter of the time to make."""
+"""A RequestKind as a plain tuple, which is cheaper to make for each request."""
 
 
 class GoldenSignals:
