@@ -65,7 +65,7 @@ bench-servers:  ## the servers of others to compare with, and the profiler, each
 clean:  ## forget the environment and the demo's bundle
 	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache
 
-.venv/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+.venv/.synced: uv.lock pyproject.toml service/pyproject.toml telemetry/pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(UV) sync --frozen --quiet
 	@touch $@
 

@@ -2,7 +2,7 @@
 
     uv run python benchmarks/batch_cost.py [ROWS]
 
-Each chunk of 100,000 flights is predicted by the demo's pipeline twice, once measured by `telemetry.measurement`
+Each chunk of 100,000 flights is predicted by the demo's pipeline twice, once measured by `Measurement`
 and once not, in alternating order, so that a busy machine slows both. Prints the ratio of the times, on the clock
 and of the processor, and how far memory grew. The model is fitted on a tenth of the training flights: its trees
 are as large, and cost the same to ask.
@@ -16,10 +16,10 @@ from time import perf_counter, process_time
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from service.demo.flights import FEATURES, TARGET, load_flights, replay_months, training_months
-from service.demo.pipeline import make_pipeline
-from telemetry.frames import profile_frame
-from telemetry.measurement import Measurement
+from sightline_service.demo.flights import FEATURES, TARGET, load_flights, replay_months, training_months
+from sightline_service.demo.model import make_pipeline
+from sightline_telemetry.measurement import Measurement
+from sightline_telemetry.model.dataframes import profile_frame
 
 N_ROWS = 1_000_000
 CHUNK = 100_000

@@ -18,11 +18,11 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks import bulk, comparison, costs, export, memory, scrape, stages, startup, telemetry_parts
-from benchmarks.cells import Cell
 from benchmarks.chapter import Chapter
-from benchmarks.effort import FULL, QUICK
 from benchmarks.page import page
+from benchmarks.profile import FULL, QUICK
 from benchmarks.results import Results
+from benchmarks.results_table import Cell
 from benchmarks.servers import CACHE
 
 PAGE = Path(__file__).with_name("results.md")

@@ -22,18 +22,19 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from benchmarks.bodies import Body, binary_tensors, instances
-from benchmarks.cells import spread
 from benchmarks.claims import Claim, at_most
-from benchmarks.effort import Effort
 from benchmarks.load import HOST, drive, post
 from benchmarks.models import CLASSIFIERS, bundle_folder
+from benchmarks.profile import Effort
+from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, SINK, Server, running
-from service.bundle import Bundle, load_bundle
-from service.columns import ColumnBuilder
-from service.demo.flights import FEATURES, load_flights, replay_months
-from service.predictor import Predictor
-from service.schema import InstanceReader
-from telemetry.recorder import ModelId, Recorder, Rows
+from sightline_service.bundles.bundle import Bundle, load_bundle
+from sightline_service.demo.flights import FEATURES, load_flights, replay_months
+from sightline_service.prediction.columns import ColumnBuilder
+from sightline_service.prediction.instances import InstanceReader
+from sightline_service.prediction.predictor import Predictor
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.recorder import Recorder, Rows
 
 N_ROWS = 10_000
 N_BODIES = 10

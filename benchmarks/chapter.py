@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from rich.console import Console
 
 from benchmarks.claims import Claim
-from benchmarks.effort import Effort
+from benchmarks.profile import Effort
 
 T = TypeVar("T")
 

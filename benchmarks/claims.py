@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.cells import spread
+from benchmarks.results_table import spread
 
 
 @dataclass(frozen=True, slots=True)

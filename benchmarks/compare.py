@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.bodies import requests
-from benchmarks.cells import Cell, heading, table
 from benchmarks.load import Measured, drive
 from benchmarks.models import CLASSIFIERS, bundle_folder
+from benchmarks.results_table import Cell, heading, table
 from benchmarks.servers import KINDS, SINK, Server, running
 
 WARM_UP_S = 0.3

@@ -5,10 +5,10 @@ from itertools import groupby
 
 from rich.console import Console
 
-from benchmarks.cells import Cell, find, heading, table
 from benchmarks.claims import Asked, Claim, at_least, at_most
 from benchmarks.compare import Plan, compare
-from benchmarks.effort import Effort
+from benchmarks.profile import Effort
+from benchmarks.results_table import Cell, find, heading, table
 from benchmarks.servers import KINDS
 
 SERVERS = ("A", "B", "C", "D", "E-litserve", "E-bentoml", "E-mlserver", "F-off", "F", "F-contrib")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from benchmarks.effort import FULL, Effort
+from benchmarks.profile import FULL, Effort
 from benchmarks.servers import ROOT, bare_environment
 
 SCRIPTS = ("request_cost.py", "log_cost.py", "label_cost.py", "batch_cost.py")

@@ -16,10 +16,10 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.drift_samples import N_FEATURES, N_REFERENCE, Sample, flights, independent
-from prometheus.timing import Timing, parse, text
-from telemetry import drift
-from telemetry.counts import Floats
-from telemetry.profile import N_BINS, deciles
+from prometheus.windows import Timing, parse, text
+from sightline_telemetry.model import drift
+from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.profile import N_BINS, deciles
 
 PAGE = Path(__file__).parents[1] / "docs" / "drift.md"
 OTHERS = {

@@ -19,11 +19,11 @@ import httpx2 as httpx
 import msgspec
 from rich.console import Console
 
-from benchmarks.cells import spread
-from benchmarks.effort import Effort
 from benchmarks.models import bundle_folder, flight_rows
+from benchmarks.profile import Effort
+from benchmarks.results_table import spread
 from benchmarks.servers import ROOT, SINK, bare_environment, running
-from service.app import Parts, create_app
+from sightline_service.app import Parts, create_app
 
 N_ROWS = 500
 WARM_UPS = 3

@@ -15,12 +15,12 @@ from time import perf_counter
 import msgspec
 import numpy as np
 
-from service.feedback import Keys, PredictionIds
-from service.labels import LabelReader
-from service.ledger import Ledger, LedgerRules
-from service.prediction import Prediction
-from telemetry.quality import JudgedModel
-from telemetry.recorder import ModelId
+from sightline_service.feedback.ledger import Ledger, LedgerRules
+from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
+from sightline_service.feedback.reader import LabelReader
+from sightline_service.prediction.result import Prediction
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.quality import JudgedModel
 
 N_ROWS = 10_000
 ROUNDS = 15
@@ -42,7 +42,7 @@ def fastest_us(work: Callable[[], object], repeats: int, per: int = 1) -> float:
 
 def main() -> None:
     """Prints the costs."""
-    keys = Keys(["a secret that nobody needs to keep"])
+    keys = SigningKeys(["a secret that nobody needs to keep"])
     make = PredictionIds(keys, MODEL).make
     late = np.random.default_rng(0).random(N_ROWS)
     many = Prediction((late > 0.5).astype(np.intp), np.column_stack([1 - late, late]))

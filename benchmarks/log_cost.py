@@ -6,10 +6,10 @@ uv run python benchmarks/log_cost.py
 import io
 from time import process_time
 
-from telemetry.faults import Faults
-from telemetry.golden_signals import RequestKind
-from telemetry.logs import MAX_WAITING, RequestLog
-from telemetry.timeline import Timeline
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.requests.golden_signals import RequestKind
+from sightline_telemetry.requests.logs import MAX_WAITING, RequestLog
+from sightline_telemetry.requests.timeline import Timeline
 
 ROUNDS = 5
 

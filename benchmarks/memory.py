@@ -10,9 +10,9 @@ from rich.progress import Progress
 
 from benchmarks.bodies import requests
 from benchmarks.claims import Claim, at_most
-from benchmarks.effort import Effort
 from benchmarks.load import drive
 from benchmarks.models import bundle_folder
+from benchmarks.profile import Effort
 from benchmarks.servers import KINDS, SINK, running
 
 CLIENTS = 64

@@ -16,8 +16,8 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from service.demo.flights import FEATURES, LATE, TARGET, load_flights, replay_months, training_months
-from service.demo.pipeline import gradient_boosting, make_pipeline
+from sightline_service.demo.flights import FEATURES, LATE, TARGET, load_flights, replay_months, training_months
+from sightline_service.demo.model import gradient_boosting, make_pipeline
 
 
 def main() -> None:

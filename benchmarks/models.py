@@ -15,22 +15,28 @@ import msgspec
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-import service.bundle
-import service.demo.flights
-import service.demo.pipeline
-import service.profiling
-import telemetry.profile
-from service.bundle import MANIFEST, save_bundle
-from service.demo.flights import FEATURES, TARGET, load_flights, replay_months, training_months
-from service.demo.pipeline import gradient_boosting, make_pipeline
-from service.profiling import make_bundle
+import sightline_service.bundles.bundle
+import sightline_service.bundles.profiling
+import sightline_service.demo.flights
+import sightline_service.demo.model
+import sightline_telemetry.model.profile
+from sightline_service.bundles.bundle import MANIFEST, save_bundle
+from sightline_service.bundles.profiling import make_bundle
+from sightline_service.demo.flights import FEATURES, TARGET, load_flights, replay_months, training_months
+from sightline_service.demo.model import gradient_boosting, make_pipeline
 
 CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "sightline-bench"))
 CLASSIFIERS: dict[str, Callable[[], Any]] = {
     "logistic": lambda: LogisticRegression(max_iter=1000),
     "boosting": gradient_boosting,
 }
-_MADE_BY = (service.bundle, service.demo.flights, service.demo.pipeline, service.profiling, telemetry.profile)
+_MADE_BY = (
+    sightline_service.bundles.bundle,
+    sightline_service.demo.flights,
+    sightline_service.demo.model,
+    sightline_service.bundles.profiling,
+    sightline_telemetry.model.profile,
+)
 N_ROWS = 8192
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from telemetry.faults import Faults
-from telemetry.golden_signals import GoldenSignals
-from telemetry.middleware import TelemetryMiddleware
-from telemetry.tail_sampling import Reason, SamplingRules, TailSampler
-from telemetry.timeline import Attributes, Timeline
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.requests.golden_signals import GoldenSignals
+from sightline_telemetry.requests.middleware import TelemetryMiddleware
+from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
+from sightline_telemetry.requests.timeline import Attributes, Timeline
 
 ROUNDS = 15
 REQUESTS = 20_000
@@ -69,7 +69,7 @@ async def seconds(app: ASGIApp, headers: list[tuple[bytes, bytes]]) -> float:
 async def main() -> None:
     """Prints the cost of one request in microseconds, median and range over the rounds."""
     writer = Nowhere()
-    rules = SamplingRules(slow_s=60, allowances=dict.fromkeys(Reason, 0.0) | {Reason.DOT: 1.0})
+    rules = SamplingRules(slow_s=60, allowances=dict.fromkeys(Reason, 0.0) | {Reason.EXEMPLAR: 1.0})
     sampler = TailSampler(rules)
     measured = TelemetryMiddleware(endpoint, GoldenSignals(), sampler, writer, Faults("middleware"))
     plain = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"user-agent", b"benchmark")]

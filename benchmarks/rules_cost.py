@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from urllib.request import urlopen
 
-from prometheus.timing import Timing, parse, text
+from prometheus.windows import Timing, parse, text
 from prometheus.write import WINDOW, render_all
 from tests.stack.processes import Process, binary, free_port
 

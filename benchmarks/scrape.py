@@ -10,11 +10,11 @@ from time import perf_counter, sleep
 from rich.console import Console
 
 from benchmarks.bodies import requests
-from benchmarks.cells import spread
 from benchmarks.claims import Claim, at_most
-from benchmarks.effort import Effort
 from benchmarks.load import HOST, drive
 from benchmarks.models import bundle_folder
+from benchmarks.profile import Effort
+from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, Server, running
 
 SCRAPES = 20

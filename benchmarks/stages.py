@@ -14,12 +14,12 @@ from rich.console import Console
 
 from benchmarks import bulk
 from benchmarks.bodies import requests
-from benchmarks.cells import counted
-from benchmarks.effort import Effort
 from benchmarks.load import drive, post
 from benchmarks.models import bundle_folder
+from benchmarks.profile import Effort
+from benchmarks.results_table import counted
 from benchmarks.servers import CACHE, KINDS, SINK, Server, running
-from service.bundle import load_bundle
+from sightline_service.bundles.bundle import load_bundle
 
 PY_SPY = CACHE / "tools/bin/py-spy"
 PER_S = 250
@@ -33,24 +33,27 @@ THREADS = (
     ("predicting, in the model's thread", re.compile(r"model")),
 )
 WITHIN = (
-    ("counting predictions and features", re.compile(r"telemetry/(recorder|inputs|outputs)\.py")),
-    ("traces that are kept: spans", re.compile(r"telemetry/(spans|trace_ring)\.py")),
-    ("prediction ids", re.compile(r"service/feedback\.py")),
-    ("predicting", re.compile(r"service/(predictor|prediction|batching|fastpath/\w+)\.py")),
+    ("counting predictions and features", re.compile(r"sightline_telemetry/model/(recorder|inputs|outputs)\.py")),
+    ("traces that are kept: spans", re.compile(r"sightline_telemetry/export/(spans|trace_ring)\.py")),
+    ("prediction ids", re.compile(r"sightline_service/feedback/prediction_ids\.py")),
+    ("predicting", re.compile(r"sightline_service/prediction/(predictor|result|batching|fastpath/\w+)\.py")),
 )
 """Stages that have all that is called from them."""
 
 ITSELF = (
-    ("request log: noting a line", re.compile(r"telemetry/logs\.py")),
-    ("measuring: ids, context, duration, decision to keep", re.compile(r"telemetry/|opentelemetry/")),
+    ("request log: noting a line", re.compile(r"sightline_telemetry/requests/logs\.py")),
+    ("measuring: ids, context, duration, decision to keep", re.compile(r"sightline_telemetry/|opentelemetry/")),
     (
         "reading: body, JSON, checks, columns",
-        re.compile(r"service/(schema|columns|tensors)\.py|read_body|Dialect\.read"),
+        re.compile(r"sightline_service/prediction/(instances|columns|tensors)\.py|read_body|Dialect\.read"),
     ),
-    ("writing to sockets: system calls", re.compile(r"service/turn\.py")),
-    ("writing the answer", re.compile(r"respond|Dialect\.answer|_write|service/routes/(predict|rows)\.py")),
-    ("the short way: HTTP", re.compile(r"service/http\.py|service/routes/hot\.py")),
-    ("the endpoint around it", re.compile(r"service/routes/")),
+    ("writing to sockets: system calls", re.compile(r"sightline_service/server/joined_writes\.py")),
+    (
+        "writing the answer",
+        re.compile(r"respond|Dialect\.answer|_write|routes/(predict|json_rows)\.py"),
+    ),
+    ("the short way: HTTP", re.compile(r"sightline_service/server/(protocol|asgi_bypass)\.py")),
+    ("the endpoint around it", re.compile(r"sightline_service/(routes|server)/")),
     ("FastAPI and Starlette", re.compile(r"fastapi/|starlette/")),
     ("uvicorn: HTTP and ASGI", re.compile(r"uvicorn/(protocols|middleware)/")),
     ("event loop: polling, reading from sockets", re.compile(r"asyncio/|uvloop|uvicorn/")),

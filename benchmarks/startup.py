@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.bodies import requests
-from benchmarks.cells import spread
-from benchmarks.effort import Effort
 from benchmarks.load import HOST, drive
 from benchmarks.models import bundle_folder
+from benchmarks.profile import Effort
+from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, SINK, running
 
 SERVERS = ("A", "B", "F")

@@ -5,9 +5,9 @@ from itertools import groupby
 
 from rich.console import Console
 
-from benchmarks.cells import Cell, heading, table
 from benchmarks.compare import Plan, compare
-from benchmarks.effort import Effort
+from benchmarks.profile import Effort
+from benchmarks.results_table import Cell, heading, table
 
 SERVERS = ("A", "F-off", "F-counts", "F-no-otlp", "F-no-traces", "F-no-log", "F")
 

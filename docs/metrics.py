@@ -1,11 +1,11 @@
-"""Writes docs/metrics.md from the list in telemetry/names.py.
+"""Writes docs/metrics.md from the list in telemetry/sightline_telemetry/instruments.py.
 
 uv run python docs/metrics.py
 """
 
 from pathlib import Path
 
-from telemetry.names import INSTRUMENTS, MODEL, Instrument, Source
+from sightline_telemetry.instruments import INSTRUMENTS, MODEL, Instrument, Source
 
 PAGE = Path(__file__).with_name("metrics.md")
 
@@ -20,7 +20,7 @@ _TITLES: dict[Source, str] = {
 _HEAD = """\
 # Metrics
 
-Made by `make docs` from [telemetry/names.py](../telemetry/names.py); change that, not this.
+Made by `make docs` from [instruments.py](../telemetry/sightline_telemetry/instruments.py); change that, not this.
 
 Every `ml.*` series carries `model.name` and `model.version`, and exists at 0 before the service says that it \
 is ready. In Prometheus, dots of names and labels become underscores; a histogram has `_bucket`, `_sum` and \

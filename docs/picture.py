@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from service.cli import DEMO_BUNDLE
-from service.demo.run import Demo
+from sightline_service.cli import DEMO_BUNDLE
+from sightline_service.demo.run import Demo
 
 if __name__ == "__main__":
     console = Console(record=True, width=118, log_path=False)

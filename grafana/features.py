@@ -7,12 +7,12 @@ from grafana.links import FEATURES_UID, TO_OVERVIEW, TO_PREDICTIONS
 from grafana.panels import About, Panel, Query, bars, lines, rows
 from grafana.promql import VERSION, rate, recorded, series, total
 from grafana.screens import Row, Screen, variable
-from telemetry import names
+from sightline_telemetry import instruments
 
 _LEGEND = "{{model_name}} {{model_version}}"
 _FEATURE = (*VERSION, "feature")
 _CHOSEN = 'feature=~"$feature"'
-_UNSEEN = f'category="{names.UNSEEN}"'
+_UNSEEN = f'category="{instruments.UNSEEN}"'
 _UPPER = 'side="upper"'
 _OF_ROWS = "on (model_name, model_version) group_left ()"
 
@@ -31,7 +31,7 @@ def features() -> models.Dashboard:
 def _by_drift() -> dashboard.QueryVariable:
     """Features in the order of their drift; those that cannot be judged yet come last."""
     drift = f"max by (feature) ({recorded('drift:feature_ratio')})"
-    every = f"0 * group by (feature) ({series(names.FEATURE_MISSING)})"
+    every = f"0 * group by (feature) ({series(instruments.FEATURE_MISSING)})"
     return (
         variable("feature", "Feature", f"query_result(sort_desc({drift} or {every}))", "Each has a row of its own.")
         .regex('/feature="([^"]+)"/')
@@ -40,7 +40,7 @@ def _by_drift() -> dashboard.QueryVariable:
 
 
 def _all() -> list[Panel]:
-    predicted = total(VERSION, f"increase({series(names.PREDICTIONS)}[$__range])")
+    predicted = total(VERSION, f"increase({series(instruments.PREDICTIONS)}[$__range])")
 
     def share(selector: str) -> str:
         grown = total(_FEATURE, f"increase({selector}[$__range])")
@@ -65,10 +65,10 @@ def _all() -> list[Panel]:
             Query(statistic("ks"), "KS"),
             Query(statistic("psi"), "PSI"),
             Query(statistic("share"), "change of a share"),
-            Query(share(series(names.FEATURE_MISSING)), "missing"),
-            Query(share(series(names.FEATURE_IMPUTED)), "imputed"),
-            Query(share(series(names.FEATURE_CATEGORIES, _UNSEEN)), "unseen"),
-            Query(share(series(names.FEATURE_OUT_OF_RANGE)), "out of range"),
+            Query(share(series(instruments.FEATURE_MISSING)), "missing"),
+            Query(share(series(instruments.FEATURE_IMPUTED)), "imputed"),
+            Query(share(series(instruments.FEATURE_CATEGORIES, _UNSEEN)), "unseen"),
+            Query(share(series(instruments.FEATURE_OUT_OF_RANGE)), "out of range"),
             shares=("missing", "imputed", "unseen", "out of range"),
         )
     ]
@@ -110,11 +110,11 @@ def _one() -> list[Panel]:
                 "Shares of the rows, beside how much was missing in training.",
                 TO_OVERVIEW,
             ),
-            Query(_share_now(names.FEATURE_MISSING, ()), "missing  " + _LEGEND),
+            Query(_share_now(instruments.FEATURE_MISSING, ()), "missing  " + _LEGEND),
             Query(_missing_in_training(), "missing in training  " + _LEGEND),
-            Query(_share_now(names.FEATURE_IMPUTED, ("method",)), "imputed: {{method}}  " + _LEGEND),
-            Query(_share_now(names.FEATURE_CATEGORIES, (), _UNSEEN), "unseen  " + _LEGEND),
-            Query(_share_now(names.FEATURE_OUT_OF_RANGE, ("side",)), "out of range: {{side}}  " + _LEGEND),
+            Query(_share_now(instruments.FEATURE_IMPUTED, ("method",)), "imputed: {{method}}  " + _LEGEND),
+            Query(_share_now(instruments.FEATURE_CATEGORIES, (), _UNSEEN), "unseen  " + _LEGEND),
+            Query(_share_now(instruments.FEATURE_OUT_OF_RANGE, ("side",)), "out of range: {{side}}  " + _LEGEND),
         ).span(6),
     ]
 
@@ -141,12 +141,12 @@ def _shares(of_bins: str, which: str, of_categories: str, category_rows: str) ->
     )
 
 
-def _share_now(instrument: names.Instrument, by: tuple[str, ...], *matchers: str) -> str:
+def _share_now(instrument: instruments.Instrument, by: tuple[str, ...], *matchers: str) -> str:
     grown = total((*VERSION, *by), rate(series(instrument, _CHOSEN, *matchers)))
-    return f"{grown} / {_OF_ROWS} ({total(VERSION, rate(series(names.PREDICTIONS)))} > 0)"
+    return f"{grown} / {_OF_ROWS} ({total(VERSION, rate(series(instruments.PREDICTIONS)))} > 0)"
 
 
 def _missing_in_training() -> str:
-    missing = f"max by ({', '.join(VERSION)}) ({series(names.REFERENCE_FEATURE_MISSING, _CHOSEN)})"
-    trained = f"max by (model_name, model_version, outcome) ({series(names.REFERENCE_PREDICTIONS)})"
+    missing = f"max by ({', '.join(VERSION)}) ({series(instruments.REFERENCE_FEATURE_MISSING, _CHOSEN)})"
+    trained = f"max by (model_name, model_version, outcome) ({series(instruments.REFERENCE_PREDICTIONS)})"
     return f"{missing} / (sum by (model_name, model_version) ({trained}) > 0)"

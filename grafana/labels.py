@@ -5,7 +5,7 @@ that was corrected is counted once more as withdrawn, and taken off here.
 """
 
 from grafana.promql import VERSION, series
-from telemetry.names import (
+from sightline_telemetry.instruments import (
     FEEDBACK,
     FEEDBACK_ERROR,
     FEEDBACK_LOSS,

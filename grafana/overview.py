@@ -26,8 +26,8 @@ from grafana.promql import (
     total,
 )
 from grafana.screens import Row, Screen, choice
-from prometheus.foreign import ALERTS
-from telemetry import names
+from prometheus.external_metrics import ALERTS
+from sightline_telemetry import instruments
 
 _ROUTE = ("http_route", *VERSION)
 _ROUTE_LEGEND = "{{http_route}}  {{model_name}} {{model_version}}"
@@ -84,7 +84,7 @@ def _now() -> list[Panel]:
         ).span(5),
         number(
             About("Predictions", "rowsps", "Rows predicted a second.", TO_PREDICTIONS),
-            Query(total((), rate(series(names.PREDICTIONS))), "rows"),
+            Query(total((), rate(series(instruments.PREDICTIONS))), "rows"),
         ).span(5),
         number(
             About("Alerts", "short", "Alerts that fire now, of any model; Prometheus lists them.", TO_TELEMETRY),
@@ -145,7 +145,7 @@ def _golden_signals() -> list[Panel]:
 
 
 def _model() -> list[Panel]:
-    outcomes = total((*VERSION, "outcome"), rate(series(names.PREDICTIONS)))
+    outcomes = total((*VERSION, "outcome"), rate(series(instruments.PREDICTIONS)))
     return [
         lines(
             About("Predictions by outcome", "rowsps", "What the model says (y_pred), rows a second.", TO_PREDICTIONS),
@@ -159,12 +159,14 @@ def _model() -> list[Panel]:
                 "By reason: rejected is the client's mistake, failed is ours, cancelled is a client that left.",
                 TO_FEATURES,
             ),
-            Query(total((*VERSION, "reason"), rate(series(names.PREDICTION_ERRORS))), "{{reason}}  " + _MODEL_LEGEND),
+            Query(
+                total((*VERSION, "reason"), rate(series(instruments.PREDICTION_ERRORS))), "{{reason}}  " + _MODEL_LEGEND
+            ),
         ),
         lines(
             About("Time by step", "s", "95th percentile of a batch in each step of the pipeline.", TO_SLOW_TRACES),
             Query(
-                quantile(0.95, (*VERSION, "step"), rate(series(names.PREDICTION_DURATION, suffix="_bucket"))),
+                quantile(0.95, (*VERSION, "step"), rate(series(instruments.PREDICTION_DURATION, suffix="_bucket"))),
                 "{{step}}  " + _MODEL_LEGEND,
             ),
         ),
@@ -172,14 +174,14 @@ def _model() -> list[Panel]:
 
 
 def _saturation() -> list[Panel]:
-    batches = series(names.BATCH_SIZE, suffix="_count")
-    rows = series(names.BATCH_SIZE, suffix="_sum")
+    batches = series(instruments.BATCH_SIZE, suffix="_count")
+    rows = series(instruments.BATCH_SIZE, suffix="_sum")
     each = (INSTANCE, *VERSION)
     legend = _MODEL_LEGEND + "  {{" + INSTANCE + "}}"
     return [
         lines(
             About("Requests running", "short", "Requests that are being answered, by version.", TO_SLOW_TRACES),
-            Query(served_total(VERSION, series(names.ACTIVE_REQUESTS)), _MODEL_LEGEND),
+            Query(served_total(VERSION, series(instruments.ACTIVE_REQUESTS)), _MODEL_LEGEND),
         ),
         lines(
             About(
@@ -188,11 +190,11 @@ def _saturation() -> list[Panel]:
                 "Rows that wait for the model. Growth that stays is saturation.",
                 TO_SLOW_TRACES,
             ),
-            Query(total(VERSION, series(names.QUEUE_LENGTH)), _MODEL_LEGEND),
+            Query(total(VERSION, series(instruments.QUEUE_LENGTH)), _MODEL_LEGEND),
         ),
         lines(
             About("Wait for the model", "s", "99th percentile of the time that a request's rows wait.", TO_SLOW_TRACES),
-            Query(quantile(0.99, VERSION, rate(series(names.QUEUE_DURATION, suffix="_bucket"))), _MODEL_LEGEND),
+            Query(quantile(0.99, VERSION, rate(series(instruments.QUEUE_DURATION, suffix="_bucket"))), _MODEL_LEGEND),
         ),
         lines(
             About("Rows a batch", "short", "Requests that wait together are predicted together.", TO_TELEMETRY),
@@ -200,11 +202,11 @@ def _saturation() -> list[Panel]:
         ),
         lines(
             About("CPU", "percentunit", "CPU time a second of each process; 100 % is one core.", TO_TELEMETRY),
-            Query(served_total(each, rate(series(names.PROCESS_CPU_TIME))), legend),
+            Query(served_total(each, rate(series(instruments.PROCESS_CPU_TIME))), legend),
         ),
         lines(
             About("Memory", "bytes", "Resident memory of each process.", TO_TELEMETRY),
-            Query(served_total(each, series(names.PROCESS_MEMORY_USAGE)), legend),
+            Query(served_total(each, series(instruments.PROCESS_MEMORY_USAGE)), legend),
         ),
     ]
 
@@ -220,7 +222,7 @@ def _traces() -> list[Panel]:
                 "By reason: asked for by the caller, failed, slow, or the dot of a latency bucket.",
                 TO_TELEMETRY,
             ),
-            Query(served_total(("reason",), rate(series(names.TRACES_KEPT))), "{{reason}}"),
+            Query(served_total(("reason",), rate(series(instruments.TRACES_KEPT))), "{{reason}}"),
             is_stacked=True,
         ).height(10),
         traces(

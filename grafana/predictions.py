@@ -9,7 +9,7 @@ from grafana.links import PREDICTIONS_UID, TO_FEATURES, TO_OVERVIEW, TO_TELEMETR
 from grafana.panels import About, Panel, Query, bars, heat, lines, matrix
 from grafana.promql import VERSION, rate, series, total
 from grafana.screens import Row, Screen, choice, variable
-from telemetry import names
+from sightline_telemetry import instruments
 
 _LEGEND = "{{model_name}} {{model_version}}"
 _OUTCOME = (*VERSION, "outcome")
@@ -33,7 +33,7 @@ def predictions() -> models.Dashboard:
             variable(
                 "outcome",
                 "Outcome",
-                f"label_values({series(names.PREDICTION_SCORE, suffix='_count')}, outcome)",
+                f"label_values({series(instruments.PREDICTION_SCORE, suffix='_count')}, outcome)",
                 "Whose scores are shown; with two outcomes there is the positive one only.",
             ),
             choice("labels_of", "Labels of the last", "15m,1h,6h,1d,7d,30d", "1h", "What quality is judged by."),
@@ -42,11 +42,11 @@ def predictions() -> models.Dashboard:
 
 
 def _predictions() -> list[Panel]:
-    said = total(_OUTCOME, rate(series(names.PREDICTIONS)))
-    trained = f"max by ({', '.join(_OUTCOME)}) ({series(names.REFERENCE_PREDICTIONS)})"
+    said = total(_OUTCOME, rate(series(instruments.PREDICTIONS)))
+    trained = f"max by ({', '.join(_OUTCOME)}) ({series(instruments.REFERENCE_PREDICTIONS)})"
     share = "{share} / on (model_name, model_version) group_left () (sum by (model_name, model_version) ({share}) > 0)"
-    mean = f"{total(VERSION, rate(series(names.PREDICTION_CONFIDENCE, suffix='_sum')))} / " + (
-        f"({total(VERSION, rate(series(names.PREDICTION_CONFIDENCE, suffix='_count')))} > 0)"
+    mean = f"{total(VERSION, rate(series(instruments.PREDICTION_CONFIDENCE, suffix='_sum')))} / " + (
+        f"({total(VERSION, rate(series(instruments.PREDICTION_CONFIDENCE, suffix='_count')))} > 0)"
     )
     return [
         lines(
@@ -61,7 +61,7 @@ def _predictions() -> list[Panel]:
         ),
         heat(
             About("Scores over time", "none", "P(outcome) of each row, or the value of a regression.", TO_FEATURES),
-            Query(total(("le",), rate(series(names.PREDICTION_SCORE, suffix="_bucket"))), "{{le}}"),
+            Query(total(("le",), rate(series(instruments.PREDICTION_SCORE, suffix="_bucket"))), "{{le}}"),
         )
         .span(8)
         .height(8),
@@ -97,28 +97,28 @@ def _scores_in_tenths(cumulative: str) -> str:
 
 
 def _serving() -> str:
-    selector = series(names.PREDICTION_SCORE, _CHOSEN, BOUNDS, suffix="_bucket")
+    selector = series(instruments.PREDICTION_SCORE, _CHOSEN, BOUNDS, suffix="_bucket")
     return f"sum by (le) (increase({selector}[$__range]))"
 
 
 def _training() -> str:
-    selector = series(names.REFERENCE_PREDICTION_SCORE, _CHOSEN, BOUNDS, suffix="_bucket")
+    selector = series(instruments.REFERENCE_PREDICTION_SCORE, _CHOSEN, BOUNDS, suffix="_bucket")
     return f"sum by (le) (max by ({', '.join(_OUTCOME)}, le) ({selector}))"
 
 
 def _quality() -> list[Panel]:
-    confidence = names.PREDICTION_CONFIDENCE
+    confidence = instruments.PREDICTION_CONFIDENCE
     expected = " / ".join(
         total(VERSION, f"increase({series(confidence, suffix=suffix)}[{LABEL_WINDOW}])")
         for suffix in ("_sum", "_count")
     )
-    every = labelled(names.FEEDBACK, ())
+    every = labelled(instruments.FEEDBACK, ())
     return [
         matrix(
             About("Confusion", "short", f"Labels by what was said (rows) and what was true. {_LABELS}", TO_FEATURES),
             "predicted",
             "actual",
-            Query(f"sum by (predicted, actual) ({labelled(names.FEEDBACK, ('predicted', 'actual'))})", "labels"),
+            Query(f"sum by (predicted, actual) ({labelled(instruments.FEEDBACK, ('predicted', 'actual'))})", "labels"),
         ),
         lines(
             About(
@@ -133,11 +133,11 @@ def _quality() -> list[Panel]:
         lines(
             About("Precision and recall", "percentunit", f"By class. {_LABELS}", TO_FEATURES),
             Query(
-                f"{correct(('predicted',))} / ({labelled(names.FEEDBACK, ('predicted',))} > 0)",
+                f"{correct(('predicted',))} / ({labelled(instruments.FEEDBACK, ('predicted',))} > 0)",
                 "precision of {{predicted}}  " + _LEGEND,
             ),
             Query(
-                f"{correct(('actual',))} / ({labelled(names.FEEDBACK, ('actual',))} > 0)",
+                f"{correct(('actual',))} / ({labelled(instruments.FEEDBACK, ('actual',))} > 0)",
                 "recall of {{actual}}  " + _LEGEND,
             ),
         ).max(1),
@@ -154,12 +154,12 @@ def _quality() -> list[Panel]:
 
 
 def _mean_loss() -> str:
-    total_loss, count = (labelled(names.FEEDBACK_LOSS, ("kind",), suffix=suffix) for suffix in ("_sum", "_count"))
+    total_loss, count = (labelled(instruments.FEEDBACK_LOSS, ("kind",), suffix=suffix) for suffix in ("_sum", "_count"))
     return f"{total_loss} / ({count} > 0)"
 
 
 def _mean_error() -> str:
-    total_error, count = (labelled(names.FEEDBACK_ERROR, (), suffix=suffix) for suffix in ("_sum", "_count"))
+    total_error, count = (labelled(instruments.FEEDBACK_ERROR, (), suffix=suffix) for suffix in ("_sum", "_count"))
     return f'label_replace({total_error} / ({count} > 0), "kind", "absolute error", "", "")'
 
 
@@ -197,9 +197,9 @@ def _calibration() -> list[Panel]:
 
 
 def _labels() -> list[Panel]:
-    delays = labelled(names.FEEDBACK_DELAY, ("le",), suffix="_bucket")
-    came = labelled(names.FEEDBACK_DELAY, (), suffix="_count")
-    said = total(VERSION, f"increase({series(names.PREDICTIONS)}[{LABEL_WINDOW}])")
+    delays = labelled(instruments.FEEDBACK_DELAY, ("le",), suffix="_bucket")
+    came = labelled(instruments.FEEDBACK_DELAY, (), suffix="_count")
+    said = total(VERSION, f"increase({series(instruments.PREDICTIONS)}[{LABEL_WINDOW}])")
     return [
         lines(
             About(
@@ -222,6 +222,6 @@ def _labels() -> list[Panel]:
         ),
         lines(
             About("Labels that were not counted", "short", f"By reason. {_LABELS}", TO_TELEMETRY),
-            Query(labelled(names.FEEDBACK_REJECTED, ("reason",)), "{{reason}}  " + _LEGEND),
+            Query(labelled(instruments.FEEDBACK_REJECTED, ("reason",)), "{{reason}}  " + _LEGEND),
         ),
     ]

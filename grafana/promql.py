@@ -5,8 +5,8 @@ that the same process serves, by `service.instance.id`. One process serves one m
 """
 
 from prometheus.selectors import TRAFFIC
-from telemetry.names import MODEL as MODEL_ATTRIBUTES
-from telemetry.names import QUEUE_LENGTH, REQUEST_DURATION, Instrument
+from sightline_telemetry.instruments import MODEL as MODEL_ATTRIBUTES
+from sightline_telemetry.instruments import QUEUE_LENGTH, REQUEST_DURATION, Instrument
 
 WINDOW = "$__rate_interval"
 OF_MODEL = ('model_name=~"$model"', 'model_version=~"$version"')
@@ -22,7 +22,7 @@ def series(instrument: Instrument, *matchers: str, suffix: str = "") -> str:
 
     suffix: `_bucket`, `_count` or `_sum` of a histogram.
 
-    >>> from telemetry.names import PREDICTIONS
+    >>> from sightline_telemetry.instruments import PREDICTIONS
     >>> series(PREDICTIONS, 'outcome="late"')
     'ml_predictions_total{model_name=~"$model", model_version=~"$version", outcome="late"}'
     """

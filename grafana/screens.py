@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from grafana.panels import PROMETHEUS, Panel
 from grafana.promql import VERSION, series
-from telemetry.names import QUEUE_LENGTH
+from sightline_telemetry.instruments import QUEUE_LENGTH
 
 TAG = "sightline"
 

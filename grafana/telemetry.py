@@ -6,7 +6,7 @@ from grafana.links import TELEMETRY_UID, TO_FAILED_TRACES, TO_OVERVIEW, TO_SLOW_
 from grafana.panels import About, Panel, Query, lines
 from grafana.promql import INSTANCE, VERSION, rate, requests, series, served_total, total
 from grafana.screens import Row, Screen
-from prometheus.foreign import (
+from prometheus.external_metrics import (
     COLLECTOR_QUEUE_CAPACITY,
     COLLECTOR_QUEUE_SIZE,
     COLLECTOR_SENT,
@@ -19,7 +19,7 @@ from prometheus.foreign import (
     SDK_SPANS_PROCESSED,
     UP,
 )
-from telemetry import names
+from sightline_telemetry import instruments
 
 _PROCESS = (INSTANCE, *VERSION)
 _LEGEND = "{{model_name}} {{model_version}}  {{" + INSTANCE + "}}"
@@ -41,11 +41,11 @@ def telemetry() -> models.Dashboard:
 
 
 def _traces() -> list[Panel]:
-    kept = served_total(VERSION, rate(series(names.TRACES_KEPT)))
+    kept = served_total(VERSION, rate(series(instruments.TRACES_KEPT)))
     return [
         lines(
             About("Traces kept", "cps", "By reason: asked for, failed, slow, or the dot of a bucket.", TO_SLOW_TRACES),
-            Query(served_total(("reason",), rate(series(names.TRACES_KEPT))), "{{reason}}"),
+            Query(served_total(("reason",), rate(series(instruments.TRACES_KEPT))), "{{reason}}"),
             is_stacked=True,
         ),
         lines(
@@ -56,7 +56,7 @@ def _traces() -> list[Panel]:
                 "the settings if those traces are missed.",
                 TO_FAILED_TRACES,
             ),
-            Query(served_total(("reason",), rate(series(names.TRACES_OVER_BUDGET))), "{{reason}}"),
+            Query(served_total(("reason",), rate(series(instruments.TRACES_OVER_BUDGET))), "{{reason}}"),
             is_stacked=True,
         ),
         lines(
@@ -113,7 +113,7 @@ def _ways_out() -> list[Panel]:
                 "Faults of the telemetry itself, by place. None of them reached a request; the log has each kind once.",
                 TO_OVERVIEW,
             ),
-            Query(served_total(("place",), rate(series(names.FAULTS))), "{{place}}"),
+            Query(served_total(("place",), rate(series(instruments.FAULTS))), "{{place}}"),
         ).span(16),
     ]
 

@@ -1,10 +1,11 @@
 """What comes in against what came in at training: missing, imputed, unseen, out of range; and what is refused."""
 
-from prometheus.asking import FEATURE_LABELS, PERCENT, asked, of_feature
+from prometheus.annotation_queries import FEATURE_LABELS, PERCENT, asked, of_feature
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import FEATURE, VERSION, counts, series
-from prometheus.timing import Timing, text
-from telemetry import drift, names
+from prometheus.windows import Timing, text
+from sightline_telemetry import instruments
+from sightline_telemetry.model import drift
 
 REJECTED_SHARE = 0.05
 MIN_REJECTED = 20
@@ -26,20 +27,20 @@ def data_quality(timing: Timing) -> list[Group]:
 def _counts(timing: Timing) -> list[Record]:
     step, window = text(timing.step_s), text(timing.window_s)
     counted = (
-        ("rows", VERSION, names.PREDICTIONS),
-        ("missing", FEATURE, names.FEATURE_MISSING),
-        ("imputed", FEATURE, names.FEATURE_IMPUTED),
-        ("out_of_range", f"{FEATURE}, side", names.FEATURE_OUT_OF_RANGE),
+        ("rows", VERSION, instruments.PREDICTIONS),
+        ("missing", FEATURE, instruments.FEATURE_MISSING),
+        ("imputed", FEATURE, instruments.FEATURE_IMPUTED),
+        ("out_of_range", f"{FEATURE}, side", instruments.FEATURE_OUT_OF_RANGE),
     )
     increases = [
         Record(f"input:{what}_increase", f"sum by ({labels}) (increase({series(instrument)}[{step}]))")
         for what, labels, instrument in counted
     ]
     totals = [Record(f"input:{what}", f"sum_over_time(input:{what}_increase[{window}])") for what, _, _ in counted]
-    outcomes = f"max by ({VERSION}, outcome) ({series(names.REFERENCE_PREDICTIONS)})"
+    outcomes = f"max by ({VERSION}, outcome) ({series(instruments.REFERENCE_PREDICTIONS)})"
     reference = [
         Record("input:reference_rows", f"sum by ({VERSION}) ({outcomes}) > 0"),
-        Record("input:reference_missing", f"max by ({FEATURE}) ({series(names.REFERENCE_FEATURE_MISSING)})"),
+        Record("input:reference_missing", f"max by ({FEATURE}) ({series(instruments.REFERENCE_FEATURE_MISSING)})"),
     ]
     return [*increases, *totals, *reference]
 
@@ -66,8 +67,8 @@ def _missing() -> list[Record]:
 
 
 def _unusual() -> list[Record]:
-    unseen = f'max by ({FEATURE}) (drift:category_total{{category="{names.UNSEEN}"}})'
-    singletons = f"max by ({FEATURE}) ({series(names.REFERENCE_FEATURE_SINGLETONS)})"
+    unseen = f'max by ({FEATURE}) (drift:category_total{{category="{instruments.UNSEEN}"}})'
+    singletons = f"max by ({FEATURE}) ({series(instruments.REFERENCE_FEATURE_SINGLETONS)})"
     outside = "input:out_of_range"
     return [
         Record(
@@ -172,9 +173,9 @@ def _alerts(timing: Timing) -> list[Alert]:
 
 def _rejected(timing: Timing) -> Alert:
     window = text(timing.quarter_hour_s)
-    refused = series(names.PREDICTION_ERRORS, 'reason="rejected"')
+    refused = series(instruments.PREDICTION_ERRORS, 'reason="rejected"')
     rejected = f"sum by ({VERSION}) (increase({refused}[{window}]))"
-    answered = f"sum by ({VERSION}) (increase({counts(names.QUEUE_DURATION)}[{window}]))"
+    answered = f"sum by ({VERSION}) (increase({counts(instruments.QUEUE_DURATION)}[{window}]))"
     return Alert(
         "RequestsRejected",
         f"({rejected} >= {MIN_REJECTED})\n/ ({rejected} + {answered}) > {REJECTED_SHARE:g}",

@@ -1,4 +1,4 @@
-"""Drift in PromQL: the statistics of `telemetry.drift` over the counts of all replicas, each beside its limit.
+"""Drift in PromQL: the statistics of `sightline_telemetry.model.drift` over the counts of all replicas, with limits.
 
 Features, scores and predictions share their rules: a distribution is a feature's (`feature` is set), a score's
 (`outcome` is set), or that of a regression's values (neither).
@@ -6,9 +6,10 @@ Features, scores and predictions share their rules: a distribution is a feature'
 
 from prometheus.rule import Group, Record
 from prometheus.selectors import FEATURE, VERSION, buckets, series
-from prometheus.timing import Timing, text
-from telemetry import drift, names
-from telemetry.profile import N_BINS, SCORE_BOUNDS
+from prometheus.windows import Timing, text
+from sightline_telemetry import instruments
+from sightline_telemetry.model import drift
+from sightline_telemetry.model.profile import N_BINS, SCORE_BOUNDS
 
 KEY = f"{FEATURE}, outcome"
 CATEGORY = f"{FEATURE}, category"
@@ -39,7 +40,7 @@ def drift_group(timing: Timing) -> Group:
 
 def _reference() -> list[Record]:
     """The reference, and the order of its bins, which PromQL cannot read out of `le`."""
-    live = (names.REFERENCE_FEATURE_VALUE, names.REFERENCE_PREDICTION_SCORE)
+    live = (instruments.REFERENCE_FEATURE_VALUE, instruments.REFERENCE_PREDICTION_SCORE)
     levels = [
         Record(
             "drift:level",
@@ -82,7 +83,7 @@ def _reference() -> list[Record]:
 
 def _window(timing: Timing) -> list[Record]:
     step, window = text(timing.step_s), text(timing.window_s)
-    live = (names.FEATURE_VALUE, names.PREDICTION_SCORE)
+    live = (instruments.FEATURE_VALUE, instruments.PREDICTION_SCORE)
     return [
         Record(
             "drift:increase",
@@ -164,9 +165,9 @@ def _numeric(timing: Timing) -> list[Record]:
 def _categories(timing: Timing) -> list[Record]:
     step, window = text(timing.step_s), text(timing.window_s)
     classes = 'outcome!=""'
-    known = f'category!~"{names.MISSING}|{names.UNSEEN}"'
-    reference = f"max by ({CATEGORY}) ({series(names.REFERENCE_FEATURE_CATEGORIES, known)})\nor " + _as_category(
-        f"max by ({VERSION}, outcome) ({series(names.REFERENCE_PREDICTIONS, classes)})"
+    known = f'category!~"{instruments.MISSING}|{instruments.UNSEEN}"'
+    reference = f"max by ({CATEGORY}) ({series(instruments.REFERENCE_FEATURE_CATEGORIES, known)})\nor " + _as_category(
+        f"max by ({VERSION}, outcome) ({series(instruments.REFERENCE_PREDICTIONS, classes)})"
     )
     return [
         Record(
@@ -185,8 +186,10 @@ def _categories(timing: Timing) -> list[Record]:
         ),
         Record(
             "drift:category_increase",
-            f"sum by ({CATEGORY}) (increase({series(names.FEATURE_CATEGORIES)}[{step}]))\nor "
-            + _as_category(f"sum by ({VERSION}, outcome) (increase({series(names.PREDICTIONS, classes)}[{step}]))"),
+            f"sum by ({CATEGORY}) (increase({series(instruments.FEATURE_CATEGORIES)}[{step}]))\nor "
+            + _as_category(
+                f"sum by ({VERSION}, outcome) (increase({series(instruments.PREDICTIONS, classes)}[{step}]))"
+            ),
         ),
         Record("drift:category_total", f"sum_over_time(drift:category_increase[{window}])"),
         Record(
@@ -275,7 +278,7 @@ def _gate(statistic: str, gate: str, expr: str, why: str = "") -> Record:
 
 
 def _floor(statistic: str, timing: Timing, key: str = KEY) -> str:
-    selector = series(names.REFERENCE_DRIFT_FLOOR, f'statistic="{statistic}"', f'window="{timing.window_s}s"')
+    selector = series(instruments.REFERENCE_DRIFT_FLOOR, f'statistic="{statistic}"', f'window="{timing.window_s}s"')
     return f"max by ({key}) ({selector})"
 
 

@@ -1,10 +1,11 @@
 """Tickets for drift: of features, of predictions, drift that never was otherwise, and windows too small to judge."""
 
-from prometheus.asking import FEATURE_LABELS, VERSION_LABELS, asked, of_feature, of_version
+from prometheus.annotation_queries import FEATURE_LABELS, VERSION_LABELS, asked, of_feature, of_version
 from prometheus.rule import Alert, Group
 from prometheus.selectors import VERSION, series
-from prometheus.timing import Timing, text
-from telemetry import drift, names
+from prometheus.windows import Timing, text
+from sightline_telemetry import instruments
+from sightline_telemetry.model import drift
 
 BLIND_SHARE = 0.5
 """Of the distributions of a model: a feature that is nearly always missing is no reason to widen the window."""
@@ -26,7 +27,7 @@ def drift_alerts(timing: Timing) -> Group:
 
 
 def _feature_drift(timing: Timing) -> Alert:
-    floor = series(names.REFERENCE_DRIFT_FLOOR).replace("{", "") + of_feature(f"window='{timing.window_s}s'")
+    floor = series(instruments.REFERENCE_DRIFT_FLOOR).replace("{", "") + of_feature(f"window='{timing.window_s}s'")
     no_floor = asked(
         f"absent({floor})", FEATURE_LABELS, "; no floor learnt in training: significant if rows are independent"
     )

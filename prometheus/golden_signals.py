@@ -2,8 +2,8 @@
 
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import MODEL_OF_PROCESS, TRAFFIC, VERSION, buckets, counts, served_model, with_model
-from prometheus.timing import BurnWindow, Timing, text
-from telemetry.names import REQUEST_DURATION
+from prometheus.windows import BurnWindow, Timing, text
+from sightline_telemetry.instruments import REQUEST_DURATION
 
 AVAILABILITY = 0.999
 LATENCY = 0.99

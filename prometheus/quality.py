@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from prometheus.rule import Group, Record
 from prometheus.selectors import VERSION, counts, series, sums
-from prometheus.timing import Timing, text
-from telemetry import names
+from prometheus.windows import Timing, text
+from sightline_telemetry import instruments
 
 _BY_WINDOW = f"{VERSION}, window"
 _BY_OUTCOME = f"{_BY_WINDOW}, outcome"
@@ -27,11 +27,11 @@ def quality(timing: Timing) -> list[Group]:
 
 
 _CORRECTED = (
-    ("confusion", "predicted, actual", series(names.FEEDBACK), series(names.FEEDBACK_WITHDRAWN)),
-    ("loss_sum", "kind", sums(names.FEEDBACK_LOSS), sums(names.FEEDBACK_WITHDRAWN_LOSS)),
-    ("loss_count", "kind", counts(names.FEEDBACK_LOSS), counts(names.FEEDBACK_WITHDRAWN_LOSS)),
-    ("error_sum", "side", sums(names.FEEDBACK_ERROR), sums(names.FEEDBACK_WITHDRAWN_ERROR)),
-    ("error_count", "side", counts(names.FEEDBACK_ERROR), counts(names.FEEDBACK_WITHDRAWN_ERROR)),
+    ("confusion", "predicted, actual", series(instruments.FEEDBACK), series(instruments.FEEDBACK_WITHDRAWN)),
+    ("loss_sum", "kind", sums(instruments.FEEDBACK_LOSS), sums(instruments.FEEDBACK_WITHDRAWN_LOSS)),
+    ("loss_count", "kind", counts(instruments.FEEDBACK_LOSS), counts(instruments.FEEDBACK_WITHDRAWN_LOSS)),
+    ("error_sum", "side", sums(instruments.FEEDBACK_ERROR), sums(instruments.FEEDBACK_WITHDRAWN_ERROR)),
+    ("error_count", "side", counts(instruments.FEEDBACK_ERROR), counts(instruments.FEEDBACK_WITHDRAWN_ERROR)),
 )
 """Name, labels, what was counted, and what of it was withdrawn since."""
 
@@ -41,7 +41,7 @@ def _totals(step: str) -> list[Record]:
     for name, labels, counted, withdrawn in _CORRECTED:
         records += _total(f"{name}_counted", f"{VERSION}, ledger, {labels}", counted, step)
         records += _total(f"{name}_withdrawn", f"{VERSION}, ledger, {labels}", withdrawn, step)
-    return [*records, *_total("labels_counted", f"{VERSION}, ledger", counts(names.FEEDBACK_DELAY), step)]
+    return [*records, *_total("labels_counted", f"{VERSION}, ledger", counts(instruments.FEEDBACK_DELAY), step)]
 
 
 def _total(name: str, labels: str, metric: str, step: str) -> list[Record]:
@@ -124,9 +124,9 @@ def _errors() -> list[Record]:
 
 def _predictions(step: str) -> list[Record]:
     metrics = {
-        "rows": series(names.PREDICTIONS),
-        "confidence_sum": sums(names.PREDICTION_CONFIDENCE),
-        "confidence_count": counts(names.PREDICTION_CONFIDENCE),
+        "rows": series(instruments.PREDICTIONS),
+        "confidence_sum": sums(instruments.PREDICTION_CONFIDENCE),
+        "confidence_count": counts(instruments.PREDICTION_CONFIDENCE),
     }
     return [
         Record(f"quality:{name}_increase", f"sum by ({VERSION}) (increase({metric}[{step}]))")

@@ -1,10 +1,10 @@
 """Quality by labels: worse than the model believes, worse than it was, and labels that stop coming."""
 
-from prometheus.asking import PERCENT, VERSION_LABELS, asked, of_version
+from prometheus.annotation_queries import PERCENT, VERSION_LABELS, asked, of_version
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import VERSION
-from prometheus.timing import Timing, text
-from telemetry import drift
+from prometheus.windows import Timing, text
+from sightline_telemetry.model import drift
 
 MIN_LABELS = 100
 """Nothing is said of the quality of fewer labelled predictions."""

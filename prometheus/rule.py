@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from textwrap import dedent, indent, wrap
 from typing import Literal
 
-from prometheus.timing import text
+from prometheus.windows import text
 
 Severity = Literal["page", "ticket"]
 

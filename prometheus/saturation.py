@@ -2,8 +2,8 @@
 
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import PROCESS, VERSION, buckets, series, with_model
-from prometheus.timing import Timing, text
-from telemetry.names import PROCESS_CPU_TIME, PROCESS_MEMORY_USAGE, QUEUE_DURATION
+from prometheus.windows import Timing, text
+from sightline_telemetry.instruments import PROCESS_CPU_TIME, PROCESS_MEMORY_USAGE, QUEUE_DURATION
 
 MAX_WAIT_S = 0.1
 """A fifth of what a request may take: a wait that long is a queue, not a batch that fills."""

@@ -1,6 +1,6 @@
 """The pieces that the queries of the rules are made of, from the names of the instruments."""
 
-from telemetry.names import QUEUE_LENGTH, Instrument
+from sightline_telemetry.instruments import QUEUE_LENGTH, Instrument
 
 VERSION = "model_name, model_version"
 """What rules group by: two versions of a model have different edges, and must not be added up."""
@@ -26,7 +26,7 @@ _DUMMY = 'model_name!="random"'
 def buckets(instrument: Instrument, *matchers: str) -> str:
     """A selector of a histogram's buckets.
 
-    >>> from telemetry.names import FEATURE_VALUE
+    >>> from sightline_telemetry.instruments import FEATURE_VALUE
     >>> buckets(FEATURE_VALUE, 'feature="age"')
     'ml_feature_value_bucket{feature="age"}'
     """
@@ -46,7 +46,7 @@ def sums(instrument: Instrument, *matchers: str) -> str:
 def series(instrument: Instrument, *matchers: str) -> str:
     """A selector of a counter or a gauge.
 
-    >>> from telemetry.names import PREDICTIONS
+    >>> from sightline_telemetry.instruments import PREDICTIONS
     >>> series(PREDICTIONS)
     'ml_predictions_total'
     """

@@ -8,12 +8,12 @@ from prometheus.data_quality import data_quality
 from prometheus.drift import drift_group
 from prometheus.drift_alerts import drift_alerts
 from prometheus.golden_signals import golden_signals
-from prometheus.pipeline import pipeline
 from prometheus.quality import quality
 from prometheus.quality_alerts import quality_alerts
 from prometheus.rule import Group, Places, render
 from prometheus.saturation import saturation
-from prometheus.timing import Timing, parse
+from prometheus.telemetry_health import telemetry_health
+from prometheus.windows import Timing, parse
 
 FOLDER = Path(__file__).parent / "rules"
 WINDOW = "24h"
@@ -32,7 +32,7 @@ _FILES: dict[str, tuple[str, Callable[[Timing], list[Group]]]] = {
         "How good the model is, by the labels that came back.",
         lambda timing: [*quality(timing), quality_alerts(timing)],
     ),
-    "pipeline": ("The health of the telemetry itself.", pipeline),
+    "telemetry_health": ("The health of the telemetry itself.", telemetry_health),
 }
 
 _TRAP = (

@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from service.bundle import save_bundle
-from service.demo.training import train
-from service.profiling import make_bundle
+from sightline_service.bundles.bundle import save_bundle
+from sightline_service.bundles.profiling import make_bundle
+from sightline_service.demo.training import train
 
 # A busy machine makes a test slow, not wrong.
 settings.register_profile("patient", deadline=None)

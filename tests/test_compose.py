@@ -204,7 +204,8 @@ def test_what_the_image_copies_reaches_it(source: str) -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
     is_ignored = False
     for line in lines:
-        if fnmatch(source, line.removeprefix("!")):
+        pattern = line.removeprefix("!")
+        if fnmatch(source, pattern) or fnmatch(source, f"{pattern}/*"):
             is_ignored = not line.startswith("!")
     assert not is_ignored
 

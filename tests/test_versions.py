@@ -13,13 +13,24 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text())
-RUNTIME = {requirement.name: requirement for requirement in map(Requirement, PROJECT["project"]["dependencies"])}
-TOLD = sorted(name for name in RUNTIME if name == "scikit-learn" or name.startswith("opentelemetry-"))
+DISTRIBUTIONS = {
+    folder: tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+    for folder in ("telemetry", "service")
+}
+RUNTIME = {
+    requirement.name: requirement
+    for project in DISTRIBUTIONS.values()
+    for requirement in map(Requirement, project["dependencies"])
+}
+TOLD = sorted(RUNTIME.keys() - {"sightline-telemetry"})
 
 
-def _locked() -> dict[str, str]:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text())
-    return {package["name"]: package["version"] for package in lock["package"]}
+def _locked() -> dict[str, set[str]]:
+    """Package -> its versions; some have one for each of several Pythons."""
+    found: dict[str, set[str]] = {}
+    for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]:
+        found.setdefault(package["name"], set()).add(package["version"])
+    return found
 
 
 def _environment_file() -> dict[str, str]:
@@ -48,26 +59,14 @@ def test_collector_is_built_of_one_version(component: str, built: str) -> None:
 @pytest.mark.parametrize("name", TOLD)
 def test_locked_and_installed_as_declared(name: str) -> None:
     """What pyproject.toml asks for is what uv.lock holds and what these tests run on."""
-    assert RUNTIME[name].specifier.contains(_locked()[name], prereleases=True)
-    assert version(name) == _locked()[name]
+    assert RUNTIME[name].specifier.contains(version(name), prereleases=True)
+    assert version(name) in _locked()[name]
 
 
-def test_opentelemetry_is_pinned_to_one_release() -> None:
-    """Stable and experimental packages come out together; mixing two releases drags the stack back."""
-    pins = {name: str(RUNTIME[name].specifier) for name in TOLD if name.startswith("opentelemetry-")}
-    experimental = {pin for name, pin in pins.items() if re.fullmatch(r"==0\.\d+b\d+", pin)}
-    stable = set(pins.values()) - experimental
-    assert (len(experimental), len(stable)) == (1, 1), pins
-    assert stable == {f"=={_locked()['opentelemetry-api']}"}
-    assert experimental == {f"=={_locked()['opentelemetry-semantic-conventions']}"}
-
-
-def test_scikit_learn_stays_within_one_minor_version() -> None:
-    """A model is loaded by the minor version that fitted it."""
-    minor = ".".join(_locked()["scikit-learn"].split(".")[:2])
-    specifier = RUNTIME["scikit-learn"].specifier
-    assert not specifier.contains(f"{minor.split('.')[0]}.{int(minor.split('.')[1]) + 1}.0")
-    assert specifier.contains(f"{minor}.99")
+def test_the_two_distributions_have_one_version() -> None:
+    """Both are released together, and the service asks for the telemetry of its own release."""
+    (version_of,) = {project["version"] for project in DISTRIBUTIONS.values()}
+    assert str(RUNTIME["sightline-telemetry"].specifier) == f"=={version_of}"
 
 
 def test_uv_is_pinned_once() -> None:
@@ -82,7 +81,7 @@ def test_uv_is_pinned_once() -> None:
 
 def test_lowest_python_is_the_one_that_ci_runs() -> None:
     """What pyproject.toml promises as the lowest Python is checked: by ruff, and by running on it in CI."""
-    lowest = PROJECT["project"]["requires-python"].removeprefix(">=")
+    (lowest,) = {project["requires-python"].removeprefix(">=") for project in DISTRIBUTIONS.values()}
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py{lowest.replace('.', '')}"
     in_ci = {step["with"]["python-version"] for step in _workflow_steps() if "setup-python" in step.get("uses", "")}
     assert in_ci == {lowest}

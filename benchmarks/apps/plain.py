@@ -21,8 +21,8 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from service.bundle import Bundle, load_bundle
-from service.schema import ModelOut, PredictionOut, PredictOut, request_model
+from sightline_service.bundles.bundle import Bundle, load_bundle
+from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut, request_model
 
 PATH = "/predict/model"
 MAX_ROWS = 10_000_000

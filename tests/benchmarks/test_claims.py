@@ -1,9 +1,9 @@
 """Claims are computed from cells: the ratio of each round, its median, and whether that keeps the limit."""
 
-from benchmarks.cells import Cell, table
 from benchmarks.claims import Asked, Claim, at_least, at_most, claims_table
 from benchmarks.comparison import claims
 from benchmarks.load import Measured
+from benchmarks.results_table import Cell, table
 
 
 def _cell(server: str, per_s: tuple[float, ...], clients: int = 64, p50_ms: float = 1.0, p99_ms: float = 1.8) -> Cell:

@@ -2,24 +2,30 @@
 
 from benchmarks.stages import Stages, added_up, section
 
-RUN = "thread (7): MainThread;serve (service/cli.py:108);Runner.run (asyncio/runners.py:118)"
+SERVICE, TELEMETRY = "sightline_service", "sightline_telemetry"
+RUN = f"thread (7): MainThread;serve ({SERVICE}/cli.py:108);Runner.run (asyncio/runners.py:118)"
 ASKED = f"{RUN};RequestResponseCycle.run_asgi (uvicorn/protocols/http/httptools_impl.py:422)"
-SERVED = f"{ASKED};TelemetryMiddleware.__call__ (telemetry/middleware.py:90);serve (service/routes/endpoint.py:9)"
-READ = f"{RUN};HttpToolsProtocol.data_received (uvicorn/protocols/http/httptools_impl.py:174);f (service/http.py:80)"
-SHORT = f"{READ};ShortWay.serve (service/routes/hot.py:90);TelemetryMiddleware.end (telemetry/middleware.py:150)"
+MEASURED = f"{ASKED};TelemetryMiddleware.__call__ ({TELEMETRY}/requests/middleware.py:90)"
+SERVED = f"{MEASURED};serve ({SERVICE}/routes/prediction_endpoint.py:9)"
+UVICORN = "uvicorn/protocols/http/httptools_impl.py"
+READ = f"{RUN};HttpToolsProtocol.data_received ({UVICORN}:174);f ({SERVICE}/server/protocol.py:80)"
+BYPASS = f"{READ};AsgiBypass.serve ({SERVICE}/server/asgi_bypass.py:90)"
+SHORT = f"{BYPASS};TelemetryMiddleware.end ({TELEMETRY}/requests/middleware.py:150)"
+FLUSH = f"CoalescingTransport.flush ({SERVICE}/server/joined_writes.py:90)"
+ANSWERED = f"{SERVED};respond ({SERVICE}/server/asgi.py:80);send ({TELEMETRY}/requests/middleware.py:99)"
 STACKS = [
     f"{RUN} 10",
-    f"{SERVED};Batcher.predict (service/batching.py:98);dot (numpy/core.py:4) 30",
-    f"{SERVED};respond (service/routes/asgi.py:80);send (telemetry/middleware.py:99);Log.note (telemetry/logs.py:1) 4",
-    f"{SERVED};Recorder.record (telemetry/recorder.py:7);joined (service/columns.py:70) 6",
-    f"{SERVED};InstanceReader.read (service/schema.py:12) 8",
-    f"{SERVED};InstanceReader.read (service/schema.py:19) 2",
-    f"{SHORT};Buckets.add (telemetry/counts.py:150) 3",
-    f"{SHORT};ShortHttpProtocol._write (service/http.py:120) 5",
-    f"{SHORT};ShortHttpProtocol._write (service/http.py:120);JoinedWrites.flush (service/turn.py:90) 7",
-    f"{RUN};Turn._end (service/turn.py:50);JoinedWrites.flush (service/turn.py:90) 9",
+    f"{SERVED};Batcher.predict ({SERVICE}/prediction/batching.py:98);dot (numpy/core.py:4) 30",
+    f"{ANSWERED};Log.note ({TELEMETRY}/requests/logs.py:1) 4",
+    f"{SERVED};Recorder.record ({TELEMETRY}/model/recorder.py:7);joined ({SERVICE}/prediction/columns.py:70) 6",
+    f"{SERVED};InstanceReader.read ({SERVICE}/prediction/instances.py:12) 8",
+    f"{SERVED};InstanceReader.read ({SERVICE}/prediction/instances.py:19) 2",
+    f"{SHORT};Buckets.add ({TELEMETRY}/model/counts.py:150) 3",
+    f"{SHORT};BypassProtocol._write ({SERVICE}/server/protocol.py:120) 5",
+    f"{SHORT};BypassProtocol._write ({SERVICE}/server/protocol.py:120);{FLUSH} 7",
+    f"{RUN};WriteBatch._end ({SERVICE}/server/joined_writes.py:50);{FLUSH} 9",
     f"{READ} 1",
-    "thread (8): request-log;run (threading.py:9);RequestLog.write (telemetry/logs.py:140) 20",
+    f"thread (8): request-log;run (threading.py:9);RequestLog.write ({TELEMETRY}/requests/logs.py:140) 20",
     "thread (8): request-log;run (threading.py:9);Event.wait (threading.py:629);Condition.wait (threading.py:331) 900",
 ]
 
@@ -44,7 +50,7 @@ def test_samples_are_added_up_by_stage() -> None:
 def test_a_function_is_one_whatever_its_line() -> None:
     """Samples of one function are added up over its lines."""
     functions = dict(added_up(STACKS, 50.0).functions)
-    assert functions["InstanceReader.read (service/schema.py)"] == 10
+    assert functions[f"InstanceReader.read ({SERVICE}/prediction/instances.py)"] == 10
     assert "Condition.wait (threading.py)" not in functions
 
 

@@ -12,7 +12,7 @@ import httpx2 as httpx
 
 from grafana.queries import Asked, as_json
 from grafana.write import DASHBOARDS
-from service.deployment import Prometheus
+from sightline_service.diagnostics.clients import Prometheus
 from tests.grafana.answers import VALUES, asked, n_series, n_traces
 from tests.grafana.labelled import send_labelled
 from tests.stack.polling import poll_until

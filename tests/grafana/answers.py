@@ -9,7 +9,7 @@ import httpx2 as httpx
 
 from grafana.queries import Asked, as_json, queries
 from grafana.write import DASHBOARDS
-from service.deployment import Prometheus
+from sightline_service.diagnostics.clients import Prometheus
 
 VALUES: Mapping[str, str] = {
     "__rate_interval": "20s",

@@ -5,7 +5,7 @@ from threading import Event
 
 import httpx2 as httpx
 
-from service.demo.stream import FlightStream
+from sightline_service.demo.stream import FlightStream
 
 
 def send_labelled(url: str, is_over: Event) -> None:

@@ -15,8 +15,8 @@ import yaml
 from grafana.bins import LABEL
 from grafana.queries import Asked, Json, as_json, panels, queries
 from grafana.write import DASHBOARDS, FOLDER, render
-from prometheus.foreign import FOREIGN
-from telemetry.names import INSTRUMENTS, REQUEST_DURATION
+from prometheus.external_metrics import FOREIGN
+from sightline_telemetry.instruments import INSTRUMENTS, REQUEST_DURATION
 
 ROOT = Path(__file__).parents[2]
 MODELS: dict[str, Json] = {name: as_json(build()) for name, build in DASHBOARDS.items()}

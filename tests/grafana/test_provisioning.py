@@ -42,7 +42,9 @@ def test_dollars_are_escaped() -> None:
 def test_time_interval_is_the_export_interval() -> None:
     """Grafana's shortest rate window follows from how often metrics arrive."""
     seconds = int(SOURCES["prometheus"]["jsonData"]["timeInterval"].removesuffix("s"))
-    (default_ms,) = re.findall(r'"OTEL_METRIC_EXPORT_INTERVAL": "(\d+)"', (ROOT / "telemetry/providers.py").read_text())
+    (default_ms,) = re.findall(
+        r'"OTEL_METRIC_EXPORT_INTERVAL": "(\d+)"', (ROOT / "telemetry/sightline_telemetry/export/sdk.py").read_text()
+    )
     assert seconds * 1000 == int(default_ms)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from prometheus.timing import Timing
+from prometheus.windows import Timing
 from tests.prometheus.cases_labels import LABELS
 from tests.prometheus.promtool import SAMPLE_S, Case, Series, changing, constant, growing, metric
 from tests.prometheus.traffic import IDLE, Reference, Traffic, deployment

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from prometheus.rule import Places
-from prometheus.timing import Timing, text
+from prometheus.windows import Timing, text
 from prometheus.write import write
 from tests.stack.processes import binary
 

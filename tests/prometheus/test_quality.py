@@ -17,9 +17,10 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from prometheus.timing import Timing
-from telemetry.names import FEEDBACK_DELAY
-from telemetry.quality import (
+from prometheus.windows import Timing
+from sightline_telemetry.instruments import FEEDBACK_DELAY
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.quality import (
     LABEL_BOUNDS,
     LABEL_COUNTERS,
     JudgedModel,
@@ -31,7 +32,6 @@ from telemetry.quality import (
     add_totals,
     count_labelled,
 )
-from telemetry.recorder import ModelId
 from tests.prometheus.promtool import SAMPLE_S, Question, Run, Series, check, constant, growing, metric
 
 pytestmark = pytest.mark.stack

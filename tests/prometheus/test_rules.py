@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from prometheus.foreign import FOREIGN
-from prometheus.timing import Timing, parse
+from prometheus.external_metrics import FOREIGN
+from prometheus.windows import Timing, parse
 from prometheus.write import FOLDER, WINDOW, main, render_all
-from telemetry.names import INSTRUMENTS
+from sightline_telemetry.instruments import INSTRUMENTS
 from tests.prometheus.cases import CASES, LATER
 from tests.stack.processes import binary
 

@@ -1,4 +1,4 @@
-"""The PromQL of drift equals `telemetry.drift` on the same counts, and stays a number whatever happens."""
+"""The PromQL of drift equals `model.drift` on the same counts, and stays a number whatever happens."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from telemetry import drift
+from sightline_telemetry.model import drift
 from tests.prometheus.cases import TIMING
 from tests.prometheus.promtool import SAMPLE_S, Question, Run, Series, check
 from tests.prometheus.traffic import EDGES, IDLE, Reference, Traffic, deployment
@@ -120,11 +120,11 @@ def _robust() -> Iterator[Run]:
 
 
 def test_promql_is_the_oracles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Statistics and limits of random counts, joined bins, replicas and versions are those of telemetry.drift."""
+    """Statistics and limits of random counts, joined bins, replicas and versions are those of model.drift."""
     runs = [*_random_models(), _joined_bins(), _replicas(), _versions()]
     check(tmp_path, TIMING, runs)
     with capsys.disabled():
-        print(f"{sum(len(run.questions) for run in runs)} numbers compared with telemetry.drift")
+        print(f"{sum(len(run.questions) for run in runs)} numbers compared with sightline_telemetry.model.drift")
 
 
 def test_nothing_that_is_not_a_fault_alerts_or_is_not_a_number(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ import httpx2 as httpx
 import uvicorn
 from fastapi import FastAPI
 
-from service.app import Parts, create_app
-from service.deployment import scrape
-from service.http import ShortHttpProtocol
-from service.routes.hot import HotApp
+from sightline_service.app import Parts, create_app
+from sightline_service.diagnostics.clients import scrape
+from sightline_service.server.asgi_bypass import BypassApp
+from sightline_service.server.protocol import BypassProtocol
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Running:
     """A client of the running service, and its parts."""
 
     client: httpx.Client
-    app: HotApp
+    app: BypassApp
     server: uvicorn.Server
     port: int
 
@@ -72,7 +72,7 @@ def running(
         change(app)
     options: dict[str, Any] = {"log_level": "error", "access_log": False, "reset_contextvars": True}
     options["timeout_keep_alive"] = keep_alive_s
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, http=ShortHttpProtocol, **options))
+    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, http=BypassProtocol, **options))
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

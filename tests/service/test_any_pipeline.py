@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service.bundle import save_bundle
-from service.bundling import Source, bundle_files
-from service.profiling import make_bundle
-from telemetry.profile import MAX_CATEGORIES, ReferenceProfile
+from sightline_service.bundles.build import Source, bundle_files
+from sightline_service.bundles.bundle import save_bundle
+from sightline_service.bundles.profiling import make_bundle
+from sightline_telemetry.model.profile import MAX_CATEGORIES, ReferenceProfile
 from tests.service.running import running
 from tests.service.zoo import CASES, Case, many, table
 

@@ -11,9 +11,9 @@ from unittest.mock import patch
 
 import pytest
 
-from service.app import create_app
-from service.deployment import scrape
-from service.errors import SettingsError
+from sightline_service.app import create_app
+from sightline_service.diagnostics.clients import scrape
+from sightline_service.errors import SettingsError
 from tests.service.running import Running, running
 from tests.telemetry.sink import Sink
 

@@ -16,17 +16,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-import telemetry.sklearn as drop_ins
-from service.bundle import Bundle, save_bundle
-from service.profiling import make_bundle
-from telemetry.measurement import Measurement
-from telemetry.names import INSTRUMENTS
-from telemetry.recorder import Recorder
+import sightline_telemetry.sklearn as drop_ins
+from sightline_service.bundles.bundle import Bundle, save_bundle
+from sightline_service.bundles.profiling import make_bundle
+from sightline_telemetry.instruments import INSTRUMENTS
+from sightline_telemetry.measurement import Measurement
+from sightline_telemetry.model.recorder import Recorder
 from tests.service.running import Running, running
 from tests.telemetry.sink import Sink
 
 NUMERIC, WORDS = ["age", "income"], ["city", "plan"]
-TRUSTED = ("telemetry.sklearn.OneHotEncoder", "telemetry.sklearn.SimpleImputer")
+TRUSTED = ("sightline_telemetry.sklearn.OneHotEncoder", "sightline_telemetry.sklearn.SimpleImputer")
 parse_classic: Any = parser.text_string_to_metric_families
 parse_openmetrics: Any = openmetrics_parser.text_string_to_metric_families
 go_string: Any = utils.floatToGoString

@@ -17,7 +17,7 @@ def test_one_line_a_request(small_bundle: Path, capsys: pytest.CaptureFixture[st
         sampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
         service.client.get("/livez", headers=sampled)
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    told = [line for line in lines if line["logger"] == "telemetry.requests"]
+    told = [line for line in lines if line["logger"] == "sightline_telemetry.requests"]
     assert [line["message"] for line in told] == [
         "POST /predict/model 200",
         "POST /predict/model 200",

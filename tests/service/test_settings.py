@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import SettingsError
-from service.settings import load_settings
+from sightline_service.errors import SettingsError
+from sightline_service.settings import load_settings
 
 
 def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SIGHTLINE_SLOW_S", "nan"),
         ("SIGHTLINE_TRACE_SHARE", "1.5"),
         ("SIGHTLINE_MAX_ROWS", "-1"),
-        ("SIGHTLINE_TRACES_DOT_PER_S", "inf"),
+        ("SIGHTLINE_TRACES_EXEMPLAR_PER_S", "inf"),
         ("SIGHTLINE_RANDOM_ENDPOINT", "perhaps"),
     ],
 )

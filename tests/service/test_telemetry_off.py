@@ -32,4 +32,4 @@ def test_nothing_is_counted_and_everything_is_answered(
     names = {line.split("{")[0] for line in scraped.splitlines() if not line.startswith("#")}
     assert not {name for name in names if name.startswith(("http_server", "ml_"))}
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    assert not [line for line in lines if line["logger"] == "telemetry.requests"]
+    assert not [line for line in lines if line["logger"] == "sightline_telemetry.requests"]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from prometheus.timing import Timing, parse
+from prometheus.windows import Timing, parse
 from prometheus.write import write as write_rules
 from tests.stack.polling import poll_until
 

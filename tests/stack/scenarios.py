@@ -20,11 +20,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.bundle import load_bundle, save_bundle
-from service.demo.scenarios import Scenario
-from service.demo.training import train
-from service.deployment import Prometheus, StoredExemplar, TraceStore
-from telemetry.names import REQUEST_DURATION
+from sightline_service.bundles.bundle import load_bundle, save_bundle
+from sightline_service.demo.scenarios import Scenario
+from sightline_service.demo.training import train
+from sightline_service.diagnostics.clients import Prometheus, StoredExemplar, TraceStore
+from sightline_telemetry.instruments import REQUEST_DURATION
 from tests.grafana.answers import VALUES, asked
 from tests.stack.processes import Stack, free_port, service_process
 

@@ -9,8 +9,8 @@ import httpx2 as httpx
 import pytest
 
 from grafana.queries import Asked
-from service.demo.stream import FlightStream
-from service.deployment import Prometheus, StoredExemplar, TraceStore
+from sightline_service.demo.stream import FlightStream
+from sightline_service.diagnostics.clients import Prometheus, StoredExemplar, TraceStore
 from tests.grafana.answers import VALUES, asked, n_series, n_traces
 from tests.grafana.labelled import send_labelled
 from tests.stack.polling import poll_until

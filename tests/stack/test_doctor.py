@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.doctor import Doctor, report
+from sightline_service.diagnostics.doctor import Doctor, report
 from tests.stack.processes import Process, Stack, free_port, service_process
 
 pytestmark = pytest.mark.stack
@@ -32,7 +32,7 @@ time.time_ns = lambda: _time_ns() + 3600 * 1_000_000_000
 A clock of the operating system cannot be set for one process; what Python reads of it can. Not a file of its own:
 whatever collects modules of tests would import it, and live an hour ahead.
 """
-NOTHING_KEPT = {"SIGHTLINE_TRACES_ASKED_PER_S": "0", "SIGHTLINE_TRACES_DOT_PER_S": "0"}
+NOTHING_KEPT = {"SIGHTLINE_TRACES_ASKED_PER_S": "0", "SIGHTLINE_TRACES_EXEMPLAR_PER_S": "0"}
 
 
 @dataclass(frozen=True)

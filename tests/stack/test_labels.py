@@ -24,9 +24,9 @@ from sklearn.metrics import (
     mean_absolute_error,
 )
 
-from service.bundle import save_bundle
-from service.deployment import Prometheus, scrape
-from service.profiling import make_bundle
+from sightline_service.bundles.bundle import save_bundle
+from sightline_service.bundles.profiling import make_bundle
+from sightline_service.diagnostics.clients import Prometheus, scrape
 from tests.service.routes.test_predict import rows_of
 from tests.stack.labelling import Clients, Prediction, predict
 from tests.stack.polling import poll_until

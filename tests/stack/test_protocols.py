@@ -5,7 +5,7 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from service.deployment import Prometheus, TraceStore
+from sightline_service.diagnostics.clients import Prometheus, TraceStore
 from tests.stack.polling import poll_until
 from tests.stack.processes import Stack, free_port, service_process
 

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, Status, StatusCode, format_span_id, format_trace_id
 
-from service.deployment import Prometheus, StoredSpan, TraceStore
+from sightline_service.diagnostics.clients import Prometheus, StoredSpan, TraceStore
 from tests.stack.polling import poll_until
 from tests.stack.processes import BACKENDS, COLLECTOR, ROOT, Stack, binary
 

@@ -12,9 +12,9 @@ import httpx2 as httpx
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from service.deployment import Prometheus, TraceStore
-from service.doctor import Doctor
-from telemetry.timeline import Timeline
+from sightline_service.diagnostics.clients import Prometheus, TraceStore
+from sightline_service.diagnostics.doctor import Doctor
+from sightline_telemetry.requests.timeline import Timeline
 from tests.stack.polling import poll_until
 from tests.stack.processes import BACKENDS, COLLECTOR, Process, Stack, binary, free_port, service_process
 

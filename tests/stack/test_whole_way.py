@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from service.demo.stream import FlightStream
-from service.deployment import Prometheus, StoredExemplar, StoredSpan, TraceStore
+from sightline_service.demo.stream import FlightStream
+from sightline_service.diagnostics.clients import Prometheus, StoredExemplar, StoredSpan, TraceStore
 from tests.stack.polling import poll_until
 from tests.stack.processes import Process, Stack, free_port, service_process
 from tests.stack.traffic import Account, Traffic

@@ -10,10 +10,10 @@ from time import perf_counter
 import httpx2 as httpx
 import msgspec
 
-from service.bundle import SampleRow
-from service.demo.flights import CATEGORICAL, NUMERIC
-from telemetry.names import MISSING, UNSEEN
-from telemetry.timeline import Timeline
+from sightline_service.bundles.bundle import SampleRow
+from sightline_service.demo.flights import CATEGORICAL, NUMERIC
+from sightline_telemetry.instruments import MISSING, UNSEEN
+from sightline_telemetry.requests.timeline import Timeline
 
 N_CLIENTS = 8
 MAX_ROWS = 40

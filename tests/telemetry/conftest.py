@@ -8,7 +8,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from telemetry.profile import (
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.profile import (
     DriftFloors,
     ReferenceProfile,
     profile_categorical,
@@ -16,7 +17,7 @@ from telemetry.profile import (
     profile_outcomes,
     profile_values,
 )
-from telemetry.recorder import ModelId, Recorder
+from sightline_telemetry.model.recorder import Recorder
 from tests.telemetry.sink import Sink, receiving
 
 

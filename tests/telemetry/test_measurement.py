@@ -16,11 +16,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from telemetry.measurement import CHUNK_ROWS, Measurement
-from telemetry.profile import ReferenceProfile, load_profile, save_profile
-from telemetry.recorder import ModelId, Recorder
+from sightline_telemetry.measurement import CHUNK_ROWS, Measurement
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.profile import ReferenceProfile, load_profile, save_profile
+from sightline_telemetry.model.recorder import Recorder
+from tests.telemetry.model.test_recorder import random_rows
 from tests.telemetry.sink import Sink
-from tests.telemetry.test_recorder import random_rows
 
 ROOT = Path(__file__).parents[2]
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -32,8 +33,8 @@ _APP = """
 import os, sys
 from pathlib import Path
 import pandas as pd
-from telemetry.measurement import Measurement
-from telemetry.profile import load_profile
+from sightline_telemetry.measurement import Measurement
+from sightline_telemetry.model.profile import load_profile
 
 measure = Measurement("m", "1", load_profile(Path(sys.argv[1])))
 data = pd.DataFrame({"age": range(10), "gain": 0.0, "city": "Bern"})
@@ -178,7 +179,7 @@ def test_a_fault_of_the_measuring_is_counted_and_not_raised(
             measure(data.drop(columns="city"), outcomes, probabilities)
         assert measure.recorder.rows() == 0
         assert b'sightline_faults_total{place="measurement"} 3.0' in measure.scrape()[0]
-    assert len([record for record in caplog.records if record.name == "telemetry.faults"]) == 1
+    assert len([record for record in caplog.records if record.name == "sightline_telemetry.faults"]) == 1
 
 
 def test_a_setting_that_does_not_fit_stops_a_start_and_no_prediction(

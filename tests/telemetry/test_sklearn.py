@@ -15,11 +15,11 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import OneHotEncoder as SklearnOneHotEncoder
 from sklearn.preprocessing import StandardScaler
 
-from telemetry.frames import profile_frame
-from telemetry.measurement import Measurement
-from telemetry.names import MISSING, UNSEEN
-from telemetry.profile import ReferenceProfile
-from telemetry.sklearn import OneHotEncoder, SimpleImputer, bind
+from sightline_telemetry.instruments import MISSING, UNSEEN
+from sightline_telemetry.measurement import Measurement
+from sightline_telemetry.model.dataframes import profile_frame
+from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.sklearn import OneHotEncoder, SimpleImputer, bind
 
 pytestmark = pytest.mark.usefixtures("no_otel_variables")
 

@@ -7,8 +7,8 @@ import pytest
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from service.demo.flights import FEATURES, TARGET, load_flights, replay_months, training_months
-from service.demo.pipeline import make_pipeline
+from sightline_service.demo.flights import FEATURES, TARGET, load_flights, replay_months, training_months
+from sightline_service.demo.model import make_pipeline
 
 N_SAMPLED = 10_000
 

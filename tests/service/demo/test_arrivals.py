@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from random import Random
 
-from service.demo.arrivals import Arrivals
-from service.demo.summary import labels_counted
-from service.deployment import scrape
+from sightline_service.demo.arrivals import Arrivals
+from sightline_service.demo.summary import labels_counted
+from sightline_service.diagnostics.clients import scrape
 from tests.service.running import running
 
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}

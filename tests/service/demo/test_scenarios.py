@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service.demo.flights import FEATURES
-from service.demo.scenarios import DRIFTED, LOST, Scenario, draw_flights
+from sightline_service.demo.flights import FEATURES
+from sightline_service.demo.scenarios import DRIFTED, LOST, Scenario, draw_flights
 
 
 def _draw(training: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:

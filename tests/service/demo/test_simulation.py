@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from service.demo.scenarios import Scenario, draw_flights
-from service.demo.simulate import simulate
-from service.demo.simulation import Simulation, SimulationError
-from service.demo.stream import FlightStream
+from sightline_service.demo.scenarios import Scenario, draw_flights
+from sightline_service.demo.simulate import simulate
+from sightline_service.demo.simulation import Simulation, SimulationError
+from sightline_service.demo.stream import FlightStream
 from tests.service.running import Running, running
 
 

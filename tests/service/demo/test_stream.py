@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from service.demo.flights import CATEGORICAL, FEATURES, NUMERIC
-from service.demo.stream import FlightStream
+from sightline_service.demo.flights import CATEGORICAL, FEATURES, NUMERIC
+from sightline_service.demo.stream import FlightStream
 
 N_SHORT = 5
 

@@ -14,17 +14,17 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 
-from service.feedback import Keys, PredictionIds
-from service.prediction import Prediction
-from telemetry.quality import REASONS, JudgedModel
-from telemetry.recorder import ModelId
+from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
+from sightline_service.prediction.result import Prediction
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.quality import REASONS, JudgedModel
 from tests.service.running import Running, running
 
 KEY = "the secret of this test"
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
 MODEL = JudgedModel(ModelId("small", "7"), ("no", "yes"), has_probabilities=True)
 ONE = Prediction(np.array([1]), np.array([[0.25, 0.75]]))
-MADE_UP = PredictionIds(Keys([KEY]), MODEL)
+MADE_UP = PredictionIds(SigningKeys([KEY]), MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_labels_are_answered_and_counted(service: Running) -> None:
 def signed(secret: str, version: str, *outcomes: str) -> str:
     """An id of a model of the small one's name, signed by somebody."""
     model = JudgedModel(ModelId("small", version), outcomes, has_probabilities=True)
-    return PredictionIds(Keys([secret]), model).make(ONE)[0]
+    return PredictionIds(SigningKeys([secret]), model).make(ONE)[0]
 
 
 def test_bad_ids_are_refused_and_counted(service: Running) -> None:
@@ -207,7 +207,7 @@ def test_10000_labels_in_one_body(service: Running) -> None:
 
 def test_ids_of_an_older_key_are_known(service: Running) -> None:
     """A label for a prediction that an older key signed counts, while that key is in the setting."""
-    older = PredictionIds(Keys(["an older key of this test"]), MODEL).make(ONE)[0]
+    older = PredictionIds(SigningKeys(["an older key of this test"]), MODEL).make(ONE)[0]
     assert send(service, (older, "no")) == ["accepted"]
 
 

@@ -13,8 +13,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.svm import LinearSVC
 
-from service.bundle import save_bundle
-from service.profiling import make_bundle
+from sightline_service.bundles.bundle import save_bundle
+from sightline_service.bundles.profiling import make_bundle
 from tests.service.running import Running, running
 
 TYPES = {"area": "FP64", "rooms": "INT64", "has_garden": "BOOL", "zone": "INT64"}

@@ -10,9 +10,9 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
-from service.bundle import load_bundle, save_bundle
-from service.demo.stream import FlightStream
-from service.profiling import make_bundle
+from sightline_service.bundles.bundle import load_bundle, save_bundle
+from sightline_service.bundles.profiling import make_bundle
+from sightline_service.demo.stream import FlightStream
 from tests.service.running import Running, running
 
 CALLER = "0af7651916cd43dd8448eb211c80319c"

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from service.errors import (
+from sightline_service.errors import (
     BodyTooLargeError,
     InvalidRowsError,
     PredictionFailedError,
     QueueFullError,
     SightlineError,
 )
-from service.routes.served_model import ERRORS, refusal
+from sightline_service.routes.served_model import ERRORS, refusal
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""A model and what is known of its training data, on disk: model (skops), profile, sample rows, manifest.
+
+The manifest holds a checksum of every other file and the versions it was made with; a bundle that was altered,
+or made with another scikit-learn, is refused.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import skops.io
+
+from sightline_service.errors import BundleError
+from sightline_service.prediction.columns import Value
+from sightline_telemetry.model.profile import ReferenceProfile
+
+FORMAT = 1
+MODEL, PROFILE, SAMPLE, MANIFEST = "model.skops", "profile.json", "sample.json", "manifest.json"
+_FILES = (MODEL, PROFILE, SAMPLE)
+_PACKAGES = ("scikit-learn", "numpy", "skops")
+
+TRUSTED_TYPES = (
+    "collections.OrderedDict",
+    "functools.partial",  # histogram gradient boosting holds one of check_array; what else it may hold is checked too
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.impute._iterative._ImputerTriplet",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+    "sklearn.utils.validation.check_array",
+)
+"""Parts of scikit-learn's own models that skops does not trust by itself; pinned here, never read from a bundle."""
+
+SampleRow = dict[str, Value | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What is served: a fitted estimator under a name and a version, its profile, and rows to try it with."""
+
+    name: str
+    version: str
+    model: Any
+    profile: ReferenceProfile
+    sample: tuple[SampleRow, ...]
+
+
+def save_bundle(bundle: Bundle, folder: Path) -> None:
+    """Writes a bundle; the folder appears whole or not at all, and takes the place of an older bundle."""
+    check_folder(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+        made = Path(scratch) / "bundle"
+        made.mkdir()
+        skops.io.dump(bundle.model, made / MODEL)
+        _write_json(made / PROFILE, bundle.profile.to_dict())
+        _write_json(made / SAMPLE, list(bundle.sample))
+        _write_json(made / MANIFEST, _manifest(bundle, made))
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Raises BundleError if a bundle cannot be written there; makes the folder's parent if it is not there."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+        raise BundleError(f"{folder} holds something else than a bundle; name another folder")
+    if folder.exists() and not folder.is_dir():
+        raise BundleError(f"{folder} is a file; name another folder")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=folder.parent).cleanup()
+    except OSError as error:
+        raise BundleError(f"nothing can be written to {folder.parent}: {error}") from error
+
+
+def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
+    """Reads a bundle and checks it. Raises BundleError, which says what to do."""
+    manifest = _read_manifest(folder)
+    for name in _FILES:
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"the bundle {folder} has no {name}; make it anew with `sightline train --out {folder}`")
+        if _sha256(path) != manifest["sha256"].get(name):
+            raise BundleError(
+                f"{path} was altered since the bundle was made (its sha256 differs); make the bundle anew"
+            )
+    _check_versions(folder, manifest)
+    profile = ReferenceProfile.from_dict(json.loads((folder / PROFILE).read_bytes()))
+    sample = tuple(json.loads((folder / SAMPLE).read_bytes()))
+    model = _load_model(folder / MODEL, (*TRUSTED_TYPES, *trusted_types))
+    return Bundle(manifest["name"], manifest["version"], model, profile, sample)
+
+
+def read_back(model: Any) -> Any:
+    """A model as a bundle would give it back. Raises BundleError for one that skops cannot write."""
+    try:
+        written = skops.io.dumps(model)
+        return skops.io.loads(written, trusted=skops.io.get_untrusted_types(data=written))
+    except Exception as error:  # skops raises what the broken part raises
+        if "<lambda>" in str(error):
+            raise BundleError("it holds a lambda; make it a function with a name in a module, and fit again") from error
+        raise BundleError(f"it cannot be written with skops ({error!r})") from error
+
+
+def _manifest(bundle: Bundle, made: Path) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "name": bundle.name,
+        "version": bundle.version,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sha256": {name: _sha256(made / name) for name in _FILES},
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"there is no bundle in {folder}; `sightline train --out {folder}` makes the demo's")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        if manifest["format"] != FORMAT:
+            raise BundleError(f"{path} has format {manifest['format']!r}, this version reads {FORMAT}; make it anew")
+        if not all(isinstance(manifest[key], str) for key in ("name", "version")):
+            raise TypeError("name and version are strings")
+        manifest["sha256"].items(), manifest["versions"].items()  # both must be there
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path} is not a manifest ({error!r}); make the bundle anew") from error
+    return manifest
+
+
+def _check_versions(folder: Path, manifest: dict[str, Any]) -> None:
+    made, here = manifest["versions"].get("scikit-learn"), version("scikit-learn")
+    if made != here:
+        raise BundleError(
+            f"the bundle {folder} was made with scikit-learn {made} and this is {here}: a fitted model is not safe to "
+            f"load in another version; install scikit-learn=={made} or make the bundle anew"
+        )
+
+
+def _load_model(path: Path, trusted: Sequence[str]) -> Any:
+    try:
+        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
+        if unknown:
+            raise BundleError(
+                f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, "
+                f"set SIGHTLINE_TRUSTED_TYPES={','.join(unknown)}"
+            )
+        return skops.io.load(path, trusted=list(trusted))
+    except BundleError:
+        raise
+    except Exception as error:  # skops raises what the broken part raises
+        raise BundleError(f"{path} cannot be read as a skops model ({error!r}); make the bundle anew") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, data: object) -> None:
+    path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")

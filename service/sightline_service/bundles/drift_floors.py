@@ -1,0 +1,94 @@
+"""What was normal from window to window of the training data: the floors of drift."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sightline_telemetry.model.drift import (
+    MIN_CATEGORY_ROWS,
+    ROWS_PER_BIN,
+    drift_floor,
+    ks_distance,
+    largest_share_change,
+    psi,
+)
+from sightline_telemetry.model.profile import CategoricalFeature, DriftFloors, Feature, NumericFeature, ReferenceProfile
+
+WINDOW_H = 24
+"""Hours: traffic mostly has a daily shape, and over a whole day it evens out."""
+
+MIN_WINDOWS = 10
+"""With fewer the 99th percentile would be the largest of a handful."""
+
+Statistic = Callable[[NDArray[np.intp], NDArray[np.intp]], float]
+
+_NUMERIC: dict[str, Statistic] = {"ks": ks_distance, "psi": psi}
+_CATEGORICAL: dict[str, Statistic] = {"share": largest_share_change}
+
+
+@dataclass(frozen=True, slots=True)
+class RowTimes:
+    """When each training row was, (n_rows,) datetimes, and the length of a window of drift in seconds."""
+
+    times: "pd.Series[Any]"
+    window_s: int
+
+    def indices(self) -> NDArray[np.intp]:
+        """The window of each row, counted from the first row on; -1 in the last one, which may be cut short."""
+        since_first = (self.times - self.times.min()).dt.total_seconds().to_numpy()
+        windows: NDArray[np.intp] = (since_first // self.window_s).astype(np.intp)
+        windows[windows == windows.max()] = -1
+        return windows
+
+
+def drift_floors(profile: ReferenceProfile, data: pd.DataFrame, periods: RowTimes) -> DriftFloors | None:
+    """The floors of all features whose windows hold enough rows; None where none has enough of them.
+
+    A floor lies a tenth above the 99th percentile of a statistic over the windows, each against all training rows.
+    """
+    windows = periods.indices()
+    n_windows = len(np.unique(windows[windows >= 0]))
+    features = {feature.name: _floors(feature, data[feature.name], windows) for feature in profile.features}
+    known = {name: floors for name, floors in features.items() if floors}
+    return DriftFloors(periods.window_s, n_windows, known) if known else None
+
+
+def _floors(feature: Feature, column: "pd.Series[Any]", windows: NDArray[np.intp]) -> dict[str, float]:
+    is_numeric = isinstance(feature, NumericFeature)
+    reference = np.array(feature.counts if isinstance(feature, NumericFeature) else _known_counts(feature))
+    least = ROWS_PER_BIN * len(reference) if is_numeric else MIN_CATEGORY_ROWS
+    counts = [window for window in _by_window(feature, column, windows, len(reference)) if window.sum() >= least]
+    if len(counts) < MIN_WINDOWS or len(reference) < 2:
+        return {}
+    statistics = _NUMERIC if is_numeric else _CATEGORICAL
+    return {name: drift_floor([measure(reference, c) for c in counts]) for name, measure in statistics.items()}
+
+
+def _by_window(
+    feature: Feature, column: "pd.Series[Any]", windows: NDArray[np.intp], n_bins: int
+) -> Iterator[NDArray[np.intp]]:
+    """Counts of each window, (n_bins,); rows in no window, and missing values, are in none."""
+    bins = _bins(feature, column)
+    is_counted = (windows >= 0) & (bins >= 0)
+    codes = windows[is_counted] * n_bins + bins[is_counted]
+    yield from np.bincount(codes, minlength=(windows.max() + 1) * n_bins).reshape(-1, n_bins)
+
+
+def _bins(feature: Feature, column: "pd.Series[Any]") -> NDArray[np.intp]:
+    """The bin or the code of each value; -1 where it is missing."""
+    if isinstance(feature, NumericFeature):
+        values = column.astype(object).to_numpy() if column.dtype == object else column
+        numbers = pd.Series(values).to_numpy(np.float64, na_value=np.nan)
+        return np.where(np.isnan(numbers), -1, np.searchsorted(feature.bounds, numbers, side="left"))
+    codes = {category: code for code, category in enumerate(feature.categories)}
+    codes |= dict.fromkeys(feature.others, len(feature.categories))
+    found, categories = pd.factorize(column.astype(object))
+    return np.array([*(codes[str(value)] for value in categories.tolist()), -1], dtype=np.intp)[found]
+
+
+def _known_counts(feature: CategoricalFeature) -> tuple[int, ...]:
+    return (*feature.counts, feature.other_count) if feature.others else feature.counts

@@ -1,0 +1,75 @@
+"""True labels of the replayed flights: they come late, some never, some twice, some wrong, as labels do."""
+
+from collections import Counter
+from heapq import heappop, heappush
+from random import Random
+from threading import Lock
+from time import monotonic
+
+import httpx2 as httpx
+
+from sightline_service.demo.flights import IN_TIME, LATE
+
+MEAN_DELAY_S = 5.0
+"""A flight takes hours to arrive; in the demo that would be too long to watch."""
+
+NEVER = 0.1
+TWICE = 0.05
+CONTRADICTED = 0.02
+UNKNOWN = 0.01
+FORGED = 0.01
+"""Shares of the predictions whose label never comes, comes twice, is contradicted later, names no outcome of the
+model, or comes with an id that nobody made."""
+
+LABELS_IN_BODY = 500
+
+
+class Arrivals:
+    """Labels that are due later. answered: what became of those that were sent, as the service said."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._lock = Lock()
+        self._due: list[tuple[float, str, str]] = []
+        self.answered: Counter[str] = Counter()
+
+    def expect(self, prediction_id: str, arrival: str) -> None:
+        """Plans when a flight's label comes, and how."""
+        if self._random.random() < NEVER:
+            return
+        kind = self._random.random()
+        if kind < FORGED:
+            prediction_id = prediction_id.swapcase()
+        elif kind < FORGED + UNKNOWN:
+            arrival = "diverted"
+        self._plan(prediction_id, arrival)
+        if self._random.random() < TWICE:
+            self._plan(prediction_id, arrival)
+        elif self._random.random() < CONTRADICTED:
+            self._plan(prediction_id, LATE if arrival == IN_TIME else IN_TIME)
+
+    def send(self, client: httpx.Client) -> None:
+        """Sends the labels that are due."""
+        if labels := self.due():
+            self.note(client.post("/feedback", json={"labels": labels}), len(labels))
+
+    def note(self, response: httpx.Response, n_labels: int) -> None:
+        """Takes into account how so many labels were answered."""
+        if response.status_code == httpx.codes.OK:
+            self.answered.update(response.json()["labels"])
+        else:
+            self.answered[f"error {response.status_code}"] += n_labels
+
+    def _plan(self, prediction_id: str, arrival: str) -> None:
+        due_s = monotonic() + self._random.expovariate(1 / MEAN_DELAY_S)
+        with self._lock:
+            heappush(self._due, (due_s, prediction_id, arrival))
+
+    def due(self) -> list[dict[str, str]]:
+        """The labels whose time has come, each once."""
+        labels: list[dict[str, str]] = []
+        with self._lock:
+            while self._due and self._due[0][0] <= monotonic() and len(labels) < LABELS_IN_BODY:
+                _, prediction_id, arrival = heappop(self._due)
+                labels.append({"prediction_id": prediction_id, "actual": arrival})
+        return labels

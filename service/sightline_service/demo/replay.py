@@ -1,0 +1,92 @@
+"""Sends the flights of July to December to a running service, and some requests to its dummy model."""
+
+from collections import Counter
+from random import Random
+from threading import Event, Thread
+from time import monotonic
+
+import httpx2 as httpx
+import msgspec
+
+from sightline_service.demo.arrivals import Arrivals
+from sightline_service.demo.stream import FlightStream
+from sightline_telemetry.requests.timeline import Timeline
+
+DUMMY_PERIOD_S = 0.5
+LABEL_PERIOD_S = 0.5
+DUMMY = {"time_delay_scale": 0.3, "error_rate": 0.1}
+ASKED_SHARE = 0.02
+"""Of the requests, so many come from a caller that traces them itself."""
+
+Counted = Counter[tuple[str, str]]
+"""(model, outcome or error) -> rows or requests."""
+
+
+class Replay:
+    """Traffic of one demo: `received` holds what clients got back, row by row, `arrivals` the labels that follow."""
+
+    def __init__(self, url: str, rate: float, stream: FlightStream, seed: int = 2013) -> None:
+        self._url = url
+        self._rate = rate
+        self._random = Random(seed)  # noqa: S311  # traffic, not secrets
+        self._stop = Event()
+        self.stream = stream
+        self.arrivals = Arrivals(Random(seed + 1))  # noqa: S311
+        self.received: Counted = Counter()
+        self.n_requests = 0
+
+    def run(self, duration_s: float | None) -> None:
+        """Sends until the time is over or `stop` is called."""
+        until = monotonic() + (duration_s if duration_s is not None else float("inf"))
+        dummy_received: Counted = Counter()
+        dummy = Thread(target=self._call_dummy, args=(until, dummy_received), daemon=True)
+        dummy.start()
+        labels = Thread(target=self._send_labels, args=(until,), daemon=True)
+        labels.start()
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            due = monotonic()
+            while monotonic() < until and not self._stop.is_set():
+                self._predict(client)
+                due = max(due + 1 / self._rate, monotonic() - 1)
+                self._stop.wait(max(0.0, min(due, until) - monotonic()))
+        dummy.join(timeout=15)
+        labels.join(timeout=15)
+        self.received += dummy_received
+
+    def stop(self) -> None:
+        """Ends `run` after the request that is under way."""
+        self._stop.set()
+
+    def _predict(self, client: httpx.Client) -> None:
+        flights = self.stream.take_labelled(self._random.choice((1, 1, 1, 2, 4, 8)))
+        instances = [instance for instance, _ in flights]
+        headers = {"content-type": "application/json"}
+        if self._random.random() < ASKED_SHARE:
+            caller = Timeline()
+            headers["traceparent"] = f"00-{caller.trace_id:032x}-{caller.span_id:016x}-01"
+        response = client.post("/predict/model", content=msgspec.json.encode({"instances": instances}), headers=headers)
+        self.n_requests += 1
+        answer = response.json()
+        if response.status_code == httpx.codes.OK:
+            name = answer["model"]["name"]
+            self.received.update((name, prediction["outcome"]) for prediction in answer["predictions"])
+            for prediction, (_, arrival) in zip(answer["predictions"], flights, strict=True):
+                self.arrivals.expect(prediction["prediction_id"], arrival)
+        else:
+            self.received["flights", f"error {response.status_code}"] += 1
+
+    def _send_labels(self, until: float) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while monotonic() < until and not self._stop.is_set():
+                self.arrivals.send(client)
+                self._stop.wait(LABEL_PERIOD_S)
+
+    def _call_dummy(self, until: float, received: Counted) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            while monotonic() < until and not self._stop.is_set():
+                response = client.get("/predict/random", params=DUMMY)
+                if response.status_code == httpx.codes.OK:
+                    received["random", response.json()["predictions"][0]["outcome"]] += 1
+                else:
+                    received["random", "failed"] += 1
+                self._stop.wait(DUMMY_PERIOD_S)

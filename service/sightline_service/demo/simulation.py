@@ -1,0 +1,171 @@
+"""Sends a scenario to a running service at a steady rate, whatever the service makes of it, and labels afterwards."""
+
+import asyncio
+from collections import Counter, deque
+from random import Random
+from time import monotonic, perf_counter
+
+import httpx2 as httpx
+import numpy as np
+
+from sightline_service.bundles.bundle import SampleRow
+from sightline_service.demo.arrivals import Arrivals
+from sightline_service.demo.flights import FEATURES, load_flights, training_months
+from sightline_service.demo.scenarios import DUMMIES, Scenario, draw_flights
+from sightline_service.demo.stream import FlightStream
+from sightline_service.errors import StartupError
+
+ROWS = (1, 1, 1, 2, 4, 8)
+"""A request has one of these numbers of rows, each as likely as the other."""
+
+MAX_RUNNING = 500
+"""More requests at once than these are not begun: a service that hangs must not fill our memory."""
+
+_TIMEOUT_S = 30.0
+_LABELS_EVERY_S = 0.5
+_RECENT = 20_000
+
+
+class SimulationError(StartupError):
+    """There is no service, or none that takes flights."""
+
+
+class Tally:
+    """What came of the requests so far; durations are those of the last 20,000."""
+
+    def __init__(self) -> None:
+        self.statuses: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
+        self.durations_s: deque[float] = deque(maxlen=_RECENT)
+        self.slowest: tuple[float, str] | None = None
+        """Duration and trace id."""
+        self.last_failed: str | None = None
+        """Trace id of the last request that was answered with a 5xx."""
+
+    def add(self, response: httpx.Response, duration_s: float) -> None:
+        """Takes one answer into account."""
+        self.statuses[str(response.status_code)] += 1
+        self.durations_s.append(duration_s)
+        trace_id = response.headers.get("traceresponse", "--").split("-")[1]
+        if self.slowest is None or duration_s > self.slowest[0]:
+            self.slowest = duration_s, trace_id
+        if response.is_server_error:
+            self.last_failed = trace_id
+        elif response.is_success:
+            self.outcomes.update(prediction["outcome"] for prediction in response.json()["predictions"])
+
+    def quantiles_s(self, *levels: float) -> list[float]:
+        """Quantiles of the durations, in seconds; nan before the first answer."""
+        if not self.durations_s:
+            return [float("nan")] * len(levels)
+        return [float(value) for value in np.quantile(np.array(self.durations_s), levels)]
+
+
+class Simulation:
+    """One scenario against one service. rate: requests a second; they do not wait for one another.
+
+    arrivals: the labels that follow; not all come, and not all are good.
+    """
+
+    def __init__(self, url: str, scenario: Scenario, rate: float, seed: int = 2013) -> None:
+        self._url = url
+        self._scenario = scenario
+        self._rate = rate
+        self._random = Random(seed)  # noqa: S311  # traffic, not secrets
+        self._seed = seed
+        self._stop = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self.arrivals = Arrivals(Random(seed + 1))  # noqa: S311
+        self.tally = Tally()
+
+    def stop(self) -> None:
+        """Ends `run` when the requests under way are answered. Call it on the event loop that runs."""
+        self._stop.set()
+
+    def prepare(self) -> FlightStream:
+        """The flights to send. Raises SimulationError if the service does not answer or does not take them."""
+        self._check_service()
+        training = training_months(load_flights())
+        return FlightStream(draw_flights(training, self._scenario, np.random.default_rng(self._seed)))
+
+    async def run(self, flights: FlightStream, duration_s: float | None) -> None:
+        """Sends until the time is over or `stop` is called."""
+        until = monotonic() + (duration_s if duration_s is not None else float("inf"))
+        limits = httpx.Limits(max_connections=MAX_RUNNING, max_keepalive_connections=50)
+        async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S, limits=limits) as client:
+            labelling = asyncio.create_task(self._send_labels(client))
+            due = monotonic()
+            while monotonic() < until and not self._stop.is_set():
+                if len(self._running) < MAX_RUNNING:
+                    self._begin(client, flights)
+                due = max(due + 1 / self._rate, monotonic() - 1)  # after a pause, no burst of more than a second
+                await self._pause(min(due, until) - monotonic())
+            await asyncio.gather(*self._running)
+            labelling.cancel()
+
+    def _begin(self, client: httpx.AsyncClient, flights: FlightStream) -> None:
+        dummy = DUMMIES.get(self._scenario)
+        if dummy is not None and self._random.random() < dummy.share:
+            task = asyncio.create_task(self._call_dummy(client, dummy.query))
+        else:
+            task = asyncio.create_task(self._predict(client, flights.take_labelled(self._random.choice(ROWS))))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _call_dummy(self, client: httpx.AsyncClient, query: dict[str, float]) -> None:
+        await self._send(client, client.build_request("GET", "/predict/random", params=query))
+
+    async def _predict(self, client: httpx.AsyncClient, flights: list[tuple[SampleRow, str]]) -> None:
+        instances = [instance for instance, _ in flights]
+        request = client.build_request("POST", "/predict/model", json={"instances": instances})
+        response = await self._send(client, request)
+        if response is not None and response.is_success:
+            for prediction, (_, arrival) in zip(response.json()["predictions"], flights, strict=True):
+                self.arrivals.expect(prediction["prediction_id"], arrival)
+
+    async def _send(self, client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response | None:
+        start_s = perf_counter()
+        try:
+            response = await client.send(request)
+        except httpx.TransportError:
+            self.tally.statuses["no answer"] += 1
+            return None
+        self.tally.add(response, perf_counter() - start_s)
+        return response
+
+    async def _send_labels(self, client: httpx.AsyncClient) -> None:
+        while True:
+            await asyncio.sleep(_LABELS_EVERY_S)
+            if labels := self.arrivals.due():
+                try:
+                    response = await client.post("/feedback", json={"labels": labels})
+                except httpx.TransportError:
+                    self.arrivals.answered["no answer"] += len(labels)
+                else:
+                    self.arrivals.note(response, len(labels))
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._stop.wait()
+        except TimeoutError:
+            pass
+
+    def _check_service(self) -> None:
+        try:
+            documented = httpx.get(f"{self._url}/openapi.json", timeout=10).raise_for_status().json()
+            features = documented["components"]["schemas"]["Instance"]["properties"]
+        except httpx.TransportError as error:
+            raise SimulationError(f"nothing answers at {self._url} ({error}); start the service first") from error
+        except (httpx.HTTPStatusError, ValueError, KeyError) as error:
+            raise SimulationError(f"what answers at {self._url} is not Sightline ({error!r})") from error
+        if set(features) != set(FEATURES):
+            raise SimulationError(
+                f"the service at {self._url} takes {', '.join(features)}, and what is sent here are flights; "
+                "serve the bundle that `sightline train` makes"
+            )
+        if self._scenario in DUMMIES and "/predict/random" not in documented["paths"]:
+            raise SimulationError(
+                f"the scenario `{self._scenario}` needs /predict/random; start the service with "
+                "SIGHTLINE_RANDOM_ENDPOINT=true"
+            )

@@ -1,0 +1,1 @@
+"""Examines a running deployment from outside."""

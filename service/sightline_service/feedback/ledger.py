@@ -1,0 +1,219 @@
+"""The ledger: each label once, over replicas and restarts, and the totals that the labels add up to.
+
+Labels and totals are written in one transaction, so that no kill at any moment counts a label twice or loses one
+that was answered. The statements are the same for SQLite and PostgreSQL. Everybody takes locks in one order, the
+ledger's row, labels by key, totals by key: so nobody waits in a ring.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import time
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from sightline_service.errors import LedgerDownError
+from sightline_service.feedback.prediction_ids import fingerprint
+from sightline_service.feedback.tables import LABELS, LEDGER, METADATA, MODELS, READS_ONLY, TOTALS, open_engine
+from sightline_service.feedback.verdicts import Label, TotalsByModel, Verdict, added_totals, judge, rejected_totals
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.quality import JudgedModel, Quality, Total, TotalKey, Totals, add_totals
+
+PRUNED_ROWS = 5_000
+"""Labels forgotten in one transaction, so that no feedback waits for more."""
+
+_KEYS_IN_QUERY = 5_000
+_SEEN_EVERY_S = 3600
+_CREATES = 0x5167487  # an advisory lock: two replicas that create the tables at once would meet in the catalogue
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRules:
+    """What the settings say: since when a label is late, and which of two different labels counts."""
+
+    horizon_s: float
+    last_wins: bool = False
+
+
+class Ledger:
+    """The ledger at one URL, as one replica sees it. Belongs to one thread; its methods may block.
+
+    They raise LedgerDownError if the database does not answer; nothing is written then.
+    """
+
+    def __init__(self, url: str, model: JudgedModel, rules: LedgerRules) -> None:
+        self._model = model
+        self._rules = rules
+        self._engine = open_engine(url)
+        self._insert: Any = (sqlite if self._engine.dialect.name == "sqlite" else postgresql).insert
+        self._id = ""
+        self._models: dict[bytes, JudgedModel] = {}
+        self._shown: tuple[JudgedModel, ...] = (model,)
+        self._totals: dict[ModelId, Totals] = {}
+
+    def open(self) -> None:
+        """Makes the tables if they are not there, and enters the model."""
+        with self._writing() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATES)))
+            METADATA.create_all(connection)
+            new = {"one": 1, "id": uuid4().hex[:12], "pruned_s": 0}
+            connection.execute(self._insert(LEDGER).values(new).on_conflict_do_nothing())
+            self._enter(connection)
+            self._id = str(connection.execute(sa.select(LEDGER.c.id)).scalar_one())
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._engine.dispose()
+
+    def models(self, fingerprints: Iterable[bytes]) -> Mapping[bytes, JudgedModel]:
+        """The models that were ever served with this ledger; it is read again if one of these is not known."""
+        if not self._models.keys() >= set(fingerprints):
+            self.read()
+        return self._models
+
+    def record(self, labels: Sequence[Label], rejected: Mapping[str, int]) -> list[Verdict]:
+        """Judges labels in their order and counts them, all or none.
+
+        rejected: reason -> labels that were refused before, and are only counted.
+        """
+        with self._writing() as connection:
+            since_s = self._since(connection)
+            first: dict[bytes, float] = {}
+            for label in labels:
+                if label.prediction.made_s >= since_s:
+                    first.setdefault(label.prediction.key, label.actual)
+            before = self._insert_new(connection, first)
+            judged = judge(labels, before, since_s, last_wins=self._rules.last_wins)
+            _correct(connection, {**first, **before}, judged.stands)
+            added = added_totals(labels, judged, time())
+            add_totals(added[self._model.id], rejected_totals(rejected))
+            totals = self._add(connection, added)
+            self._see(connection, {fingerprint(model) for model in {label.model for label in labels}})
+        for model_id, key, total in totals:  # only what is committed is shown
+            self._totals.setdefault(model_id, {})[key] = total
+        return judged.verdicts
+
+    def read(self) -> Quality:
+        """The totals of all replicas: of our own model, and of those that may still get labels."""
+        with self._connected(READS_ONLY) as connection:
+            rows = connection.execute(sa.select(MODELS)).all()
+            totals: dict[ModelId, Totals] = defaultdict(dict)
+            for row in connection.execute(sa.select(TOTALS)):
+                totals[ModelId(row[0], row[1])][TotalKey(*row[2:6])] = Total(*row[6:])
+        self._models = {row.fingerprint: _model(row) for row in rows}
+        since_s = time() - self._rules.horizon_s
+        shown = [self._models[row.fingerprint] for row in rows if row.seen_s >= since_s]
+        self._shown = tuple(dict.fromkeys((self._model, *shown)))
+        self._totals = dict(totals)
+        return self.quality()
+
+    def quality(self) -> Quality:
+        """The totals as they were last seen, without asking the database."""
+        return Quality(self._id, self._shown, {model_id: dict(totals) for model_id, totals in self._totals.items()})
+
+    def prune(self) -> bool:
+        """Forgets some of the labels that are late by now; totals stay. True if more are left.
+
+        First the ledger notes since when it remembers, so that a forgotten label is late for every replica,
+        whatever its clock and its horizon.
+        """
+        since_s = int(time() - self._rules.horizon_s)
+        with self._writing() as connection:
+            connection.execute(LEDGER.update().where(LEDGER.c.pruned_s < since_s).values(pruned_s=since_s))
+        with self._writing() as connection:
+            late = sa.select(LABELS.c.key).where(LABELS.c.key < since_s.to_bytes(4, "big")).limit(PRUNED_ROWS)
+            n_forgotten: int = connection.execute(LABELS.delete().where(LABELS.c.key.in_(late))).rowcount
+        return n_forgotten == PRUNED_ROWS
+
+    def _since(self, connection: sa.Connection) -> int:
+        """Labels of predictions before this Unix time are late; it stands until the end of the transaction."""
+        statement = sa.select(LEDGER.c.pruned_s).with_for_update(read=True)
+        return max(int(time() - self._rules.horizon_s), int(connection.execute(statement).scalar_one()))
+
+    def _insert_new(self, connection: sa.Connection, labels: Mapping[bytes, float]) -> dict[bytes, float]:
+        """Writes the labels of predictions that had none; returns what the others had."""
+        if not labels:
+            return {}
+        rows = [{"key": key, "actual": labels[key]} for key in sorted(labels)]
+        statement = self._insert(LABELS).on_conflict_do_nothing().returning(LABELS.c.key)
+        new = {bytes(key) for key in connection.execute(statement, rows).scalars()}
+        old = [key for key in sorted(labels) if key not in new]
+        before: dict[bytes, float] = {}
+        for start in range(0, len(old), _KEYS_IN_QUERY):
+            query = (
+                sa.select(LABELS).where(LABELS.c.key.in_(old[start : start + _KEYS_IN_QUERY])).order_by(LABELS.c.key)
+            )
+            for key, actual in connection.execute(query.with_for_update() if self._rules.last_wins else query):
+                before[bytes(key)] = actual
+        return before
+
+    def _add(self, connection: sa.Connection, added: TotalsByModel) -> list[tuple[ModelId, TotalKey, Total]]:
+        """Adds to the totals; returns what they are now."""
+        rows = [
+            {"name": model_id.name, "version": model_id.version, **key._asdict(), "count": total.n, "sum": total.sum}
+            for model_id in sorted(added, key=lambda each: (each.name, each.version))
+            for key, total in sorted(added[model_id].items())
+        ]
+        if not rows:
+            return []
+        statement = self._insert(TOTALS)
+        sums = {name: TOTALS.c[name] + statement.excluded[name] for name in ("count", "sum")}
+        key = list(TOTALS.primary_key.columns)
+        adding = statement.on_conflict_do_update(index_elements=key, set_=sums).returning(*TOTALS.c)
+        return [
+            (ModelId(row[0], row[1]), TotalKey(*row[2:6]), Total(*row[6:])) for row in connection.execute(adding, rows)
+        ]
+
+    def _enter(self, connection: sa.Connection) -> None:
+        """Enters our model, so that any replica understands its predictions."""
+        model = self._model
+        entry = {
+            "fingerprint": fingerprint(model),
+            "name": model.id.name,
+            "version": model.id.version,
+            "outcomes": list(model.outcomes),
+            "has_probabilities": model.has_probabilities,
+            "seen_s": int(time()),
+        }
+        statement = self._insert(MODELS).values(entry)
+        seen = {"seen_s": statement.excluded.seen_s}
+        connection.execute(statement.on_conflict_do_update(index_elements=[MODELS.c.fingerprint], set_=seen))
+
+    def _see(self, connection: sa.Connection, models: Iterable[bytes]) -> None:
+        """Notes that these models still get labels."""
+        now_s = int(time())
+        is_old = MODELS.c.fingerprint.in_(sorted(models)) & (MODELS.c.seen_s < now_s - _SEEN_EVERY_S)
+        connection.execute(MODELS.update().where(is_old).values(seen_s=now_s))
+
+    def _writing(self) -> Any:
+        return self._connected({})
+
+    @contextmanager
+    def _connected(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
+        """One transaction. Raises LedgerDownError for whatever the database does."""
+        try:
+            with self._engine.connect() as connection:
+                connection.execution_options(**options)
+                with connection.begin():
+                    yield connection
+        except SQLAlchemyError as error:
+            raise LedgerDownError(
+                "the ledger does not answer; nothing of this body was counted, send it again"
+            ) from error
+
+
+def _correct(connection: sa.Connection, written: Mapping[bytes, float], stands: Mapping[bytes, float]) -> None:
+    changed = [{"of": key, "becomes": actual} for key, actual in sorted(stands.items()) if written[key] != actual]
+    if changed:
+        statement = LABELS.update().where(LABELS.c.key == sa.bindparam("of")).values(actual=sa.bindparam("becomes"))
+        connection.execute(statement, changed)
+
+
+def _model(row: Any) -> JudgedModel:
+    return JudgedModel(ModelId(row.name, row.version), tuple(row.outcomes), row.has_probabilities)

@@ -1,0 +1,99 @@
+"""A body of labels, read and judged: ids are verified, values are looked up, the rest is the ledger's."""
+
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from sightline_service.errors import InvalidRowsError, MalformedBodyError, TooManyLabelsError, shortened
+from sightline_service.feedback.ledger import Ledger
+from sightline_service.feedback.prediction_ids import SignedPrediction, SigningKeys
+from sightline_service.feedback.verdicts import Label
+from sightline_telemetry.model.counts import SUMMABLE
+from sightline_telemetry.model.quality import JudgedModel
+
+
+class _Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    prediction_id: str
+    actual: Any
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    labels: list[_Label]
+
+
+class LabelReader:
+    """Judges bodies of labels. Belongs to the ledger's thread: reading ten thousand labels takes a while, too."""
+
+    def __init__(self, keys: SigningKeys, ledger: Ledger, max_labels: int) -> None:
+        self._keys = keys
+        self._ledger = ledger
+        self._max_labels = max_labels
+        self._decode = msgspec.json.Decoder(_Body).decode
+
+    def judge(self, body: bytes) -> list[str]:
+        """A word for each label, in their order: `accepted`, `corrected`, or the reason why it is not counted.
+
+        Raises MalformedBodyError, InvalidRowsError, TooManyLabelsError; LedgerDownError, and nothing is counted then.
+        """
+        labels = self._read(body)
+        predictions = [self._keys.read(label.prediction_id) for label in labels]
+        models = self._ledger.models({each.model for each in predictions if each is not None})
+        read = [_label(label, said, models) for label, said in zip(labels, predictions, strict=True)]
+        refused = [each for each in read if isinstance(each, str)]
+        verdicts = iter(self._ledger.record([each for each in read if isinstance(each, Label)], Counter(refused)))
+        return [each if isinstance(each, str) else next(verdicts) for each in read]
+
+    def _read(self, body: bytes) -> list[_Label]:
+        try:
+            labels = self._decode(body).labels
+        except msgspec.ValidationError as error:
+            raise InvalidRowsError(f"the body is not a list of labels: {shortened(str(error))}") from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedBodyError(f"the body is not JSON: {error}") from error
+        if len(labels) > self._max_labels:
+            raise TooManyLabelsError(
+                f"the body has {len(labels)} labels; at most {self._max_labels} are taken, send the rest in another"
+            )
+        return labels
+
+
+def _label(label: _Label, prediction: SignedPrediction | None, models: Mapping[bytes, JudgedModel]) -> Label | str:
+    if prediction is None:
+        return "forged"
+    model = models.get(prediction.model)
+    if model is None:
+        return "unknown_model"
+    if not all(abs(score) < SUMMABLE for score in prediction.scores):
+        return (
+            "unknown_outcome"  # a prediction that was no number cannot be held against anything, and would stay in sums
+        )
+    actual = actual_of(model, label.actual)
+    return "unknown_outcome" if actual is None else Label(prediction, model, actual)
+
+
+def actual_of(model: JudgedModel, actual: object) -> float | None:
+    """What was true as a number: an index into the outcomes, or the value itself in regression. None for neither.
+
+    Classes that are numbers may come as numbers or as strings, since their probabilities have names that are strings.
+    """
+    if not model.outcomes:
+        is_number = isinstance(actual, int | float) and not isinstance(actual, bool)
+        # A single value beyond this would be all that is left of the mean error.
+        return float(actual) if is_number and abs(actual) < SUMMABLE else None  # type: ignore[arg-type]
+    codes = _codes(model)
+    if isinstance(actual, str):
+        return codes.get(actual)
+    if isinstance(actual, bool):
+        return codes.get(str(actual))
+    if not isinstance(actual, int | float) or not abs(actual) < SUMMABLE:
+        return None
+    spelt = [str(actual), str(float(actual))] + ([str(int(actual))] if actual == int(actual) else [])
+    return next((codes[text] for text in spelt if text in codes), None)
+
+
+@lru_cache(maxsize=64)
+def _codes(model: JudgedModel) -> dict[str, int]:
+    return {outcome: code for code, outcome in enumerate(model.outcomes)}

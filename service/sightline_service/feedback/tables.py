@@ -1,0 +1,112 @@
+"""The tables of the ledger, and an engine that never waits long: SQLite beside the bundle, or PostgreSQL by URL."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from sightline_service.errors import SettingsError
+
+TIMEOUT_S = 5
+"""No statement and no wait for a lock takes longer."""
+
+METADATA = sa.MetaData()
+
+LEDGER = sa.Table(
+    "sightline_ledger",
+    METADATA,
+    sa.Column("one", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.String, nullable=False),
+    sa.Column("pruned_s", sa.BigInteger, nullable=False),
+)
+"""One row: the ledger's own name, and since when (Unix time) it remembers labels."""
+
+MODELS = sa.Table(
+    "sightline_models",
+    METADATA,
+    sa.Column("fingerprint", sa.LargeBinary, primary_key=True),
+    sa.Column("name", sa.String, nullable=False),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("outcomes", sa.JSON, nullable=False),
+    sa.Column("has_probabilities", sa.Boolean, nullable=False),
+    sa.Column("seen_s", sa.BigInteger, nullable=False),
+)
+"""Every model that was served with this ledger, so that labels of the last version are still understood."""
+
+LABELS = sa.Table(
+    "sightline_labels",
+    METADATA,
+    sa.Column("key", sa.LargeBinary, primary_key=True),
+    sa.Column("actual", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What is held to be true of a prediction: an index into the outcomes, or a value. Keys are in the order of time."""
+
+TOTALS = sa.Table(
+    "sightline_totals",
+    METADATA,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("version", sa.String, primary_key=True),
+    sa.Column("instrument", sa.String, primary_key=True),
+    sa.Column("first", sa.String, primary_key=True),
+    sa.Column("second", sa.String, primary_key=True),
+    sa.Column("bucket", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("sum", sa.Double, nullable=False),
+)
+"""What all labels add up to, by model, instrument, its attributes and bucket."""
+
+READS_ONLY = {"sightline_reads_only": True}
+"""Options of a connection that writes nothing, and so need not keep others from writing."""
+
+_POSTGRESQL_OPTIONS = {
+    "connect_timeout": str(TIMEOUT_S),
+    "tcp_user_timeout": str(TIMEOUT_S * 1000),
+    # The last: a replica whose machine is gone must not hold the totals' locks.
+    "options": " ".join(
+        f"-c {name}={TIMEOUT_S * 1000}"
+        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    ),
+}
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine for a URL; nothing is connected yet. Raises SettingsError, which does not quote a password."""
+    try:
+        parsed = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise SettingsError("SIGHTLINE_LEDGER is not a database URL; it has the form dialect://...") from None
+    shown, dialect = parsed.render_as_string(hide_password=True), parsed.get_backend_name()
+    if dialect == "sqlite":
+        return _sqlite_engine(parsed)
+    if dialect == "postgresql":
+        options = {name: value for name, value in _POSTGRESQL_OPTIONS.items() if name not in parsed.query}
+        return sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            connect_args=options,
+            isolation_level="READ COMMITTED",  # a label that another replica writes at this instant is seen after it
+            pool_pre_ping=True,
+            pool_size=1,
+            max_overflow=0,
+        )
+    raise SettingsError(f"SIGHTLINE_LEDGER={shown}: a ledger is kept in sqlite:// or postgresql+psycopg://")
+
+
+def _sqlite_engine(url: sa.URL) -> sa.Engine:
+    engine = sa.create_engine(url, connect_args={"timeout": TIMEOUT_S, "check_same_thread": False})
+
+    @sa.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # transactions begin where the next function begins them, not in the driver
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")  # what was answered outlives a power cut
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        reads_only = connection.get_execution_options().keys() & READS_ONLY.keys()
+        # A transaction that reads first and writes then would fail, not wait, where another writes in between.
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+    return engine

@@ -1,0 +1,92 @@
+"""Columns become the DataFrame that an estimator was fitted on: its names in its order, its types."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sightline_service.prediction.columns import Columns, Value, category_values
+from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
+
+_EXACT = 2.0**53
+"""Up to here every integer is a float64 of its own."""
+
+
+class FrameBuilder:
+    """Builds DataFrames for one model.
+
+    A value is what the client sent, also where training did not know it. A type is that of the training data as
+    far as it can hold the values: where one is missing, integers become floats, as they do in pandas.
+    """
+
+    def __init__(self, profile: ReferenceProfile) -> None:
+        numeric = {feature.name: index for index, feature in enumerate(profile.numeric)}
+        self._order = profile.order
+        self._numeric = [(numeric[name], name) for name in profile.order if name in numeric]
+        self._convert = {feature.name: _NUMERIC[feature.dtype] for feature in profile.numeric}
+        self._categorical = [(feature.name, _container(feature)) for feature in profile.categorical]
+
+    def build(self, columns: Columns) -> pd.DataFrame:
+        """The rows as a DataFrame of their own: a step that writes into it changes nothing that is counted."""
+        made: dict[str, Any] = {name: self._convert[name](columns.numeric[index]) for index, name in self._numeric}
+        for (name, contain), values in zip(self._categorical, columns.raw, strict=True):
+            made[name] = contain(values)
+        return pd.DataFrame({name: made[name] for name in self._order}, copy=False)
+
+
+def _integers(values: Floats) -> NDArray[Any]:
+    is_whole = bool((np.abs(values) <= _EXACT).all()) and bool((values == np.floor(values)).all())
+    return values.astype(np.int64) if is_whole else values.copy()
+
+
+def _booleans(values: Floats) -> NDArray[Any]:
+    return values.astype(np.bool) if bool(((values == 0) | (values == 1)).all()) else values.copy()
+
+
+_NUMERIC: dict[str, Callable[[Floats], NDArray[Any]]] = {
+    "float64": np.ndarray.copy,
+    "float32": partial(np.ndarray.astype, dtype=np.float32),
+    "int64": _integers,
+    "bool": _booleans,
+}
+
+
+def _container(feature: CategoricalFeature) -> Callable[[Sequence[Value | None]], Any]:
+    missing = None if feature.none_is_missing else np.nan
+    if feature.levels is not None:
+        return partial(_categories, category_values(feature, feature.levels))
+    if feature.dtype == "str":
+        return partial(_objects, missing)
+    return partial(_booleans_or_missing if feature.dtype == "bool" else _numbers, missing)
+
+
+def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
+    """Strings become pandas' own `str` when the frame is made of them, unless None is to be kept apart from NaN."""
+    column = np.empty(len(values), dtype=object)
+    if missing is None:
+        column[:] = values
+        return pd.Series(column, dtype=object)
+    column[:] = [missing if value is None else value for value in values]
+    return column
+
+
+def _numbers(missing: float | None, values: Sequence[Value | None]) -> Any:
+    """Integers or floats."""
+    if None not in values:
+        return np.array(values)
+    return _objects(missing, values) if missing is None else np.array(values, dtype=np.float64)
+
+
+def _booleans_or_missing(missing: float | None, values: Sequence[Value | None]) -> Any:
+    """Booleans among which one is missing stay objects, as in pandas; so does one that is missing alone."""
+    return _objects(missing, values) if None in values else np.array(values)
+
+
+def _categories(levels: list[Value], values: Sequence[Value | None]) -> pd.Categorical:
+    known = set(levels)
+    new = dict.fromkeys(value for value in values if value is not None and value not in known)
+    return pd.Categorical(list[Any](values), categories=pd.Index([*levels, *new]))

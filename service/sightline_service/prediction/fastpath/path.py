@@ -1,0 +1,233 @@
+"""The fast way through one model: columns of a request in, scores out, or None where only the pipeline can tell."""
+
+from collections.abc import Callable, Sequence
+from math import exp
+from time import perf_counter_ns
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from sightline_service.prediction.columns import Columns
+from sightline_service.prediction.fastpath import linear, trees
+from sightline_service.prediction.fastpath.reading import NotReadableError, read
+from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric, Single, assemble, called
+from sightline_service.prediction.result import FewPredictions, Prediction
+from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
+
+FEW_ROWS = 16
+"""Up to here a loop in plain Python beats numpy's fixed cost."""
+
+TIE = 1e-9
+"""Scores so close to the border between two outcomes are left to the pipeline: rounding could tell them apart."""
+
+_INVENTED = "a category that nobody has seen"
+
+
+class Folded(Protocol):
+    """A model folded over its preprocessing: a score, or one a class, for each row."""
+
+    takes_few: bool
+    most_rows: int
+
+    def few(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
+        """The score of some rows."""
+        ...
+
+    def many(self, numeric: Floats, codes: Codes) -> Floats | None:
+        """(n_rows, n_scores)."""
+        ...
+
+
+class FastPath:
+    """Reads a model once; then predicts without pandas and, where the estimator is known, without scikit-learn.
+
+    steps: the fitted transformers before the estimator. to_frame: what the pipeline itself is given.
+    Raises NotReadableError, whose text says why the pipeline has to serve.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[Any],
+        estimator: Any,
+        profile: ReferenceProfile,
+        to_frame: Callable[[Columns], pd.DataFrame],
+    ) -> None:
+        self._is_regression = profile.task == "regression"
+        self._has_probabilities = bool(profile.scores)
+        self._estimator = estimator
+        self._n_numeric = len(profile.numeric)
+        vocabularies = [list(feature.vocabulary()) for feature in profile.categorical]
+        self._codes = [{value: code for code, value in enumerate(each)} for each in vocabularies]
+        columns = _inputs(profile, vocabularies, to_frame)
+        for step in steps:
+            columns = read(step, columns)
+        if not all(_is_of_numbers(column) for column in columns):
+            raise NotReadableError(f"{type(estimator).__name__} takes categories itself")
+        self._columns = columns
+        self._relabel = [
+            _relabelled(feature, codes) for feature, codes in zip(profile.categorical, self._codes, strict=True)
+        ]
+        self._folded, self.kind = self._fold()
+
+    def _fold(self) -> tuple[Folded | None, str]:
+        """How the estimator is computed, and the words for it."""
+        name = type(self._estimator).__name__
+        arguments = (self._estimator, self._columns, self._n_numeric, self._codes)
+        try:
+            if type(self._estimator) in linear.KNOWN:
+                return linear.FoldedLinear(*arguments), f"{name} folded into a term an input"
+            if type(self._estimator) in trees.KNOWN:
+                return trees.TreeTable(*arguments), f"{name} as a table of leaves"
+        except (ValueError, AttributeError) as error:
+            return None, f"{name} called on the ready matrix ({error})"
+        return None, f"{name} called on the ready matrix"
+
+    @property
+    def is_folded(self) -> bool:
+        """True if the estimator is known, so that most rows need nothing of scikit-learn."""
+        return self._folded is not None
+
+    def folded(self, columns: Columns) -> Prediction | None:
+        """Predicts some rows by our own arithmetic; None for an unknown estimator, and for too many or too odd rows."""
+        folded = self._folded
+        if folded is None:
+            return None
+        if folded.takes_few and len(columns) <= FEW_ROWS:
+            few = folded.few(columns.rows)
+            return self._few(few) if few is not None else None
+        if len(columns) > folded.most_rows:
+            return None
+        many = folded.many(columns.numeric, self._coded(columns))
+        return self._many(many) if many is not None else None
+
+    def _few(self, scores: list[float]) -> Prediction | None:
+        if self._is_regression:
+            return FewPredictions(None, None, scores)
+        outcomes: list[int] = []
+        probabilities: list[Sequence[float]] = []
+        for score in scores:
+            if -TIE < score < TIE:
+                return None
+            positive = 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
+            outcomes.append(1 if score > 0.0 else 0)
+            probabilities.append((1.0 - positive, positive))
+        return FewPredictions(outcomes, probabilities if self._has_probabilities else None)
+
+    def _many(self, scores: Floats) -> Prediction | None:
+        """(n_rows, n_scores): one score for two classes, or one a class."""
+        if self._is_regression:
+            return Prediction(None, None, scores[:, 0])
+        if scores.shape[1] == 1:
+            if (np.abs(scores) < TIE).any():
+                return None
+            outcomes = (scores[:, 0] > 0).astype(np.intp)
+            positive = np.array(1.0 / (1.0 + np.exp(-np.clip(scores, -700, None))))
+            probabilities = np.hstack([1.0 - positive, positive])
+        else:
+            if (_lead(scores) < TIE).any():
+                return None
+            outcomes = scores.argmax(axis=1)
+            raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+            probabilities = raised / raised.sum(axis=1, keepdims=True)
+        return Prediction(outcomes, probabilities if self._has_probabilities else None)
+
+    def on_matrix(self, columns: Columns) -> tuple[Prediction, int] | None:
+        """Predicts some rows by calling the estimator on the ready matrix, and says when (monotonic ns) it was ready.
+
+        None if the pipeline has to.
+        """
+        numeric = columns.numeric
+        if np.isinf(numeric).any():
+            return None
+        with np.errstate(over="ignore"):
+            matrix = assemble(self._columns, numeric, self._coded(columns))
+        ready_ns = perf_counter_ns()
+        if self._is_regression:
+            values = np.asarray(called(self._estimator, "predict", matrix), dtype=np.float64).reshape(-1)
+            return Prediction(None, None, values), ready_ns
+        classes = np.asarray(self._estimator.classes_)
+        probabilities = None
+        if self._has_probabilities:
+            probabilities = np.asarray(called(self._estimator, "predict_proba", matrix), dtype=np.float64)
+        if probabilities is not None and self._folded is not None and (_lead(probabilities) > TIE).all():
+            # Of an estimator that is known the outcome is the largest probability; asking again costs as much again.
+            return Prediction(probabilities.argmax(axis=1), probabilities), ready_ns
+        outcomes = np.searchsorted(classes, called(self._estimator, "predict", matrix))
+        return Prediction(outcomes, probabilities), ready_ns
+
+    def _coded(self, columns: Columns) -> Codes:
+        """Codes against the whole vocabulary, rare categories told apart; all that is unseen has the last code."""
+        codes = np.empty((len(self._codes), len(columns)), dtype=np.intp)
+        for index, (known, relabelled) in enumerate(zip(self._codes, self._relabel, strict=True)):
+            if relabelled is not None:
+                codes[index] = relabelled[columns.codes[index]]
+            else:
+                codes[index] = [known.get(value, len(known)) for value in columns.raw[index]]
+        return codes
+
+
+def _inputs(
+    profile: ReferenceProfile, vocabularies: Sequence[list[Any]], to_frame: Callable[[Columns], pd.DataFrame]
+) -> tuple[Column, ...]:
+    """The columns that reach the model, in its order: numbers, and what each category looks like there."""
+    n_rows = max((len(each) + 1 for each in vocabularies), default=1)
+    raw = []
+    for feature, known in zip(profile.categorical, vocabularies, strict=True):
+        every = [*known, _invented(known)]
+        if not feature.accepts_missing:
+            every[known.index(None)] = known[0]
+        raw.append(every + every[:1] * (n_rows - len(every)))
+    codes = np.zeros((len(raw), n_rows), dtype=np.intp)
+    frame = to_frame(Columns(np.zeros((len(profile.numeric), n_rows)), tuple(raw), codes))
+    numeric = {
+        feature.name: Numeric(
+            index, (Single(),) if feature.dtype == "float32" else (), is_whole=feature.dtype in ("int64", "bool")
+        )
+        for index, feature in enumerate(profile.numeric)
+    }
+    categorical = {feature.name: index for index, feature in enumerate(profile.categorical)}
+    columns: list[Column] = []
+    for name in profile.order:
+        if name in numeric:
+            columns.append(numeric[name])
+        else:
+            index = categorical[name]
+            values = frame[name].to_numpy(dtype=object)[: len(vocabularies[index]) + 1]
+            columns.append(Lookup(index, values))
+    return tuple(columns)
+
+
+def _lead(scores: Floats) -> Floats:
+    """By how much the largest of (n_rows, n_classes) scores leads."""
+    second, first = np.partition(scores, -2, axis=1)[:, -2:].T
+    lead: Floats = first - second
+    return lead
+
+
+def _is_of_numbers(column: Column) -> bool:
+    try:
+        return not isinstance(column, Lookup) or np.asarray(column.values, dtype=np.float64).ndim == 1
+    except (TypeError, ValueError):
+        return False
+
+
+def _invented(known: Sequence[Any]) -> Any:
+    present = [value for value in known if value is not None]
+    if not present or isinstance(present[0], str):
+        return _INVENTED
+    if isinstance(present[0], bool):
+        return present[0]  # there is no third boolean
+    return max(present) + 1
+
+
+def _relabelled(feature: CategoricalFeature, codes: dict[Any, int]) -> Codes | None:
+    """Codes against the whole vocabulary by codes of labels; None if rare categories share a label."""
+    if feature.others:
+        return None
+    labels = feature.vocabulary()
+    relabelled = np.full(len(feature.labels), len(codes), dtype=np.intp)
+    for value, label in labels.items():
+        relabelled[label] = codes[value]
+    return relabelled

@@ -1,0 +1,195 @@
+"""The columns that reach an estimator, each told as what it is made of: one input and some arithmetic, or a look-up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sightline_telemetry.model.counts import Codes, Floats
+
+Values = NDArray[Any]
+
+
+class Operation(Protocol):
+    """Arithmetic on each value by itself; NaN is missing."""
+
+    def __call__(self, values: Values) -> Values:
+        """The results, as many as values."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Puts a value in the place of those that are missing."""
+
+    value: Any
+
+    def __call__(self, values: Values) -> Values:
+        """The values, none of them missing."""
+        filled = values.copy()
+        filled[pd.isna(values)] = self.value
+        return filled
+
+
+@dataclass(frozen=True, slots=True)
+class IsMissing:
+    """1 where a value is missing, 0 elsewhere."""
+
+    def __call__(self, values: Values) -> Values:
+        """Floats."""
+        return np.asarray(pd.isna(values), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """(value - subtracted) / divided * multiplied + added, in this order and only as far as given: bit by bit."""
+
+    subtracted: float | None = None
+    divided: float | None = None
+    multiplied: float | None = None
+    added: float | None = None
+
+    def __call__(self, values: Values) -> Values:
+        """Floats."""
+        scaled = np.asarray(values, dtype=np.float64)
+        if self.subtracted is not None:
+            scaled = scaled - self.subtracted
+        if self.divided is not None:
+            scaled = scaled / self.divided
+        if self.multiplied is not None:
+            scaled = scaled * self.multiplied
+        return scaled if self.added is None else scaled + self.added
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Keeps values within a range."""
+
+    lowest: float
+    highest: float
+
+    def __call__(self, values: Values) -> Values:
+        """Floats."""
+        return np.clip(np.asarray(values, dtype=np.float64), self.lowest, self.highest)
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """Rounds to single precision, as the pipeline does where it was fitted on that."""
+
+    def __call__(self, values: Values) -> Values:
+        """Floats; infinite beyond single precision."""
+        with np.errstate(over="ignore"):
+            return values.astype(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Numeric:
+    """A numeric input behind some operations.
+
+    is_whole: the pipeline itself is given integers or booleans.
+    """
+
+    feature: int
+    operations: tuple[Operation, ...] = ()
+    is_whole: bool = False
+
+    def then(self, operation: Operation) -> "Numeric":
+        """This column behind one more operation."""
+        return replace(self, operations=(*self.operations, operation))
+
+    def of(self, values: Floats) -> Floats:
+        """The column for (n_rows,) values of the input, NaN where missing."""
+        for operation in self.operations:
+            values = operation(values)
+        return values
+
+    @property
+    def is_monotone(self) -> bool:
+        """True if a greater input never makes the column smaller."""
+        scales = [each for each in self.operations if isinstance(each, Scale)]
+        factors = [f for each in scales for f in (each.divided, each.multiplied) if f is not None]
+        return all(factor > 0 for factor in factors)
+
+    @property
+    def is_affine(self) -> bool:
+        """True if the column is slope * input + intercept wherever the input is not missing."""
+        return not any(isinstance(operation, Clip | Single) for operation in self.operations)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A categorical input behind some operations and encoders: (n_codes,) one value a category."""
+
+    feature: int
+    values: Values
+
+    def then(self, operation: Operation) -> "Lookup":
+        """This column behind one more operation."""
+        return replace(self, values=operation(self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A transformer that is called on columns made ready for it."""
+
+    transformer: Any
+    columns: tuple["Column", ...]
+
+    def of(self, numeric: Floats, codes: Codes) -> Floats:
+        """(n_rows, n_outputs)."""
+        made: Floats = called(self.transformer, "transform", assemble(self.columns, numeric, codes))
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One column of what a transformer returns."""
+
+    call: Call
+    index: int
+    operations: tuple[Operation, ...] = ()
+
+    def then(self, operation: Operation) -> "Called":
+        """This column behind one more operation."""
+        return replace(self, operations=(*self.operations, operation))
+
+
+Column = Numeric | Lookup | Called
+
+
+def assemble(columns: Sequence[Column], numeric: Floats, codes: Codes) -> Floats:
+    """The matrix (n_rows, n_columns) of some columns.
+
+    numeric: (n_numeric, n_rows) with NaN where missing; codes: (n_categorical, n_rows) indices into look-ups.
+    """
+    n_rows = numeric.shape[1]
+    ready = np.empty((n_rows, len(columns)))
+    made: dict[int, Floats] = {}
+    tables: dict[int, list[int]] = {}
+    for index, column in enumerate(columns):
+        if isinstance(column, Numeric):
+            ready[:, index] = column.of(numeric[column.feature])
+        elif isinstance(column, Lookup):
+            tables.setdefault(column.feature, []).append(index)
+        else:
+            if id(column.call) not in made:
+                made[id(column.call)] = column.call.of(numeric, codes)
+            values = made[id(column.call)][:, column.index]
+            for operation in column.operations:
+                values = operation(values)
+            ready[:, index] = values
+    for feature, indices in tables.items():
+        table = np.column_stack([np.asarray(columns[index].values, dtype=np.float64) for index in indices])  # type: ignore[union-attr]
+        ready[:, indices] = table[codes[feature]]
+    return ready
+
+
+def called(estimator: Any, method: str, matrix: Floats) -> Any:
+    """What an estimator answers for a matrix, given as the frame that it was fitted on if it knows names."""
+    names = getattr(estimator, "feature_names_in_", None)
+    answer = getattr(estimator, method)(matrix if names is None else pd.DataFrame(matrix, columns=names))
+    return answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)

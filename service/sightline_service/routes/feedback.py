@@ -1,0 +1,92 @@
+"""`POST /feedback`: true labels of predictions; each is answered, each is counted once."""
+
+from collections import Counter
+from typing import Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Receive, Scope, Send
+
+from sightline_service.errors import PROBLEM, ClientGoneError, SightlineError, problem
+from sightline_service.feedback.reader import LabelReader
+from sightline_service.feedback.worker import LedgerWorker
+from sightline_service.routes.openapi import ProblemOut
+from sightline_service.server.asgi import JSON, AsgiRoute, Reply, read_body, respond
+from sightline_telemetry.requests.middleware import TIMELINE
+from sightline_telemetry.requests.timeline import Timeline
+
+PATH = "/feedback"
+_ERRORS = {
+    400: "The body is not JSON.",
+    413: "The body is too large, or has too many labels.",
+    415: "The body is not `application/json`.",
+    422: "The body is not a list of labels.",
+    503: "The ledger does not answer; nothing was counted. Send the same again after `Retry-After` seconds.",
+}
+
+Status = Literal["accepted", "corrected", "duplicate", "conflict", "late", "forged", "unknown_model", "unknown_outcome"]
+
+
+class LabelIn(BaseModel):
+    """What was true."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prediction_id: str = Field(description="As it came with the prediction.")
+    actual: str | float | bool = Field(description="The class, or in regression the value, that was true.")
+
+
+class FeedbackIn(BaseModel):
+    """True labels, in any order, at any time within the horizon, at any replica that has the key."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"labels": [{"prediction_id": "…", "actual": "late"}]}}
+    )
+
+    labels: list[LabelIn]
+
+
+class FeedbackOut(BaseModel):
+    """What became of each label, in their order, and how many of each there are."""
+
+    labels: list[Status]
+    counts: dict[Status, int]
+    trace_id: str
+
+
+class FeedbackEndpoint:
+    """Hands a body to the ledger's thread and answers with its verdicts."""
+
+    def __init__(self, reader: LabelReader, clerk: LedgerWorker, max_body_bytes: int) -> None:
+        self._judge = reader.judge
+        self._clerk = clerk
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        timeline: Timeline = scope[TIMELINE]
+        try:
+            body = await read_body(scope, receive, self._max_body_bytes, {JSON})
+            verdicts = await self._clerk.do(lambda: self._judge(body))
+        except SightlineError as error:
+            refusal = problem(error.status, error.detail, timeline.trace_id_hex, error.faults)
+            await respond(send, Reply(refusal, error.status, PROBLEM, error.headers))
+            return
+        except ClientGoneError:
+            return
+        answer = {"labels": verdicts, "counts": Counter(verdicts), "trace_id": timeline.trace_id_hex}
+        await respond(send, Reply(msgspec.json.encode(answer)))
+
+
+def feedback_route(endpoint: FeedbackEndpoint) -> AsgiRoute:
+    """The route with its documentation."""
+
+    async def feedback(body: FeedbackIn) -> FeedbackOut:  # type: ignore[empty-body]
+        """Takes true labels. Sending one again does no harm: it is a `duplicate`, or a `conflict` if it differs."""
+
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"description": text, "model": ProblemOut} for status, text in _ERRORS.items()
+    }
+    return AsgiRoute(
+        PATH, feedback, endpoint, methods=["POST"], response_model=FeedbackOut, responses=errors, tags=["feedback"]
+    )

@@ -1,0 +1,123 @@
+"""KServe's protocol, version 1: `POST /v1/models/{name}:predict`, and what models there are.
+
+Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
+"""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, create_model
+from starlette.types import ASGIApp, Scope
+
+from sightline_service.errors import MalformedBodyError, SightlineError
+from sightline_service.prediction.columns import ColumnBuilder, Columns
+from sightline_service.prediction.instances import InstanceReader
+from sightline_service.routes.json_rows import RowWriter
+from sightline_service.routes.openapi import example_instance, row_model
+from sightline_service.routes.prediction_endpoint import Predicted
+from sightline_service.routes.served_model import (
+    ERRORS,
+    ReadyOut,
+    ServedModel,
+    documented_errors,
+    documented_path,
+    refusal,
+)
+from sightline_service.server.asgi import JSON, AsgiRoute, Reply
+from sightline_telemetry.model.profile import ReferenceProfile
+
+PATH = "/v1/models/{name}:predict"
+
+
+class KServeRequest(msgspec.Struct):
+    """Rows under either name; whatever else clients of TensorFlow Serving send is ignored."""
+
+    instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class KServeDialect:
+    """Predictions as `/predict/model` has them, errors as `{"error": ...}`; instances may be lists, too."""
+
+    # TensorFlow Serving's clients, whose protocol this is, send no content type.
+    content_types = frozenset({JSON, b""})
+
+    def __init__(self, model: ServedModel, reader: InstanceReader, columns: ColumnBuilder, rows: RowWriter) -> None:
+        self._model = model
+        self._decode = msgspec.json.Decoder(KServeRequest).decode
+        self._read = reader.read_rows
+        self._columns = columns.build
+        self._objects = rows.objects
+
+    def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:
+        """The columns of the body's instances."""
+        self._model.check_named(scope)
+        try:
+            request = self._decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedBodyError(f"the body is no request for predictions: {error}") from error
+        rows = request.inputs if request.instances is msgspec.UNSET else request.instances
+        if rows is msgspec.UNSET:
+            raise MalformedBodyError("the body has no instances")
+        return self._columns(self._read(rows)), None
+
+    def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002  # nothing more is asked for
+        """One object a row, with its prediction id."""
+        return Reply(msgspec.json.encode({"predictions": self._objects(predicted.prediction, predicted.ids)}))
+
+    def refuse(self, error: SightlineError, trace_id: str) -> Reply:  # noqa: ARG002  # it is in the header
+        """The error in the protocol's shape."""
+        return refusal(error)
+
+
+class ModelsOut(BaseModel):
+    """Names of the models."""
+
+    models: list[str]
+
+
+def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
+    """The route of predictions with its documentation."""
+    row = row_model(profile)
+
+    async def predict_v1() -> Any:
+        """Predicts one outcome an instance, for clients of KServe's protocol, version 1."""
+
+    example = {"instances": [example_instance(profile)]}
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictIn"}, "example": example}}
+    return AsgiRoute(
+        PATH,
+        predict_v1,
+        endpoint,
+        methods=["POST"],
+        response_model=create_model("PredictionsOut", predictions=(list[row], ...)),  # type: ignore[valid-type]
+        responses=documented_errors(*ERRORS),
+        openapi_extra={"parameters": documented_path(PATH), "requestBody": {"content": content, "required": True}},
+        tags=["kserve v1"],
+    )
+
+
+def kserve_router(model: ServedModel) -> APIRouter:
+    """The routes that say which models there are, and whether one is ready."""
+    router = APIRouter(tags=["kserve v1"])
+
+    @router.get("/v1/models")
+    async def models_v1() -> ModelsOut:
+        """The one model that is served."""
+        return ModelsOut(models=[model.name])
+
+    path = "/v1/models/{name}"
+
+    @router.get(path, responses=documented_errors(404, 503), openapi_extra={"parameters": documented_path(path)})
+    async def model_v1(request: Request) -> ReadyOut:
+        """Whether the model is ready."""
+        model.check_named(request.scope)
+        model.check_ready()
+        return ReadyOut(name=model.name, ready=True)
+
+    return router

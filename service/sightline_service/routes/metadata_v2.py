@@ -1,0 +1,202 @@
+"""What the Open Inference Protocol says of server and model: alive, ready, inputs and outputs."""
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from sightline_service.prediction.tensors import STRINGS, datatype_of
+from sightline_service.routes.openapi import example_instance
+from sightline_service.routes.served_model import ReadyOut, ServedModel, documented_errors, documented_path
+from sightline_telemetry.model.profile import ReferenceProfile
+
+PLATFORM = "sklearn_skops"
+EXTENSIONS = ["binary_tensor_data"]
+_TAG = "open inference protocol v2"
+_MODEL_PATHS = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+
+
+class ServerOut(BaseModel):
+    """The server."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class LiveOut(BaseModel):
+    """The server runs."""
+
+    live: bool
+
+
+class ServerReadyOut(BaseModel):
+    """The server takes requests. The specification's text calls it `live`, its servers and clients `ready`."""
+
+    live: bool
+    ready: bool
+
+
+class TensorOut(BaseModel):
+    """One tensor; a dimension of -1 is free. Parameters of `probabilities` name the classes of its columns."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: dict[str, Any] | None = None
+
+
+class ModelMetadataOut(BaseModel):
+    """What the model takes and gives. A shape of [rows, 1] is read where [rows] is told."""
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorOut]
+    outputs: list[TensorOut]
+    parameters: dict[str, str]
+
+
+class DataOut(TensorOut):
+    """A tensor with its elements, row by row; without, if they follow the JSON as binary data."""
+
+    data: list[Any] | None = None
+
+
+class InferOut(BaseModel):
+    """The outputs; the trace id is among the parameters."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    parameters: dict[str, Any]
+    outputs: list[DataOut]
+
+
+_PARAMETERS: dict[str, Any] = {"type": "object"}
+_INPUT: dict[str, Any] = {
+    "type": "object",
+    "required": ["name", "shape", "datatype"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+        "datatype": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "data": {"type": "array", "items": {}},
+    },
+}
+INFER_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "items": _INPUT},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+            },
+        },
+    },
+}
+"""The request, for OpenAPI."""
+
+
+def example_request(profile: ReferenceProfile) -> dict[str, Any]:
+    """A request of one row made of medians and most frequent categories."""
+    row = example_instance(profile)
+    features = {feature.name: feature for feature in profile.features}
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "shape": [1],
+                "datatype": _example_type(row[name], datatype_of(features[name])),
+                "data": [row[name]],
+            }
+            for name in profile.order
+        ]
+    }
+
+
+def _example_type(value: Any, datatype: str) -> str:
+    """A median may lie between two integers, or two booleans."""
+    return "FP64" if isinstance(value, float) else datatype
+
+
+def outputs(profile: ReferenceProfile) -> list[TensorOut]:
+    """The outputs of a model, as its metadata tells them."""
+    ids = TensorOut(name="prediction_id", datatype=STRINGS, shape=[-1])
+    if profile.task == "regression":
+        return [TensorOut(name="value", datatype="FP64", shape=[-1]), ids]
+    told = [TensorOut(name="outcome", datatype=STRINGS, shape=[-1])]
+    if profile.scores:
+        classes = list(profile.outcomes)
+        shape = [-1, len(classes)]
+        told.append(TensorOut(name="probabilities", datatype="FP64", shape=shape, parameters={"classes": classes}))
+    return [*told, ids]
+
+
+def output_names(profile: ReferenceProfile) -> tuple[str, ...]:
+    """Names of the outputs, in their order."""
+    return tuple(output.name for output in outputs(profile))
+
+
+def inference_metadata_router(
+    model: ServedModel, profile: ReferenceProfile, parameters: Mapping[str, str]
+) -> APIRouter:
+    """The routes that tell of server and model. parameters: what else is to be told of the model."""
+    router = APIRouter(tags=[_TAG])
+    features = {feature.name: feature for feature in profile.features}
+    metadata = ModelMetadataOut(
+        name=model.name,
+        versions=[model.version],
+        platform=PLATFORM,
+        inputs=[TensorOut(name=name, datatype=datatype_of(features[name]), shape=[-1]) for name in profile.order],
+        outputs=outputs(profile),
+        parameters={"task": profile.task, **parameters},
+    )
+
+    @router.get("/v2")
+    async def server() -> ServerOut:
+        """The server and its extensions."""
+        return ServerOut(name="sightline", version=version("sightline-service"), extensions=EXTENSIONS)
+
+    @router.get("/v2/health/live")
+    async def server_live() -> LiveOut:
+        """200 while the process serves."""
+        return LiveOut(live=True)
+
+    @router.get("/v2/health/ready", responses=documented_errors(503))
+    async def server_ready() -> ServerReadyOut:
+        """200 once predictions are served and measured."""
+        model.check_ready()
+        return ServerReadyOut(live=True, ready=True)
+
+    async def model_metadata(request: Request) -> ModelMetadataOut:
+        """The inputs and outputs of the model."""
+        model.check_named(request.scope)
+        return metadata
+
+    async def model_ready(request: Request) -> ReadyOut:
+        """Whether the model is ready."""
+        model.check_named(request.scope)
+        model.check_ready()
+        return ReadyOut(name=model.name, ready=True)
+
+    for path in _MODEL_PATHS:
+        extra = {"parameters": documented_path(path)}
+        router.add_api_route(
+            path,
+            model_metadata,
+            responses=documented_errors(404),
+            response_model_exclude_none=True,
+            openapi_extra=extra,
+        )
+        router.add_api_route(f"{path}/ready", model_ready, responses=documented_errors(404, 503), openapi_extra=extra)
+    return router

@@ -1,0 +1,107 @@
+"""Requests and responses as pydantic models, derived from the bundle's profile: what the OpenAPI document shows."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from sightline_service.prediction.columns import category_values
+from sightline_service.prediction.instances import json_type
+from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
+
+
+class PredictionOut(BaseModel):
+    """One row's prediction."""
+
+    prediction_id: str = Field(description="Send the true label back with this id.")
+    outcome: str = Field(description="The predicted class.")
+    probabilities: dict[str, float] = Field(description="P(class) for every class.")
+
+
+class OutcomeOut(BaseModel):
+    """One row's prediction by a model without probabilities."""
+
+    prediction_id: str = Field(description="Send the true label back with this id.")
+    outcome: str = Field(description="The predicted class.")
+
+
+class ValueOut(BaseModel):
+    """One row's prediction by a regression."""
+
+    prediction_id: str = Field(description="Send the true value back with this id.")
+    value: float | None = Field(description="The predicted value; null where the model gives none that is finite.")
+
+
+class ModelOut(BaseModel):
+    """The model that predicted."""
+
+    name: str
+    version: str
+
+
+class PredictOut(BaseModel):
+    """One prediction an instance, in the same order."""
+
+    predictions: list[PredictionOut]
+    model: ModelOut
+    trace_id: str
+
+
+def row_model(profile: ReferenceProfile) -> type[BaseModel]:
+    """One row's prediction as a pydantic model, for OpenAPI: what it has depends on the model."""
+    if profile.task == "regression":
+        return ValueOut
+    return PredictionOut if profile.scores else OutcomeOut
+
+
+def response_model(profile: ReferenceProfile) -> type[BaseModel]:
+    """The response as a pydantic model, for OpenAPI."""
+    row = row_model(profile)
+    return create_model("PredictOut", __base__=PredictOut, predictions=(list[row], ...))  # type: ignore[valid-type]
+
+
+class FaultOut(BaseModel):
+    """One value that is wrong."""
+
+    message: str
+    field: str | None = None
+    row: int | None = None
+
+
+class ProblemOut(BaseModel):
+    """An error, as RFC 9457 shapes it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultOut] | None = None
+    trace_id: str | None = None
+
+
+def example_instance(profile: ReferenceProfile) -> dict[str, Any]:
+    """A row made of medians and most frequent categories: no row of the training data."""
+    return {feature.name: _example(feature) for feature in profile.features}
+
+
+def _example(feature: Feature) -> Any:
+    if isinstance(feature, CategoricalFeature):
+        return next(iter(category_values(feature, feature.categories[:1])), "")
+    if feature.dtype == "bool":
+        return bool(feature.median)
+    return round(feature.median) if feature.dtype == "int64" else feature.median
+
+
+def request_model(profile: ReferenceProfile, max_rows: int) -> type[BaseModel]:
+    """The request as a pydantic model, for OpenAPI; its example works as it stands."""
+    fields: dict[str, Any] = {
+        f"f{index}": (json_type(feature), Field(alias=feature.name)) for index, feature in enumerate(profile.features)
+    }
+    strict = ConfigDict(extra="forbid", strict=True)
+    instance = create_model("Instance", __config__=strict, **fields)
+    return create_model(
+        "PredictIn",
+        __config__=ConfigDict(
+            extra="forbid", strict=True, json_schema_extra={"example": {"instances": [example_instance(profile)]}}
+        ),
+        instances=(Annotated[list[instance], Field(min_length=1, max_length=max_rows)], ...),
+    )

@@ -1,0 +1,76 @@
+"""`POST /predict/model`: a bare ASGI endpoint, since FastAPI's own work would cost more than a small model."""
+
+from typing import Any
+
+import msgspec
+from starlette.types import ASGIApp, Scope
+
+from sightline_service.errors import PROBLEM, SightlineError, problem
+from sightline_service.prediction.columns import ColumnBuilder, Columns
+from sightline_service.prediction.instances import InstanceReader
+from sightline_service.routes.json_rows import RowWriter
+from sightline_service.routes.openapi import ProblemOut, request_model, response_model
+from sightline_service.routes.prediction_endpoint import Predicted
+from sightline_service.server.asgi import JSON, AsgiRoute, Reply
+from sightline_service.settings import Settings
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.recorder import Recorder
+
+PATH = "/predict/model"
+_ERRORS = {
+    400: "The body is not JSON.",
+    413: "The body is too large.",
+    415: "The body is not `application/json`.",
+    422: "A value is not what the model takes; field and row are named.",
+    500: "The model failed.",
+    503: "Too many rows wait; try again after `Retry-After` seconds.",
+}
+
+
+class JsonDialect:
+    """Rows as JSON objects, predictions as JSON objects, errors as problems of RFC 9457."""
+
+    content_types = frozenset({JSON})
+
+    def __init__(self, reader: InstanceReader, columns: ColumnBuilder, rows: RowWriter, model: ModelId) -> None:
+        self._read = reader.read
+        self._columns = columns.build
+        self._objects = rows.objects
+        self._model = msgspec.Raw(msgspec.json.encode({"name": model.name, "version": model.version}))
+        self._encode = msgspec.json.Encoder().encode
+
+    def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:  # noqa: ARG002  # the path says nothing
+        """The columns of the body's instances."""
+        return self._columns(self._read(body)), None
+
+    def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
+        """Always."""
+        return True
+
+    def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
+        """One object a row, the model, and the trace id."""
+        body = {
+            "predictions": self._objects(predicted.prediction, predicted.ids),
+            "model": self._model,
+            "trace_id": predicted.trace_id,
+        }
+        return Reply(self._encode(body))
+
+    def refuse(self, error: SightlineError, trace_id: str) -> Reply:
+        """A problem that names what is wrong."""
+        body = problem(error.status, error.detail, trace_id, error.faults)
+        return Reply(body, error.status, PROBLEM, error.headers)
+
+
+def predict_route(endpoint: ASGIApp, recorder: Recorder, settings: Settings) -> AsgiRoute:
+    """The route with its documentation; what it documents is held to what it does by a test."""
+
+    async def predict(body: Any) -> Any:
+        """Predicts an outcome or a value for each instance. A null is data; so is an unknown category."""
+
+    answer = response_model(recorder.profile)
+    predict.__annotations__ = {"body": request_model(recorder.profile, settings.max_rows), "return": answer}
+    errors = {status: {"description": text, "model": ProblemOut} for status, text in _ERRORS.items()}
+    return AsgiRoute(
+        PATH, predict, endpoint, methods=["POST"], response_model=answer, responses=errors, tags=["predict"]
+    )

@@ -1,0 +1,23 @@
+"""`GET /traces/{trace_id}`: a kept trace from the ring in memory, as OTLP/JSON."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, HTTPException, Path
+
+from sightline_service.routes.openapi import ProblemOut
+from sightline_telemetry.export.trace_ring import TraceRing
+
+
+def traces_router(ring: TraceRing) -> APIRouter:
+    """Serves the last kept traces."""
+    router = APIRouter(tags=["telemetry"])
+
+    @router.get("/traces/{trace_id}", responses={404: {"description": "Not held.", "model": ProblemOut}})
+    async def trace(trace_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> dict[str, Any]:
+        """The trace's spans; 404 if it was never kept, or is no longer among the last 1,000."""
+        traces = ring.read(int(trace_id, 16))
+        if traces is None:
+            raise HTTPException(404, f"the trace {trace_id} was not kept, or is no longer among the last ones")
+        return traces
+
+    return router

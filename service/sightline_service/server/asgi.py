@@ -1,0 +1,87 @@
+"""What the bare ASGI endpoints share: a body read under a limit, an answer sent in two messages."""
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, NamedTuple
+
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sightline_service.errors import BodyTooLargeError, ClientGoneError, UnsupportedMediaError
+
+JSON = b"application/json"
+
+
+class Reply(NamedTuple):
+    """A whole response; headers come on top of content type and length."""
+
+    body: bytes
+    status: int = 200
+    content_type: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class AsgiRoute(APIRoute):
+    """Documented in OpenAPI like any other route, served by an ASGI endpoint.
+
+    FastAPI's own work on a request (dependencies, validation, response model) costs more than a small model.
+    """
+
+    def __init__(self, path: str, documented: Callable[..., Any], served: ASGIApp, **options: Any) -> None:
+        super().__init__(path, documented, **options)
+        self.app = served
+
+
+def check_body(headers: Mapping[bytes, bytes], n_bytes: int, max_bytes: int, content_types: Container[bytes]) -> None:
+    """Raises BodyTooLargeError or UnsupportedMediaError for a body that is not read.
+
+    content_types: those that are read; an empty one among them stands for none.
+    """
+    if n_bytes > max_bytes:
+        raise BodyTooLargeError(f"the body has {n_bytes} bytes; at most {max_bytes} are read, send fewer rows")
+    content_type = headers.get(b"content-type", b"")
+    if content_type not in content_types and content_type.partition(b";")[0].strip().lower() not in content_types:
+        shown = content_type.decode("latin-1")[:80] or "none"
+        raise UnsupportedMediaError(f"the content type is {shown}; send application/json")
+
+
+async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
+    """The whole body of a request. Raises ClientGoneError, and as `check_body` does.
+
+    A body over the limit is read to its end and thrown away: a client that is still sending reads no answer.
+    """
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    content_length = int(length) if length.isdigit() else 0
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if max(size, content_length) <= max_bytes:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+        if not message.get("more_body"):
+            break
+    check_body(headers, size, max_bytes, content_types)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def respond(send: Send, reply: Reply) -> None:
+    """Sends a whole response."""
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+async def client_gone(receive: Receive) -> None:
+    """Returns when the client of a request whose body is read has left."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

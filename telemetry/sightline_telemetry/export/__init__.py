@@ -1,0 +1,1 @@
+"""How counts and traces leave the process: OTLP and the scrape endpoint."""

@@ -1,0 +1,161 @@
+"""Hands the counts to OpenTelemetry: observable instruments, and histograms aggregated beforehand.
+
+Counters and gauges are observable instruments of the metrics API. Histograms have no observable form in it,
+and `record` costs more than a prediction, so their data points are made here and put beside the SDK's where a
+reader passes its data on: what the specification calls a MetricProducer and Python lacks
+(https://github.com/open-telemetry/opentelemetry-python/issues/4768).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from time import time_ns
+from typing import TypeVar
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
+from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    CardinalityLimits,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    ScopeMetrics,
+)
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from sightline_telemetry import instruments
+from sightline_telemetry.export.gil_yield import GilYield, YieldingList
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.instruments import Instrument
+from sightline_telemetry.model.counts import Exemplar, ExemplarBuckets, Snapshot
+from sightline_telemetry.model.quality import LABEL_BOUNDS, LABEL_COUNTERS, Quality
+from sightline_telemetry.model.recorder import Recorder
+from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
+from sightline_telemetry.requests.golden_signals import GoldenSignals
+from sightline_telemetry.requests.tail_sampling import TailSampler
+
+# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones.
+LIMITS: CardinalityLimits = {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}
+
+# The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
+HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
+
+T = TypeVar("T")
+
+
+class Producer:
+    """Reads the counts of one process and makes OpenTelemetry's data of them."""
+
+    def __init__(
+        self,
+        signals: GoldenSignals,
+        recorders: Sequence[Recorder],
+        sampler: TailSampler,
+        faults: Faults,
+        quality: Callable[[], Quality | None] = lambda: None,
+    ) -> None:
+        self._signals = signals
+        self._recorders = recorders
+        self._sampler = sampler
+        self._faults = faults
+        self._quality = quality
+        self._start_ns = time_ns()
+
+    def register(self, meter: Meter) -> None:
+        """Creates the observable instruments on a meter."""
+        observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
+            (instruments.ACTIVE_REQUESTS, self._active),
+            (instruments.TRACES_KEPT, lambda: by("reason", self._sampler.kept)),
+            (instruments.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget)),
+            (instruments.FAULTS, lambda: by("place", self._faults.counts)),
+            *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
+            *((instrument, partial(self._labelled, instrument)) for instrument in LABEL_COUNTERS),
+        )
+        for instrument, read in observables:
+            _observe(meter, instrument, partial(self._read, read))
+
+    def histograms(self, read: Callable[[ExemplarBuckets], Snapshot]) -> Iterator[tuple[Instrument, Points]]:
+        """All histograms; their counts are read when their points are iterated.
+
+        read: says which exemplars the request durations bring along.
+        """
+        durations = list(self._signals.durations.items())
+        points = ((kind.attributes, read(buckets)) for kind, buckets in durations)
+        yield instruments.REQUEST_DURATION, self._contained(points)
+        for instrument, read_points in HISTOGRAMS:
+            yield instrument, self._contained(self._each(read_points))
+        labels = self._quality()
+        if labels is not None:
+            for instrument in LABEL_BOUNDS:
+                yield instrument, self._contained(labels.snapshots(instrument))
+
+    def add_to(self, metrics: MetricsData) -> MetricsData:
+        """The SDK's data of one export with the histograms beside them, in a scope of their own."""
+        resource = metrics.resource_metrics[0]
+        scope = ScopeMetrics(HISTOGRAM_SCOPE, list(self._metrics()), schema_url="")
+        ours = replace(resource, scope_metrics=[*resource.scope_metrics, scope])
+        return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
+
+    def _metrics(self) -> Iterator[Metric]:
+        pace, now_ns = GilYield(), time_ns()
+        for instrument, points in self.histograms(ExemplarBuckets.read_fresh):
+            pace.keep()
+            histograms = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
+            if histograms:
+                data = Histogram(YieldingList(histograms, pace), AggregationTemporality.CUMULATIVE)
+                yield Metric(instrument.name, instrument.description, instrument.unit, data)
+
+    def _point(self, attributes: Attributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
+        return HistogramDataPoint(
+            attributes=attributes,
+            start_time_unix_nano=self._start_ns,
+            time_unix_nano=now_ns,
+            count=snapshot.count,
+            sum=snapshot.sum,
+            bucket_counts=snapshot.counts,
+            explicit_bounds=snapshot.bounds,
+            min=None,  # type: ignore[arg-type]  # optional in OTLP; of a cumulative histogram it says nothing
+            max=None,  # type: ignore[arg-type]
+            exemplars=[_sdk_exemplar(exemplar) for exemplar in snapshot.exemplars],
+        )
+
+    def _each(self, read: Callable[[Recorder], Iterable[tuple[Attributes, T]]]) -> Iterator[tuple[Attributes, T]]:
+        for recorder in self._recorders:
+            model = recorder.model.attributes
+            for attributes, value in read(recorder):
+                yield {**model, **attributes}, value
+
+    def _labelled(self, instrument: Instrument) -> Numbers:
+        labels = self._quality()
+        return () if labels is None else labels.counts(instrument)
+
+    def _read(self, read: Callable[[], Numbers]) -> Numbers:
+        return self._contained(read())
+
+    def _contained(self, series: Iterable[T]) -> Iterator[T]:
+        """What cannot be read is missing, and stops neither a scrape nor the thread that exports."""
+        with self._faults.contained("reading"):
+            yield from series
+
+    def _active(self) -> Numbers:
+        for (method, scheme), count in list(self._signals.active.items()):
+            yield {"http.request.method": method, "url.scheme": scheme}, count
+
+
+def _observe(meter: Meter, instrument: Instrument, read: Callable[[], Numbers]) -> None:
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(value, attributes) for attributes, value in read()]
+
+    create = {
+        "counter": meter.create_observable_counter,
+        "updowncounter": meter.create_observable_up_down_counter,
+        "gauge": meter.create_observable_gauge,
+    }[instrument.kind]
+    create(instrument.name, [callback], instrument.unit, instrument.description)
+
+
+def _sdk_exemplar(exemplar: Exemplar) -> SdkExemplar:
+    return SdkExemplar({}, exemplar.value, exemplar.time_ns, exemplar.span_id, exemplar.trace_id)

@@ -1,0 +1,134 @@
+"""Measures predictions made anywhere: in a Flask app, a Celery task, a nightly batch.
+
+    profile = profile_frame(X, y, model.predict(X), model.predict_proba(X))  # once, of the training data
+
+    with Measurement("churn", "3", profile) as measure:
+        measure(data, model.predict(data), model.predict_proba(data))
+
+The counts are the service's own, under the same names. They leave by OTLP as the OTEL_* variables say, or are
+read with `scrape`, or both. An app that lives on needs no `with`: counts leave every few seconds, and at exit.
+"""
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+
+from sightline_telemetry.export.producer import Producer
+from sightline_telemetry.export.sdk import Providers
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.model.dataframes import FrameReader
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.model.recorder import Recorder
+from sightline_telemetry.requests.golden_signals import GoldenSignals
+from sightline_telemetry.requests.tail_sampling import TailSampler
+
+CHUNK_ROWS = 65_536
+"""Rows turned into arrays at a time: some ten megabytes for twenty features, however long the frame is."""
+
+_FLUSH_S = 1.0
+
+
+class Measurement:
+    """Counts one model's predictions in this process and sees that the counts leave it.
+
+    profile: what the model was trained on; `profile_frame` makes one, `load_profile` reads a
+    bundle's. Nothing starts before the first prediction is measured, or `start`. After a fork the child counts
+    from 0 under an identity of its own. A fault of the measuring is logged once and counted, never raised.
+    What only a server knows (requests, queues, times of steps) is left to the app.
+    """
+
+    def __init__(self, name: str, version: str, profile: ReferenceProfile) -> None:
+        self._model = ModelId(name, version)
+        self.profile = profile
+        self._reader = FrameReader(profile)
+        self._is_closed = self._is_started = False
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            _begin_in_children(weakref.WeakMethod(self._begin))
+
+    def __call__(self, data: pd.DataFrame, predicted: Any, probabilities: Any = None) -> None:
+        """Counts (n_rows, n_columns) data and what the model said of them.
+
+        predicted: (n_rows,) labels, or numbers in regression. probabilities: (n_rows, n_classes), if there are any.
+        """
+        with self.contained():
+            for first in range(0, len(data), CHUNK_ROWS):
+                part = slice(first, first + CHUNK_ROWS)
+                likely = None if probabilities is None else probabilities[part]
+                self.recorder.record(self._reader.rows(data.iloc[part], predicted[part], likely))
+            self.recorder.batch(len(data), (), ())
+
+    def outputs(self, predicted: Any, probabilities: Any = None) -> None:
+        """Counts what the model said, where drop-in transformers count what went in."""
+        with self.contained():
+            self.recorder.record_outputs(*self._reader.outputs(predicted, probabilities))
+
+    @contextmanager
+    def contained(self) -> Iterator[None]:
+        """What counts into the recorder stands within: started before, and its faults end here."""
+        with self._faults.contained("measurement"):
+            self.start()
+        with self._faults.contained("measurement"):
+            yield
+
+    def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """All counts and their content type: OpenMetrics or classic text, as an Accept header asks."""
+        self.start()
+        return self._providers.scrape.render(accept)
+
+    def start(self, wait_s: float = 0.0) -> None:
+        """Sends every series at 0, so that what follows is an increase; wait_s: how long to wait until that is done.
+
+        Needed only to have the series before the first prediction.
+        """
+        with self._starting:
+            if self._is_started or self._is_closed:
+                return
+            self._is_started = True
+            self._providers.start()
+            atexit.register(self.close)
+        self._providers.flush(wait_s)
+
+    def close(self) -> None:
+        """Sends what is left, within a few seconds, and stops; what is measured later leaves no more."""
+        atexit.unregister(self.close)
+        self._is_closed = True
+        if self._is_started:
+            self._providers.shutdown()
+
+    def __enter__(self) -> Self:
+        self.start(_FLUSH_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        """All that must not outlive a fork: counts, locks, threads."""
+        self._starting: Lock = Lock()
+        self._is_started = False
+        self._faults = Faults("measurement", "reading")
+        self.recorder = Recorder(self._model, self.profile, ())
+        producer = Producer(GoldenSignals(), [self.recorder], TailSampler(), self._faults)
+        self._providers: Providers = Providers(producer, is_guest=True)
+
+
+def _begin_in_children(begin: "weakref.WeakMethod[Callable[[], None]]") -> None:
+    """Has a measurement begin anew in forked children for as long as it lives; a hook cannot be taken back."""
+
+    def hook() -> None:
+        alive = begin()
+        if alive is not None:
+            alive()
+
+    os.register_at_fork(after_in_child=hook)

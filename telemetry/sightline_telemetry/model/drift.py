@@ -1,0 +1,315 @@
+"""Drift statistics of binned counts, and the limits that chance and habit set them.
+
+Pure functions on counts, and the oracle for the PromQL of `prometheus/`, which computes the same from metrics.
+A statistic speaks of drift only above its limit, and a limit is the largest of three: what chance alone exceeds
+once in ten thousand windows, an effect that matters, and what was normal from window to window of the training
+data (its floor, if it has one). n is the number of rows in the window, m of those in the reference.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sightline_telemetry.model.counts import Floats
+
+ALPHA = 1e-4
+"""How often chance alone may exceed a limit, a window and a feature."""
+
+Z_ALPHA = 3.719
+"""The normal quantile that ALPHA lies above: `scipy.stats.norm.isf(1e-4)`."""
+
+KS_CRITICAL = ((10, 2.035), (20, 2.098))
+"""Largest number of bins -> critical value of the scaled distance, simulated at ALPHA with equally filled bins."""
+
+KS_CRITICAL_CONTINUOUS = 2.225
+"""The same without bins: `scipy.stats.kstwobign.isf(1e-4)`; for more bins than KS_CRITICAL knows."""
+
+TAIL = 0.4516
+"""`ln(pi / 2)`, of the expansion of the normal quantile far out in the tail."""
+
+ROWS_PER_BIN = 10
+"""Nothing is said of fewer rows a bin: the limits hold for large counts only."""
+
+RARE_SHARE = 0.01
+"""Categories with a smaller share of the reference are compared together."""
+
+MIN_CATEGORY_ROWS = 500
+"""Nothing is said of the categories of fewer rows."""
+
+MIN_RATE_ROWS = 100
+"""Nothing is said of the share of missing values among fewer rows."""
+
+Z_MISSING = 3.09
+"""The normal quantile that a thousandth lies above: `scipy.stats.norm.isf(1e-3)`."""
+
+MISSING_EFFECT = 0.03
+UNSEEN_EFFECT = 0.002
+OUT_OF_RANGE_EFFECT = 0.01
+"""Shares of the rows that matter: three in a hundred missing, two in a thousand unseen, one in a hundred outside."""
+
+MIN_UNUSUAL = 3
+DEVIANCE_LIMIT = 6.91
+"""-ln(0.001): counts of rare things so far above what was expected come by chance once in a thousand windows."""
+
+FLOOR_QUANTILE = 0.99
+FLOOR_MARGIN = 1.1
+"""A floor lies a tenth above what ninety-nine of a hundred training windows stay below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """The smallest changes that matter: of KS, of PSI beyond what chance adds, of a category's share."""
+
+    ks: float
+    psi: float
+    share: float
+
+
+STRICT = Effect(ks=0.1, psi=0.05, share=0.03)
+"""What the shipped rules use: a tenth of the rows on another side of some edge, or a PSI of 0.05 beyond chance."""
+
+SENSITIVE = Effect(ks=0.05, psi=0.02, share=0.03)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A statistic of a window beside its limit."""
+
+    statistic: str
+    value: float
+    limit: float
+
+    @property
+    def ratio(self) -> float:
+        """The statistic as a multiple of its limit; above 1 it is drift."""
+        return self.value / self.limit
+
+    @property
+    def is_drift(self) -> bool:
+        """True if the limit is exceeded."""
+        return self.ratio > 1
+
+
+def ks_distance(reference: ArrayLike, current: ArrayLike) -> float:
+    """Largest gap between two binned distributions, in 0..1; 0 means identical.
+
+    reference, current: (n_bins,) counts on the same frozen edges.
+    A lower bound of the two-sample Kolmogorov-Smirnov statistic of the values themselves.
+    Raises ValueError when the lengths differ; nan when either is empty.
+
+    >>> round(ks_distance([50, 50], [80, 20]), 3)
+    0.3
+    """
+    q, p = _counts(reference, current)
+    if not q.sum() or not p.sum():
+        return float("nan")
+    return float(np.abs(np.cumsum(p) / p.sum() - np.cumsum(q) / q.sum()).max())
+
+
+def psi(reference: ArrayLike, current: ArrayLike) -> float:
+    """Population stability index, at least 0; 0 means identical shares.
+
+    reference, current: (n_bins,) counts on the same frozen edges. Half a row is added to every bin, because a bin
+    that is empty would make the index infinite, and an epsilon in its place would decide the result. Bins that
+    the reference never filled are joined with the one below; at the lower end with the one above.
+    Raises ValueError when the lengths differ; nan when either is empty.
+
+    >>> round(psi([50, 50], [80, 20]), 3), psi([10, 0, 30], [10, 0, 30])
+    (0.406, 0.0)
+    """
+    q, p = joined(reference, current)
+    if not q.sum() or not p.sum():
+        return float("nan")
+    shares_q, shares_p = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (q, p))
+    return float(((shares_p - shares_q) * np.log(shares_p / shares_q)).sum())
+
+
+def joined(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
+    """Counts of both on the bins that the reference filled, (n_filled,) each; every row of both is in one.
+
+    >>> [counts.tolist() for counts in joined([0, 10, 0, 30], [1, 2, 3, 4])]
+    [[10.0, 30.0], [6.0, 4.0]]
+    """
+    q, p = _counts(reference, current)
+    filled = np.flatnonzero(q)
+    if not len(filled):
+        return q[:0], p[:0]
+    starts = np.concatenate([[0], filled[1:]])
+    return np.add.reduceat(q, starts), np.add.reduceat(p, starts)
+
+
+def noise(n: float, m: float) -> float:
+    """1/n + 1/m: what the variance of a difference of two shares is proportional to."""
+    return 1 / n + 1 / m
+
+
+def ks_limit(n: float, m: float, bins: int) -> float:
+    """What the distance of two samples of one distribution exceeds with probability ALPHA at most.
+
+    >>> round(ks_limit(1_000, 100_000, 10), 4)
+    0.0647
+    """
+    critical = next((value for most, value in KS_CRITICAL if bins <= most), KS_CRITICAL_CONTINUOUS)
+    return critical * sqrt(noise(n, m))
+
+
+def psi_noise(n: float, m: float, bins: int) -> float:
+    """The mean of the index over two samples of one distribution: it is not 0.
+
+    >>> round(psi_noise(300, 300, 10), 3)
+    0.06
+    """
+    return noise(n, m) * (bins - 1)
+
+
+def psi_limit(n: float, m: float, bins: int) -> float:
+    """What the index of two samples of one distribution exceeds with probability ALPHA.
+
+    The index is then chi-square with bins - 1 degrees of freedom, scaled by `noise`; its quantile is Wilson and
+    Hilferty's approximation (1931), within 3 % of the exact one from five bins on, and above it below.
+
+    >>> round(psi_limit(1_000, 100_000, 10), 4)
+    0.0345
+    """
+    spread = 2 / (9 * (bins - 1))
+    return psi_noise(n, m, bins) * float((1 - spread + Z_ALPHA * sqrt(spread)) ** 3)
+
+
+def share_limit(n: float, m: float, pooled: float, categories: int) -> float:
+    """What the change of one share exceeds by chance, so that one of so many exceeds it with probability ALPHA.
+
+    pooled: the share among the rows of both. The normal quantile of a two-sided ALPHA / categories, squared, is
+    approximated by its asymptotic expansion.
+
+    >>> round(share_limit(1_000, 100_000, 0.2, 5), 4)
+    0.0541
+    """
+    tail = 2 * log(categories / ALPHA)
+    return sqrt((tail - log(tail) - TAIL) * pooled * (1 - pooled) * noise(n, m))
+
+
+def missing_limit(n: float, m: float, pooled: float) -> float:
+    """What the rise of the share of missing values must exceed: chance once in a thousand, and MISSING_EFFECT.
+
+    >>> missing_limit(10_000, 100_000, 0.1), round(missing_limit(100, 100_000, 0.1), 3)
+    (0.03, 0.093)
+    """
+    return max(MISSING_EFFECT, Z_MISSING * sqrt(pooled * (1 - pooled) * noise(n, m)))
+
+
+def unusual(count: float, expected: float, n: float, effect: float) -> bool:
+    """Whether something rare was seen more often among n rows than chance would show once in a thousand windows.
+
+    The statistic is half the deviance of a Poisson count, `c ln(c / expected) - (c - expected)`.
+
+    >>> unusual(3, 2.5, 1_000, UNSEEN_EFFECT), unusual(20, 2.5, 1_000, UNSEEN_EFFECT)
+    (False, True)
+    """
+    if count < MIN_UNUSUAL or (count - expected) / n <= effect:
+        return False
+    return count * log(count / expected) - (count - expected) > DEVIANCE_LIMIT
+
+
+def expected_unseen(n: float, m: float, singletons: int) -> float:
+    """How many of n rows fall into categories that m training rows did not show, with no drift at all.
+
+    Good and Turing: the share of what was never seen is the share of what was seen once.
+
+    >>> expected_unseen(1_000, 100_000, 49)
+    0.5
+    """
+    return n * (singletons + 1) / m
+
+
+def expected_out_of_range(n: float, m: float) -> float:
+    """How many of n rows lie beyond the largest (or below the smallest) of m training rows, with no drift at all.
+
+    >>> expected_out_of_range(1_000, 100_000)
+    0.01
+    """
+    return n / m
+
+
+def numeric_findings(
+    reference: ArrayLike, current: ArrayLike, floors: Mapping[str, float] | None = None, effect: Effect = STRICT
+) -> tuple[Finding, ...]:
+    """KS and PSI of a numeric feature's window beside their limits; empty where nothing can be said.
+
+    reference, current: (n_bins,) counts; floors: `ks` and `psi`, if the training data had time.
+
+    >>> drifted = numeric_findings([1_000] * 10, [130, 120, 110] + [100] * 4 + [90, 80, 70])
+    >>> [(f.statistic, round(f.value, 3), round(f.limit, 3), f.is_drift) for f in drifted]
+    [('ks', 0.06, 0.1, False), ('psi', 0.028, 0.06, False)]
+    """
+    q, p = joined(reference, current)
+    n, m, bins = float(p.sum()), float(q.sum()), len(q)
+    if bins < 2 or n < ROWS_PER_BIN * bins:
+        return ()
+    known = floors or {}
+    ks_least = max(ks_limit(n, m, bins), effect.ks, known.get("ks", 0.0))
+    psi_least = max(psi_limit(n, m, bins), psi_noise(n, m, bins) + effect.psi, known.get("psi", 0.0))
+    return (
+        Finding("ks", ks_distance(reference, current), ks_least),
+        Finding("psi", psi(reference, current), psi_least),
+    )
+
+
+def category_findings(
+    reference: ArrayLike, current: ArrayLike, floors: Mapping[str, float] | None = None, effect: Effect = STRICT
+) -> tuple[Finding, ...]:
+    """The changes of the shares of categories beside their limits; empty where nothing can be said.
+
+    reference, current: (n_categories,) counts of known categories, without missing and unseen; those rarer than
+    RARE_SHARE in the reference are compared together, as the last one. floors: `share`.
+
+    >>> [f.is_drift for f in category_findings([500, 300, 195, 5], [500, 200, 290, 10])]
+    [False, True, True, False]
+    """
+    q, p = _pooled(*_counts(reference, current))
+    n, m = float(p.sum()), float(q.sum())
+    if len(q) < 2 or n < MIN_CATEGORY_ROWS:
+        return ()
+    floor = (floors or {}).get("share", 0.0)
+    changes, pool = np.abs(p / n - q / m), (p + q) / (n + m)
+    return tuple(
+        Finding("share", float(change), max(share_limit(n, m, float(share), len(q)), effect.share, floor))
+        for change, share in zip(changes, pool, strict=True)
+    )
+
+
+def largest_share_change(reference: ArrayLike, current: ArrayLike) -> float:
+    """The largest change of a category's share, rare ones compared together; nan when either is empty.
+
+    >>> round(largest_share_change([50, 30, 20], [40, 30, 30]), 3)
+    0.1
+    """
+    q, p = _pooled(*_counts(reference, current))
+    if not q.sum() or not p.sum():
+        return float("nan")
+    return float(np.abs(p / p.sum() - q / q.sum()).max())
+
+
+def drift_floor(statistics: Sequence[float]) -> float:
+    """What a statistic has to exceed, given its values over the windows of the training data in the order of time.
+
+    >>> round(drift_floor([0.01 * i for i in range(101)]), 3)
+    1.089
+    """
+    return FLOOR_MARGIN * float(np.quantile(np.asarray(statistics, dtype=np.float64), FLOOR_QUANTILE))
+
+
+def _counts(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
+    q, p = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
+    if q.shape != p.shape or q.ndim != 1:
+        raise ValueError(f"counts on the same bins are needed; the reference has {q.shape}, the window {p.shape}")
+    return q, p
+
+
+def _pooled(q: Floats, p: Floats) -> tuple[Floats, Floats]:
+    rare: NDArray[np.bool_] = q < RARE_SHARE * q.sum()
+    if not rare.any():
+        return q, p
+    return np.append(q[~rare], q[rare].sum()), np.append(p[~rare], p[rare].sum())

@@ -1,0 +1,312 @@
+"""ReferenceProfile: what the training data and the training predictions looked like, with frozen edges.
+
+The edges never move after training: the service counts on them, and drift compares bin with bin.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sightline_telemetry.instruments import MISSING, OTHER, UNSEEN
+from sightline_telemetry.model.counts import BucketTable, Floats, Snapshot
+
+N_BINS = 10
+"""Deciles: of 5, 10, 20 and 40 bins the best power at 300 rows a window bar 5, and finer in the tails."""
+
+SCORE_BOUNDS = tuple(round(0.05 * i, 2) for i in range(1, 21))
+
+MAX_CATEGORIES = 200
+"""Categories of one feature that have a series of their own; rarer ones are counted together."""
+
+Task = Literal["binary", "multiclass", "regression"]
+NumericType = Literal["float64", "float32", "int64", "bool"]
+CategoryType = Literal["str", "int64", "float64", "bool"]
+
+_READ: dict[CategoryType, Callable[[str], Any]] = {"str": str, "int64": int, "float64": float, "bool": "True".__eq__}
+
+
+@dataclass(frozen=True, slots=True)
+class NumericFeature:
+    """A numeric input: (n_bounds,) edges, and the training rows in each of their n_bounds + 1 bins.
+
+    dtype: what the estimator was fitted on. A boolean one counts as 0 and 1, and requests may say `false` and `true`.
+    """
+
+    name: str
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+    minimum: float
+    maximum: float
+    median: float
+    missing: int
+    imputed_by: str | None
+    dtype: NumericType = "float64"
+    accepts_missing: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CategoricalFeature:
+    """A categorical input: its training vocabulary, most frequent first, and the training rows of each category.
+
+    others: known categories beyond the MAX_CATEGORIES most frequent, counted together; other_count: their rows.
+    singletons: categories seen once in training, of those in `others` too.
+    dtype: of the values, which are kept as strings here.
+    levels: the categories in pandas' own order, where the estimator was fitted on a column of dtype `category`.
+    none_is_missing: a missing value was None in training, not NaN: encoders tell one from the other.
+    """
+
+    name: str
+    categories: tuple[str, ...]
+    counts: tuple[int, ...]
+    missing: int
+    imputed_by: str | None
+    accepts_missing: bool = True
+    accepts_unseen: bool = True
+    others: tuple[str, ...] = ()
+    other_count: int = 0
+    singletons: int = 0
+    dtype: CategoryType = "str"
+    levels: tuple[str, ...] | None = None
+    none_is_missing: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label values in the order of their codes: categories, others if there are any, unseen, missing."""
+        return (*self.categories, *((OTHER,) if self.others else ()), UNSEEN, MISSING)
+
+    @property
+    def label_counts(self) -> tuple[int, ...]:
+        """Training rows of each label value; no category of training was unseen in it."""
+        return (*self.counts, *((self.other_count,) if self.others else ()), 0, self.missing)
+
+    def values(self, categories: Iterable[str]) -> list[Any]:
+        """Categories as values of their dtype: what a client sends and the estimator sees."""
+        return list(map(_READ[self.dtype], categories))
+
+    def vocabulary(self) -> dict[Any, int]:
+        """Codes of the known categories as values of their dtype, and of None; all else is the last label but one."""
+        codes: dict[Any, int] = {value: code for code, value in enumerate(self.values(self.categories))}
+        codes |= dict.fromkeys(self.values(self.others), len(self.categories))
+        codes[None] = len(self.labels) - 1
+        return codes
+
+
+Feature = NumericFeature | CategoricalFeature
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreDistribution:
+    """P(class) over the training rows, on SCORE_BOUNDS."""
+
+    outcome: str
+    counts: tuple[int, ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class ValueDistribution:
+    """Values of a regression over the training rows: (n_bounds,) edges, the rows in their n_bounds + 1 bins."""
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFloors:
+    """What was normal from window to window of training: feature -> statistic -> value.
+
+    Statistics are `ks` and `psi` of numeric features, as `sightline_telemetry.model.drift` defines them.
+    """
+
+    window_s: int
+    n_windows: int
+    features: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceProfile:
+    """All that serving and drift need to know of the training data; no row of it is in here."""
+
+    task: Task
+    n_rows: int
+    order: tuple[str, ...]
+    """Names of the features in the order of the training data."""
+    numeric: tuple[NumericFeature, ...]
+    categorical: tuple[CategoricalFeature, ...]
+    outcomes: tuple[str, ...]
+    predicted: tuple[int, ...]
+    labels: tuple[int, ...]
+    scores: tuple[ScoreDistribution, ...]
+    predicted_values: ValueDistribution | None = None
+    """Of a regression, whose `outcomes`, `predicted`, `labels` and `scores` are empty; otherwise None."""
+    label_values: ValueDistribution | None = None
+    """y_train of a regression, on the bounds of `predicted_values`; otherwise None."""
+    floors: DriftFloors | None = None
+    """None where the training data had no time."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """Numeric features, then categorical ones."""
+        return (*self.numeric, *self.categorical)
+
+    @property
+    def scored(self) -> tuple[tuple[int, str], ...]:
+        """Index and name of the outcomes whose probability is measured: with two, the second (positive) only.
+
+        None where the model has no probabilities.
+        """
+        if not self.scores:
+            return ()
+        scored = tuple(enumerate(self.outcomes))
+        return scored[1:] if self.task == "binary" else scored
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary that JSON can carry."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ReferenceProfile":
+        """The profile that `to_dict` wrote. Raises KeyError or TypeError for anything else."""
+        return cls(
+            task=data["task"],
+            n_rows=data["n_rows"],
+            order=tuple(data["order"]),
+            numeric=tuple(NumericFeature(**_frozen(feature)) for feature in data["numeric"]),
+            categorical=tuple(CategoricalFeature(**_frozen(feature)) for feature in data["categorical"]),
+            outcomes=tuple(data["outcomes"]),
+            predicted=tuple(data["predicted"]),
+            labels=tuple(data["labels"]),
+            scores=tuple(ScoreDistribution(**_frozen(score)) for score in data["scores"]),
+            predicted_values=_distribution(data["predicted_values"]),
+            label_values=_distribution(data["label_values"]),
+            floors=DriftFloors(**data["floors"]) if data["floors"] else None,
+        )
+
+
+def load_profile(path: Path) -> ReferenceProfile:
+    """Reads the profile that `save_profile` wrote, or the profile.json of a bundle."""
+    return ReferenceProfile.from_dict(json.loads(path.read_bytes()))
+
+
+def save_profile(profile: ReferenceProfile, path: Path) -> None:
+    """Writes a profile as JSON."""
+    path.write_text(json.dumps(profile.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
+
+
+def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) -> NumericFeature:
+    """Profiles one numeric column, (n_rows,) float64 with NaN where missing.
+
+    Edges are the inner deciles of the values present.
+    """
+    present = values[np.isfinite(values)]
+    bounds = deciles(present)
+    (seen,) = _binned(bounds, present[np.newaxis])
+    return NumericFeature(
+        name=name,
+        bounds=bounds,
+        counts=tuple(seen.counts),
+        sum=seen.sum,
+        minimum=float(present.min()) if len(present) else 0.0,
+        maximum=float(present.max()) if len(present) else 0.0,
+        median=float(np.median(present)) if len(present) else 0.0,
+        missing=int(np.isnan(values).sum()),
+        imputed_by=imputed_by,
+    )
+
+
+def profile_categorical(
+    name: str, values: Iterable[str | None], imputed_by: str | None = None, known: Iterable[str] = ()
+) -> CategoricalFeature:
+    """Profiles one categorical column, (n_rows,) strings with None where missing.
+
+    known: categories that the model knows besides; they come last, with no rows.
+    Raises ValueError for a category that is a word of ours.
+    """
+    column = list(values)
+    if reserved := {MISSING, OTHER, UNSEEN}.intersection(column):
+        raise ValueError(f"feature {name!r} has the category {reserved.pop()!r}, which stands for something else here")
+    present = np.array([value for value in column if value is not None], dtype=np.str_)
+    categories, counts = np.unique(present, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    seen = [str(category) for category in categories[order]]
+    vocabulary = tuple(dict.fromkeys([*seen, *known]))
+    ordered = [*counts[order].tolist(), *[0] * (len(vocabulary) - len(seen))]
+    return CategoricalFeature(
+        name=name,
+        categories=vocabulary[:MAX_CATEGORIES],
+        counts=tuple(ordered[:MAX_CATEGORIES]),
+        missing=len(column) - len(present),
+        imputed_by=imputed_by,
+        others=vocabulary[MAX_CATEGORIES:],
+        other_count=sum(ordered[MAX_CATEGORIES:]),
+        singletons=int((counts == 1).sum()),
+    )
+
+
+def profile_outcomes(
+    outcomes: Sequence[str], codes: NDArray[np.intp], labels: NDArray[np.intp], probabilities: Floats | None
+) -> dict[str, Any]:
+    """The profile's fields on predictions and labels of a classification.
+
+    codes, labels: (n_rows,) indices into outcomes; probabilities: (n_rows, n_outcomes), None if the model has none.
+    """
+    task: Task = "binary" if len(outcomes) == 2 else "multiclass"
+    scores = []
+    for index, outcome in enumerate(outcomes):
+        if probabilities is None or (task == "binary" and index == 0):
+            continue
+        (seen,) = _binned(SCORE_BOUNDS, probabilities[np.newaxis, :, index])
+        scores.append(ScoreDistribution(outcome, tuple(seen.counts), seen.sum))
+    return {
+        "task": task,
+        "n_rows": len(codes),
+        "outcomes": tuple(outcomes),
+        "predicted": tuple(np.bincount(codes, minlength=len(outcomes)).tolist()),
+        "labels": tuple(np.bincount(labels, minlength=len(outcomes)).tolist()),
+        "scores": tuple(scores),
+    }
+
+
+def profile_values(predicted: Floats, labels: Floats) -> dict[str, Any]:
+    """The profile's fields on predictions and labels of a regression, (n_rows,) each, on the predictions' deciles."""
+    bounds = deciles(predicted)
+    (seen,), (known,) = _binned(bounds, predicted[np.newaxis]), _binned(bounds, labels[np.newaxis])
+    return {
+        "task": "regression",
+        "n_rows": len(predicted),
+        "outcomes": (),
+        "predicted": (),
+        "labels": (),
+        "scores": (),
+        "predicted_values": ValueDistribution(bounds, tuple(seen.counts), seen.sum),
+        "label_values": ValueDistribution(bounds, tuple(known.counts), known.sum),
+    }
+
+
+def deciles(values: Floats) -> tuple[float, ...]:
+    """The inner deciles of (n_values,) finite values, rounded to six significant digits; equal ones are merged."""
+    if not len(values):
+        return ()
+    quantiles = np.quantile(values, np.arange(1, N_BINS) / N_BINS)
+    return tuple(sorted({float(f"{quantile:.6g}") for quantile in quantiles}))
+
+
+def _binned(bounds: tuple[float, ...], values: Floats) -> list[Snapshot]:
+    table = BucketTable([bounds])
+    table.add(values)
+    return table.read()
+
+
+def _distribution(data: Mapping[str, Any] | None) -> ValueDistribution | None:
+    return ValueDistribution(**_frozen(data)) if data else None
+
+
+def _frozen(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

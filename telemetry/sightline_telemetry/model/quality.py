@@ -1,0 +1,223 @@
+"""What labels say of predictions, in totals: confusion, scores, losses, errors; and how the totals are shown.
+
+A total only ever grows, so that any number of replicas may show it and the largest one is the latest. A label
+that is corrected is therefore not taken off: it is counted once more, as withdrawn.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from sightline_telemetry.instruments import (
+    DELAY_BOUNDS_S,
+    ERROR_BOUNDS,
+    FEEDBACK,
+    FEEDBACK_DELAY,
+    FEEDBACK_ERROR,
+    FEEDBACK_LOSS,
+    FEEDBACK_REJECTED,
+    FEEDBACK_SCORE,
+    FEEDBACK_WITHDRAWN,
+    FEEDBACK_WITHDRAWN_ERROR,
+    FEEDBACK_WITHDRAWN_LOSS,
+    FEEDBACK_WITHDRAWN_SCORE,
+    LOSS_BOUNDS,
+    MODEL,
+    OTHER,
+    Instrument,
+)
+from sightline_telemetry.model.counts import Codes, Floats, Snapshot
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.model.profile import SCORE_BOUNDS
+
+REASONS = ("duplicate", "conflict", "late", "forged", "unknown_model", "unknown_outcome")
+"""Why a label is not counted; `conflict` is a second label that says otherwise than the first."""
+
+FILLED_OUTCOMES = 32
+"""With more outcomes a pair that was never seen has no series: the matrix would be series of zeros."""
+
+LABEL_COUNTERS = (FEEDBACK, FEEDBACK_WITHDRAWN, FEEDBACK_REJECTED)
+LABEL_BOUNDS: dict[Instrument, tuple[float, ...]] = {
+    FEEDBACK_SCORE: SCORE_BOUNDS,
+    FEEDBACK_LOSS: LOSS_BOUNDS,
+    FEEDBACK_ERROR: ERROR_BOUNDS,
+    FEEDBACK_WITHDRAWN_SCORE: SCORE_BOUNDS,
+    FEEDBACK_WITHDRAWN_LOSS: LOSS_BOUNDS,
+    FEEDBACK_WITHDRAWN_ERROR: ERROR_BOUNDS,
+    FEEDBACK_DELAY: DELAY_BOUNDS_S,
+}
+_WITHDRAWN = {
+    FEEDBACK.name: FEEDBACK_WITHDRAWN.name,
+    FEEDBACK_SCORE.name: FEEDBACK_WITHDRAWN_SCORE.name,
+    FEEDBACK_LOSS.name: FEEDBACK_WITHDRAWN_LOSS.name,
+    FEEDBACK_ERROR.name: FEEDBACK_WITHDRAWN_ERROR.name,
+}
+_EPSILON = float(np.finfo(np.float64).eps)
+
+Attributes = dict[str, str]
+Pairs = Sequence[tuple[str, str]]
+
+
+class TotalKey(NamedTuple):
+    """Which total: the instrument's name, the values of its own attributes, and the bucket of a histogram."""
+
+    instrument: str
+    first: str = ""
+    second: str = ""
+    bucket: int = 0
+
+
+class Total(NamedTuple):
+    """How many, and the sum of their values; a counter has no sum."""
+
+    n: int
+    sum: float = 0.0
+
+
+Totals = dict[TotalKey, Total]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedModel:
+    """A model whose predictions are held against labels. outcomes: its classes; none in regression."""
+
+    id: ModelId
+    outcomes: tuple[str, ...]
+    has_probabilities: bool
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Outcomes whose probability is measured: with two, the second (positive) only."""
+        if not self.has_probabilities:
+            return ()
+        return (1,) if len(self.outcomes) == 2 else tuple(range(len(self.outcomes)))
+
+    def rest(self, outcome: int) -> str:
+        """How it is called when another outcome was true."""
+        return self.outcomes[1 - outcome] if len(self.outcomes) == 2 else OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Predictions of one model and what was true.
+
+    predicted, actual: (n_rows,) indices into the outcomes, or values in regression.
+    probabilities: (n_rows, n_outcomes), where the model has them.
+    """
+
+    predicted: Codes | Floats
+    actual: Codes | Floats
+    probabilities: Floats | None = None
+
+
+def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = False) -> Totals:
+    """What these rows add to the totals of their model; as withdrawn labels, if they are those.
+
+    The Brier loss is that of scikit-learn's `brier_score_loss`: halved with two classes. The log loss is clipped
+    to [eps, 1 - eps] as in its `log_loss`.
+    """
+    totals: Totals = {}
+    if not model.outcomes:
+        error = np.asarray(rows.predicted - rows.actual, dtype=np.float64)
+        totals |= _buckets(FEEDBACK_ERROR, ("over", ""), error[error >= 0])
+        totals |= _buckets(FEEDBACK_ERROR, ("under", ""), -error[error < 0])
+    else:
+        predicted, actual = rows.predicted.astype(np.intp), rows.actual.astype(np.intp)
+        pairs, counts = np.unique(predicted * len(model.outcomes) + actual, return_counts=True)
+        for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            says, was = divmod(pair, len(model.outcomes))
+            totals[TotalKey(FEEDBACK.name, model.outcomes[says], model.outcomes[was])] = Total(count)
+        if rows.probabilities is not None:
+            totals |= _probabilistic(model, actual, rows.probabilities)
+    if is_withdrawn:
+        return {key._replace(instrument=_WITHDRAWN[key.instrument]): total for key, total in totals.items()}
+    return totals
+
+
+def count_delays(delays_s: Floats) -> Totals:
+    """What labels that came so long, (n_rows,) seconds, after their predictions add to the totals."""
+    return _buckets(FEEDBACK_DELAY, ("", ""), delays_s)
+
+
+def add_totals(totals: Totals, more: Mapping[TotalKey, Total]) -> None:
+    """Adds to totals in place."""
+    for key, (n, value) in more.items():
+        before = totals.get(key, Total(0))
+        totals[key] = Total(before.n + n, before.sum + value)
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """The totals of a ledger at one moment, for all its models."""
+
+    ledger: str
+    models: tuple[JudgedModel, ...]
+    totals: Mapping[ModelId, Mapping[TotalKey, Total]]
+
+    def counts(self, instrument: Instrument) -> Iterator[tuple[Attributes, int]]:
+        """The series of a counter, those at 0 among them."""
+        for attributes, found in self._series(instrument):
+            yield attributes, sum(total.n for total in found.values())
+
+    def snapshots(self, instrument: Instrument) -> Iterator[tuple[Attributes, Snapshot]]:
+        """The series of a histogram, those at 0 among them."""
+        bounds = LABEL_BOUNDS[instrument]
+        for attributes, found in self._series(instrument):
+            counts = [0] * (len(bounds) + 1)
+            for bucket, total in found.items():
+                counts[bucket] = total.n
+            yield attributes, Snapshot(bounds, counts, sum(total.sum for total in found.values()))
+
+    def _series(self, instrument: Instrument) -> Iterator[tuple[Attributes, dict[int, Total]]]:
+        names = [name for name in instrument.attributes if name not in (*MODEL, "ledger")]
+        for model_id in dict.fromkeys(model.id for model in self.models):
+            series: dict[tuple[str, str], dict[int, Total]] = {
+                pair: {} for model in self.models if model.id == model_id for pair in _expected(model, instrument)
+            }
+            for key, total in self.totals.get(model_id, {}).items():
+                if key.instrument == instrument.name:
+                    series.setdefault((key.first, key.second), {})[key.bucket] = total
+            for pair, found in series.items():
+                own = dict(zip(names, pair, strict=False))
+                yield {**model_id.attributes, "ledger": self.ledger, **own}, found
+
+
+def _expected(model: JudgedModel, instrument: Instrument) -> Pairs:
+    """Values of an instrument's own attributes that have a series before the first label."""
+    if instrument in (FEEDBACK, FEEDBACK_WITHDRAWN):
+        if len(model.outcomes) > FILLED_OUTCOMES:
+            return [(outcome, outcome) for outcome in model.outcomes]
+        return [(says, was) for says in model.outcomes for was in model.outcomes]
+    if instrument in (FEEDBACK_SCORE, FEEDBACK_WITHDRAWN_SCORE):
+        return [(model.outcomes[k], was) for k in model.scored for was in (model.outcomes[k], model.rest(k))]
+    if instrument in (FEEDBACK_LOSS, FEEDBACK_WITHDRAWN_LOSS):
+        return [("brier", ""), ("log", "")] if model.has_probabilities else []
+    if instrument in (FEEDBACK_ERROR, FEEDBACK_WITHDRAWN_ERROR):
+        return [] if model.outcomes else [("over", ""), ("under", "")]
+    return [(reason, "") for reason in REASONS] if instrument is FEEDBACK_REJECTED else [("", "")]
+
+
+def _probabilistic(model: JudgedModel, actual: Codes, probabilities: Floats) -> Totals:
+    is_true = actual[:, np.newaxis] == np.arange(len(model.outcomes))
+    of_true = np.clip(probabilities[is_true], _EPSILON, 1 - _EPSILON)
+    squares: Floats = ((is_true - probabilities) ** 2).sum(axis=1)
+    totals = _buckets(FEEDBACK_LOSS, ("log", ""), -np.log(of_true))
+    totals |= _buckets(FEEDBACK_LOSS, ("brier", ""), squares / 2 if len(model.outcomes) == 2 else squares)
+    for k in model.scored:
+        scores = probabilities[:, k]
+        totals |= _buckets(FEEDBACK_SCORE, (model.outcomes[k], model.outcomes[k]), scores[is_true[:, k]])
+        totals |= _buckets(FEEDBACK_SCORE, (model.outcomes[k], model.rest(k)), scores[~is_true[:, k]])
+    return totals
+
+
+def _buckets(instrument: Instrument, pair: tuple[str, str], values: Floats) -> Totals:
+    bounds = LABEL_BOUNDS[instrument]
+    bins = np.searchsorted(bounds, values, side="left")
+    counts = np.bincount(bins, minlength=len(bounds) + 1)
+    sums = np.bincount(bins, weights=values, minlength=len(bounds) + 1)
+    return {
+        TotalKey(instrument.name, *pair, bucket): Total(int(counts[bucket]), float(sums[bucket]))
+        for bucket in np.flatnonzero(counts).tolist()
+    }

@@ -1,0 +1,244 @@
+"""Pure ASGI: the golden signals of every request, its ids and its timeline.
+
+Attributes are OpenTelemetry's stable HTTP semantic conventions; query strings are left out, for they carry
+secrets. What a client sends can become a label only if it is one of a fixed set of words.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextvars import Token
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from opentelemetry.context import Context, attach, detach
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.model.counts import Exemplar
+from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
+from sightline_telemetry.requests.logs import RequestLog
+from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
+from sightline_telemetry.requests.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
+
+TIMELINE = "sightline.timeline"
+"""Key of the request's Timeline in its ASGI scope."""
+
+HANDED_ON = "sightline.handed_on"
+"""Key of the Timeline of a request that was begun before, by whoever hands it on."""
+
+BEGUN = "sightline.begun"
+"""Key of when a request began, in Unix and in monotonic ns, where the server has known of it for longer."""
+
+_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
+_SCHEMES = frozenset({"http", "https"})
+_VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
+_NO_CONTEXT = SpanContext(0, 0, False)
+
+
+class TraceWriter(Protocol):
+    """Where a kept timeline goes; `sightline_telemetry.export.spans.SpanWriter` is one."""
+
+    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
+        """Writes the spans of an ended request."""
+
+
+class RequestSpan(NonRecordingSpan):
+    """Stands for the running request in OpenTelemetry's context; builds its SpanContext only when asked for it."""
+
+    def __init__(self, timeline: Timeline) -> None:
+        super().__init__(_NO_CONTEXT)
+        self._timeline = timeline
+        self._built: SpanContext | None = None
+
+    def get_span_context(self) -> SpanContext:
+        """The ids of the request's server span, sampled only if the trace was asked for."""
+        if self._built is None:
+            line = self._timeline
+            self._built = SpanContext(line.trace_id, line.span_id, False, TraceFlags(line.flags))
+        return self._built
+
+
+@dataclass(slots=True)  # not frozen: every request makes one
+class Exchange:
+    """A request that runs, as the middleware knows it; token: of the context that it was put into."""
+
+    scope: Scope
+    timeline: Timeline
+    method: str
+    scheme: str
+    token: "Token[Context]"
+
+
+class TelemetryMiddleware:
+    """Measures every HTTP request of an ASGI application, and decides at its end whether its trace is kept.
+
+    writer: where kept traces go; with None no trace is kept, and no exemplar made that would lead nowhere.
+    log: where a line for each request goes, if anywhere.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        signals: GoldenSignals,
+        sampler: TailSampler,
+        writer: TraceWriter | None,
+        faults: Faults,
+        log: RequestLog | None = None,
+    ) -> None:
+        self._app = app
+        self._signals = signals
+        self._sampler = sampler
+        self._writer = writer
+        self._faults = faults
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request; anything but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = self.begin(scope)
+        timeline = exchange.timeline
+        status = 0
+
+        async def send_and_mark(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"traceresponse", timeline.traceresponse())]
+            await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body") and not timeline.end_ns:
+                self.end(exchange, status)
+
+        try:
+            await self._app(scope, receive, send_and_mark)
+        except Exception as error:
+            if not timeline.end_ns:  # whoever stands outside answers 500
+                self.end(exchange, status or 500, type(error).__qualname__)
+            raise
+        finally:
+            if not timeline.end_ns:  # cancelled, or no complete response
+                self.end(exchange, status)
+            self.leave(exchange)
+
+    def begin(self, scope: Scope) -> Exchange:
+        """A request begins: it has ids from now on, in its scope and in the context, and counts as running."""
+        timeline = scope.pop(HANDED_ON, None)
+        if timeline is None:
+            caller = _caller(scope["headers"])
+            timeline = Timeline(caller)
+            if BEGUN in scope:
+                timeline.unix_ns, timeline.start_ns = scope[BEGUN]
+            if self._writer is not None:
+                timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
+        scope[TIMELINE] = timeline
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
+        scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
+        active, running = self._signals.active, (method, scheme)
+        active[running] = active.get(running, 0) + 1
+        return Exchange(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
+
+    def leave(self, exchange: Exchange) -> None:
+        """The request runs no longer, and its ids leave the context."""
+        self._signals.active[exchange.method, exchange.scheme] -= 1
+        detach(exchange.token)
+
+    def end(self, exchange: Exchange, status: int, error: str | None = None) -> None:
+        """Its response is complete, or never will be (status 0): the request is counted, and decided upon."""
+        timeline = exchange.timeline
+        duration_s = timeline.end()
+        try:
+            scope = exchange.scope
+            route, version = getattr(scope.get("route"), "path", ""), scope.get("http_version", "1.1")
+            kind = exchange.method, route, status, exchange.scheme, version if version in _VERSIONS else "other"
+            series = self._signals.series(kind)
+            bucket = series.add(duration_s)
+            reason = None
+            if self._writer is not None:
+                reason = self._sampler.decide(
+                    route,
+                    duration_s,
+                    is_asked=timeline.is_asked,
+                    has_failed=status >= 500,  # a client that left is no failure, and must not use up their allowance
+                    needs_exemplar=series.needs_exemplar(bucket),
+                )
+            if self._log is not None:
+                self._log.note(kind, timeline, reason)
+            if reason is not None:
+                self._keep(scope, timeline, RequestKind(*kind), reason, error)
+                ended_ns = timeline.unix(timeline.end_ns)
+                series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
+        except Exception:
+            self._faults.note("middleware")
+
+    def _keep(self, scope: Scope, timeline: Timeline, kind: RequestKind, reason: Reason, error: str | None) -> None:
+        assert self._writer is not None  # noqa: S101  # without one there is no reason
+        attributes = _server_attributes(scope, kind.method, kind.route, kind.status, error)
+        attributes["sightline.kept"] = reason.value
+        name = f"{kind.method if kind.method in _METHODS else 'HTTP'} {kind.route}".rstrip()
+        self._writer.write(timeline, name, attributes, has_failed=kind.status >= 500)
+
+
+class IdentityMiddleware(TelemetryMiddleware):
+    """Gives every request its ids and measures nothing, for where the telemetry is switched off."""
+
+    def begin(self, scope: Scope) -> Exchange:
+        """A request begins: it has ids from now on."""
+        timeline = scope[TIMELINE] = scope.pop(HANDED_ON, None) or Timeline(_caller(scope["headers"]))
+        return Exchange(scope, timeline, "", "", attach(set_span_in_context(RequestSpan(timeline))))
+
+    def leave(self, exchange: Exchange) -> None:
+        """Its ids leave the context."""
+        detach(exchange.token)
+
+    def end(self, exchange: Exchange, status: int, error: str | None = None) -> None:  # noqa: ARG002
+        """Its response is complete."""
+        exchange.timeline.end()
+
+
+def _caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+    traceparent, tracestate = None, b""
+    for name, value in headers:
+        if name == b"traceparent":
+            traceparent = value
+        elif name == b"tracestate":
+            tracestate = tracestate + b"," + value if tracestate else value
+    return parse_traceparent(traceparent, tracestate) if traceparent is not None else None
+
+
+def _server_attributes(
+    scope: Mapping[str, Any], method: str, route: str, status: int, error: str | None
+) -> dict[str, AttributeValue]:
+    """The attributes of a server span, as OpenTelemetry's own ASGI instrumentation names them."""
+    attributes: dict[str, AttributeValue] = {
+        "http.request.method": method,
+        "url.scheme": scope["scheme"],
+        "url.path": scope["path"],
+        "network.protocol.version": scope.get("http_version", ""),
+    }
+    if method == "_OTHER":
+        attributes["http.request.method_original"] = scope["method"]
+    for side in ("server", "client"):
+        address, port = scope.get(side) or (None, None)  # a Unix socket has no port, and a client of it no address
+        if address is not None:
+            attributes[f"{side}.address"] = address
+        if port is not None:
+            attributes[f"{side}.port"] = port
+    if route:
+        attributes["http.route"] = route
+    if status:
+        attributes["http.response.status_code"] = status
+    if status >= 500 or not status:
+        attributes["error.type"] = error or (str(status) if status else "cancelled")
+    for name, value in scope["headers"]:
+        if name == b"user-agent":
+            attributes["user_agent.original"] = _text(value)
+    return attributes
+
+
+def _text(header: bytes) -> str:
+    """A header's value: nearly all that is not ASCII is UTF-8, and Latin-1 takes any bytes."""
+    try:
+        return header.decode()
+    except UnicodeDecodeError:
+        return header.decode("latin-1")

@@ -1,0 +1,106 @@
+"""Writes of one turn of the event loop are joined, in order, and none is lost before a connection is closed."""
+
+import asyncio
+from typing import Any
+
+from sightline_service.server.joined_writes import MAX_PARTS, CoalescingTransport, WriteBatch
+
+
+class Written(asyncio.Transport):
+    """A transport that remembers what was done with it."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.done: list[Any] = []
+
+    def write(self, data: Any) -> None:
+        """Remembers bytes."""
+        self.done.append(data)
+
+    def close(self) -> None:
+        """Remembers the end."""
+        self.done.append("closed")
+
+
+async def _written(close: bool) -> list[Any]:
+    real = Written()
+    joined = CoalescingTransport(real, asyncio.get_running_loop(), WriteBatch())
+    assert joined.get_extra_info("peername") == ("127.0.0.1", 1)
+    joined.write(b"head ")
+    joined.write(b"body")
+    assert real.done == []
+    if close:
+        joined.close()
+    await asyncio.sleep(0)
+    if not close:
+        joined.write(b"next")
+        await asyncio.sleep(0)
+    return real.done
+
+
+def test_writes_of_one_turn_are_joined() -> None:
+    """What is written within one turn of the loop is one write; what comes later is another."""
+    assert asyncio.run(_written(close=False)) == [b"head body", b"next"]
+
+
+def test_nothing_is_lost_at_the_end() -> None:
+    """What waits is written before the connection is closed, and once."""
+    assert asyncio.run(_written(close=True)) == [b"head body", "closed"]
+
+
+async def _answered(n_requests: int, n_turns: int) -> list[list[Any]]:
+    """What each transport has written just before the end of the last turn, and after it."""
+    turn = WriteBatch()
+    transports = [Written() for _ in range(n_requests)]
+    joined = [CoalescingTransport(each, asyncio.get_running_loop(), turn) for each in transports]
+    for number in range(n_turns):
+        for each in joined:
+            each.write_answer(b"%d" % number)
+        before = [each.done.copy() for each in transports]
+        await asyncio.sleep(0)
+    return [*before, *(each.done for each in transports)]
+
+
+def test_a_request_that_comes_alone_is_answered_at_once() -> None:
+    """The only answer of a turn does not wait for its end."""
+    assert asyncio.run(_answered(1, 3)) == [[b"0", b"1", b"2"]] * 2
+
+
+def test_answers_of_a_busy_turn_leave_at_its_end() -> None:
+    """From the second turn on, several answers wait for one another."""
+    before, after = [b"0"], [b"0", b"1"]
+    assert asyncio.run(_answered(2, 2)) == [before, before, after, after]
+
+
+class Lost(Written):
+    """A transport whose connection is closed, as uvloop has it."""
+
+    def write(self, data: Any) -> None:  # noqa: ARG002
+        """Refuses."""
+        raise RuntimeError("the handler is closed")
+
+
+async def _written_beside_a_lost_one() -> list[Any]:
+    turn, real = WriteBatch(), Written()
+    for transport in (Lost(), real):
+        CoalescingTransport(transport, asyncio.get_running_loop(), turn).write(b"answer")
+    await asyncio.sleep(0)
+    return real.done
+
+
+def test_a_lost_connection_takes_no_other_answer_with_it() -> None:
+    """A connection that is closed before its turn ends does not keep the others from being written to."""
+    assert asyncio.run(_written_beside_a_lost_one()) == [b"answer"]
+
+
+async def _streamed() -> list[Any]:
+    real = Written()
+    joined = CoalescingTransport(real, asyncio.get_running_loop(), WriteBatch())
+    for _ in range(MAX_PARTS + 1):
+        joined.write(b"x")
+    return real.done.copy()
+
+
+def test_a_stream_is_not_held_back() -> None:
+    """A response that streams within one turn reaches the transport, which tells when its client cannot follow."""
+    assert asyncio.run(_streamed()) == [b"x" * MAX_PARTS]

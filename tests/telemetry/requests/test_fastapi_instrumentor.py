@@ -1,0 +1,363 @@
+"""The usual instrumentation as the maker of server spans, and as the oracle of ours."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import httpx2 as httpx
+import pytest
+from fastapi import FastAPI, Request
+from opentelemetry import trace
+from opentelemetry.instrumentation import fastapi as instrumentation
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    Decision,
+    ParentBased,
+    Sampler,
+    StaticSampler,
+    TraceIdRatioBased,
+)
+from opentelemetry.util.http import parse_excluded_urls
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+
+from sightline_telemetry.export.spans import SpanWriter
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware, HeadSampler
+from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
+from sightline_telemetry.requests.middleware import TIMELINE, TelemetryMiddleware
+from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
+from sightline_telemetry.requests.timeline import Attributes, Segment, Timeline
+from sightline_telemetry.testing import SpansInMemory
+
+CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+REFUSED = CALLER.removesuffix("01") + "00"
+
+EXCEPTIONS = {
+    "sightline.kept": "why the trace exists; nobody else can say",
+    "server.address": "theirs has the port in it; the conventions want the address alone",
+    "error.type": "ours tells the type of an exception, and that a request was cancelled; theirs knows statuses",
+    "user_agent.synthetic.type": "the conventions leave it to those who opt in",
+    "http.request.method": "theirs takes `get` for `GET`; methods are case-sensitive, and the application refuses it",
+}
+"""Attributes in which the two server spans may differ, each with its reason. Beside them, theirs has an event with
+the text and the stack of an exception, which may hold values of a request."""
+
+
+class SegmentWriter(SpanWriter):
+    """Writes what a host's trace lacks, as the providers do where the SDK's sampler decides."""
+
+    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:  # noqa: ARG002
+        """Writes the segments."""
+        self.write_segments(timeline)
+
+
+class Asked(NamedTuple):
+    """One request."""
+
+    path: str
+    method: str = "GET"
+    agent: bytes = b"oracle"
+    caller: str = ""
+
+
+class Served:
+    """A small app, measured, whose server spans are made by one or the other."""
+
+    def __init__(self, *, is_contrib: bool, sampler: Sampler | None = None) -> None:
+        self.signals, self.spans, self.seen = GoldenSignals(), SpansInMemory(), list[dict[str, Any]]()
+        # FastAPI's own telemetry would make spans of its own where another test has set global providers.
+        parts = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
+        self.app = FastAPI(telemetry=dict.fromkeys(parts, False))  # type: ignore[arg-type]
+        ours = TailSampler(SamplingRules(share=1, allowances=dict.fromkeys(Reason, 1000)))
+        self.sampler = HeadSampler() if is_contrib else ours
+        writer = (SegmentWriter if is_contrib else SpanWriter)(Resource({}), (self.spans,))
+        middleware = ExternalSpanMiddleware if is_contrib else TelemetryMiddleware
+        wired: dict[str, Any] = {"signals": self.signals, "sampler": self.sampler, "writer": writer}
+        self.app.add_middleware(middleware, faults=Faults("middleware"), **wired)
+        self.app.get("/items/{item}")(self.item)
+        self.app.get("/broken")(self.broken)
+        self.app.get("/failed")(self.failed)
+        self.app.get("/endless")(self.endless)
+        self.contrib = ContribTracing(self.app) if is_contrib else None
+        if self.contrib is not None:
+            tracers = TracerProvider(sampler, Resource({}), shutdown_on_exit=False)
+            tracers.add_span_processor(self.spans)
+            self.contrib.start(tracers)
+
+    async def item(self, request: Request, item: int) -> int:
+        """Waits and predicts, in its own words, and notes what it sees."""
+        span = trace.get_current_span()
+        span.set_attribute("app.item", item)
+        line: Timeline = request.scope[TIMELINE]
+        step = Segment("step", line.start_ns + 3, line.start_ns + 4)
+        line.segments = lambda: [Segment("predict", line.start_ns + 2, line.start_ns + 5, {"rows": 1}, (step,))]
+        context = span.get_span_context()
+        ids = f"{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        self.seen.append({"ids": ids, "query": request.scope["query_string"], "agent": request.headers["user-agent"]})
+        return item
+
+    async def broken(self) -> None:
+        """Raises."""
+        raise ZeroDivisionError("a value")
+
+    async def failed(self) -> PlainTextResponse:
+        """Answers that it failed."""
+        return PlainTextResponse("later", 503)
+
+    async def endless(self) -> None:
+        """Never answers."""
+        await asyncio.Event().wait()
+
+    def ask(self, asked: Asked) -> httpx.Response | None:
+        """Asks the app; None if it had to be cancelled."""
+
+        async def asking() -> httpx.Response | None:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test:8000") as client:
+                traced = {"traceparent": asked.caller, "tracestate": "a=b"} if asked.caller else {}
+                sent: Any = {"user-agent": asked.agent, **traced}
+                request = client.build_request(asked.method, asked.path, headers=sent)
+                request.method = asked.method  # the client would write it in capitals
+                try:
+                    return await asyncio.wait_for(client.send(request), 0.2 if asked.path == "/endless" else None)
+                except TimeoutError:
+                    return None
+
+        return asyncio.run(asking())
+
+    def server_spans(self) -> list[ReadableSpan]:
+        """Those of the finished spans that stand for a request."""
+        return [span for span in self.spans.spans if span.kind is trace.SpanKind.SERVER]
+
+    def exemplars(self) -> set[tuple[int, int]]:
+        """Trace and span ids of all exemplars of durations."""
+        snapshots = (buckets.read_fresh() for buckets in self.signals.durations.values())
+        return {(exemplar.trace_id, exemplar.span_id) for snapshot in snapshots for exemplar in snapshot.exemplars}
+
+
+REQUESTS = {
+    "200": Asked("/items/1"),
+    "a query": Asked("/items/1?secret=7"),
+    "a sampled caller": Asked("/items/1", caller=CALLER),
+    "404": Asked("/nope"),
+    "405": Asked("/items/1", "DELETE"),
+    "422": Asked("/items/x"),
+    "503": Asked("/failed"),
+    "raised": Asked("/broken"),
+    "cancelled": Asked("/endless"),
+    "an unknown method": Asked("/items/1", "BREW"),
+    "a new method": Asked("/items/1", "QUERY"),
+    "a method in small letters": Asked("/items/1", "get"),
+    "a bot": Asked("/items/1", agent=b"Googlebot/2.1"),
+    "UTF-8": Asked("/items/1", agent="café".encode()),
+    "Latin-1": Asked("/items/1", agent=b"caf\xe9"),
+}
+
+
+Serving = Callable[..., Served]
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    """Makes apps, under the conventions that the providers choose, and leaves the process as it was."""
+    made: list[Served] = []
+
+    def serve(*, is_contrib: bool = True, sampler: Sampler | None = None) -> Served:
+        made.append(Served(is_contrib=is_contrib, sampler=sampler))
+        return made[-1]
+
+    with patch.dict(os.environ, {"OTEL_SEMCONV_STABILITY_OPT_IN": "http"}):
+        yield serve
+    for served in made:
+        if served.contrib is not None:
+            served.contrib.stop()
+
+
+@pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
+def test_both_server_spans_are_alike(serving: Serving, asked: Asked) -> None:
+    """Name, kind, status, parent, flags and attributes of our server span are the instrumentation's, but for
+    the exceptions named above; each setting makes one server span.
+    """
+    spans = []
+    for is_contrib in (False, True):
+        served = serving(is_contrib=is_contrib)
+        served.ask(asked)
+        spans.extend(served.server_spans())
+    ours, theirs = spans
+    differing = {
+        name
+        for name in {*(ours.attributes or {}), *(theirs.attributes or {})} - {"app.item"}
+        if (ours.attributes or {}).get(name) != (theirs.attributes or {}).get(name)
+    }
+    assert differing <= EXCEPTIONS.keys()
+    assert (ours.kind, ours.status.status_code) == (theirs.kind, theirs.status.status_code)
+    assert ours.parent == theirs.parent
+    assert not ours.links
+    assert not theirs.links
+    if asked.method != "get":
+        assert ours.name == theirs.name
+    first, second = ours.get_span_context(), theirs.get_span_context()
+    assert first is not None
+    assert second is not None
+    assert (first.trace_flags, first.trace_state) == (second.trace_flags, second.trace_state)
+
+
+def test_each_exception_is_one(serving: Serving) -> None:
+    """No attribute is excused that does not differ."""
+    differing = set()
+    for asked in (REQUESTS["raised"], REQUESTS["a bot"], REQUESTS["a method in small letters"]):
+        ours, theirs = (dict(_only_span(serving(is_contrib=each), asked).attributes or {}) for each in (False, True))
+        differing |= {name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)}
+    assert differing - {"app.item"} == EXCEPTIONS.keys()
+
+
+def _only_span(served: Served, asked: Asked) -> ReadableSpan:
+    served.ask(asked)
+    (span,) = served.server_spans()
+    return span
+
+
+def test_a_request_runs_within_their_span(serving: Serving) -> None:
+    """The application sees the recording span itself; response, segments and exemplar have its ids; there is one."""
+    served = serving()
+    answer = served.ask(Asked("/items/1"))
+    assert answer is not None
+    spans = {span.name: span for span in served.spans.spans}
+    ids = {name: span.get_span_context() for name, span in spans.items()}
+    server, predict, step = ids["GET /items/{item}"], ids["predict"], ids["step"]
+    assert len(served.spans.spans) == 3
+    assert server is not None
+    assert (spans["predict"].parent, spans["step"].parent) == (server, predict)
+    assert step is not None
+    assert (step.trace_id, step.trace_flags) == (server.trace_id, server.trace_flags)
+    assert (spans["GET /items/{item}"].attributes or {})["app.item"] == 1
+    told = f"{server.trace_id:032x}-{server.span_id:016x}-03"
+    assert (served.seen[0]["ids"], answer.headers["traceresponse"]) == (told, f"00-{told}")
+    assert served.exemplars() == {(server.trace_id, server.span_id)}
+    assert served.sampler.kept == {**dict.fromkeys(Reason, 0), Reason.ASKED: 1}
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+class RecordOnly(StaticSampler):
+    """Has every span recorded and none exported."""
+
+    def __init__(self) -> None:
+        super().__init__(Decision.RECORD_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "caller", "trace_id"),
+    [(ALWAYS_OFF, CALLER, CALLER[3:35]), (ParentBased(ALWAYS_OFF), "", None), (None, REFUSED, REFUSED[3:35])],
+    ids=["off", "off by its parent", "refused by the caller"],
+)
+def test_what_is_not_sampled_leaves_nothing_but_ids(
+    serving: Serving, sampler: Sampler | None, caller: str, trace_id: str | None
+) -> None:
+    """Without a sampled span there are no spans, no exemplar and nothing is kept, failed or not; ids are theirs."""
+    served = serving(sampler=sampler)
+    answer = served.ask(Asked("/items/1", caller=caller))
+    served.ask(Asked("/broken", caller=caller))
+    assert answer is not None
+    ids = answer.headers["traceresponse"].removeprefix("00-")
+    assert (ids, ids[-2:] in ("00", "02")) == (served.seen[0]["ids"], True)
+    assert ids[:32] == (trace_id or ids[:32])
+    assert (served.spans.spans, served.exemplars()) == ([], set())
+    assert set(served.sampler.kept.values()) | set(served.sampler.over_budget.values()) == {0}
+    assert [buckets.read().count for buckets in served.signals.durations.values()] == [1, 1]
+
+
+def test_a_span_that_is_only_recorded_is_no_exemplar(serving: Serving) -> None:
+    """A span that no exporter takes makes no exemplar, for it leads nowhere."""
+    served = serving(sampler=RecordOnly())
+    served.ask(Asked("/items/1"))
+    assert [span.name for span in served.spans.spans] == ["GET /items/{item}"]
+    assert (served.exemplars(), served.sampler.kept[Reason.ASKED]) == (set(), 0)
+
+
+def test_exemplars_are_of_sampled_traces(serving: Serving) -> None:
+    """With half of all traces sampled every request is counted once, and every exemplar is one of the spans."""
+    served = serving(sampler=TraceIdRatioBased(0.5))
+    for _ in range(60):
+        served.ask(Asked("/items/1"))
+    contexts = [span.get_span_context() for span in served.server_spans()]
+    ids = {(context.trace_id, context.span_id) for context in contexts if context is not None}
+    assert 10 < len(ids) < 50
+    exemplars = served.exemplars()
+    assert exemplars
+    assert exemplars <= ids
+    assert served.sampler.kept[Reason.ASKED] == len(ids)
+    assert served.signals.durations[RequestKind("GET", "/items/{item}", 200)].read().count == 60
+
+
+def test_no_bytes_of_a_client_break_a_request(serving: Serving) -> None:
+    """Bytes that are no text reach the application as they came, and the span says nothing of the query."""
+    served = serving()
+    answer = served.ask(Asked("/items/1?secret=%ff", agent=b"\xff\\x"))
+    assert answer is not None
+    assert answer.status_code == 200
+    assert (served.seen[0]["query"], served.seen[0]["agent"]) == (b"secret=%ff", "\xff\\x")
+    assert "secret" not in str(served.server_spans()[0].attributes)
+
+
+def test_a_url_that_they_leave_out_has_ids_of_its_own(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OTEL_PYTHON_FASTAPI_EXCLUDED_URLS holds: no span; the request is counted, under its caller's trace id."""
+    monkeypatch.setattr(instrumentation, "_excluded_urls_from_env", parse_excluded_urls("items"))
+    served = serving()
+    answer = served.ask(Asked("/items/1?a=b", caller=CALLER))
+    assert answer is not None
+    assert answer.headers["traceresponse"].split("-")[1] == CALLER[3:35]
+    assert (served.spans.spans, served.exemplars(), served.seen[0]["query"]) == ([], set(), b"a=b")
+    assert served.signals.durations[RequestKind("GET", "/items/{item}", 200)].read().count == 1
+
+
+def test_it_leaves_as_it_came(serving: Serving) -> None:
+    """After `stop` no span is made, and Starlette's background tasks are Starlette's again; it may start anew."""
+    original = BackgroundTask.__call__
+    served = serving()
+    assert served.contrib is not None
+    assert BackgroundTask.__call__ is not original
+    served.contrib.stop()
+    assert BackgroundTask.__call__ is original
+    served.ask(Asked("/items/1"))
+    assert (served.spans.spans, len(served.app.user_middleware)) == ([], 1)
+    tracers = TracerProvider(None, Resource({}), shutdown_on_exit=False)
+    tracers.add_span_processor(served.spans)
+    served.contrib.start(tracers)
+    served.ask(Asked("/items/1"))
+    served.contrib.stop()
+    assert len(served.server_spans()) == 1
+
+
+START = """
+from fastapi import FastAPI
+from opentelemetry.trace import NoOpTracerProvider
+from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing
+ContribTracing(FastAPI()).start(NoOpTracerProvider())
+"""
+
+
+@pytest.mark.parametrize("chosen", ["default", "http/dup"])
+def test_only_stable_conventions_will_do(chosen: str) -> None:
+    """Where the process has chosen other conventions it does not start, and says what to set."""
+    root = Path(__file__).parents[3]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    environment = {**clean, "OTEL_SEMCONV_STABILITY_OPT_IN": "" if chosen == "default" else chosen}
+    done = subprocess.run(
+        [sys.executable, "-c", START],
+        env=environment,
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert f"({chosen}): set OTEL_SEMCONV_STABILITY_OPT_IN=http" in done.stderr
