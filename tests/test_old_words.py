@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 WORDS = ROOT / "tests" / "old_words.txt"
-PENDING = "# Still in the tree"
+PENDING = "# Still in the tree, and not yet refused.\n"
 NOT_READ = {"tests/old_words.txt", "tests/test_old_words.py", "CHANGELOG.md", "uv.lock", "benchmarks/results.md"}
 NOT_TEXT = (".svg", ".png", "LICENSE")
 
