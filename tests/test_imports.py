@@ -181,13 +181,16 @@ def _imports(module: str) -> frozenset[str]:
 
 
 def _reaches(module: str) -> set[str]:
-    """What a module imports, and what those of ours import that it imports."""
+    """What a module imports, and what those of ours import that it imports.
+
+    The names of a package itself are left out: it loads them when they are used, as its own tests show.
+    """
     reached: set[str] = set()
     waiting = [module]
     while waiting:
         new = _imports(waiting.pop()) - reached
         reached |= new
-        waiting.extend(new & OURS.keys())
+        waiting.extend(new & OURS.keys() - PACKAGES.keys())
     return reached
 
 

@@ -18,7 +18,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sightline_telemetry.measurement import CHUNK_ROWS, Measurement
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.profile import ReferenceProfile, load_profile, save_profile
+from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.model.profile_file import load_profile, save_profile
 from sightline_telemetry.model.recorder import Recorder
 from tests.telemetry.model.test_recorder import random_rows
 from tests.telemetry.sink import Sink
@@ -33,8 +34,7 @@ _APP = """
 import os, sys
 from pathlib import Path
 import pandas as pd
-from sightline_telemetry.measurement import Measurement
-from sightline_telemetry.model.profile import load_profile
+from sightline_telemetry import Measurement, load_profile
 
 measure = Measurement("m", "1", load_profile(Path(sys.argv[1])))
 data = pd.DataFrame({"age": range(10), "gain": 0.0, "city": "Bern"})

@@ -21,6 +21,7 @@ import skops.io
 from sightline_service.errors import BundleError
 from sightline_service.prediction.columns import Value
 from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.model.profile_file import profile_from_dict, profile_to_dict
 
 FORMAT = 1
 MODEL, PROFILE, SAMPLE, MANIFEST = "model.skops", "profile.json", "sample.json", "manifest.json"
@@ -66,7 +67,7 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         made = Path(scratch) / "bundle"
         made.mkdir()
         skops.io.dump(bundle.model, made / MODEL)
-        _write_json(made / PROFILE, bundle.profile.to_dict())
+        _write_json(made / PROFILE, profile_to_dict(bundle.profile))
         _write_json(made / SAMPLE, list(bundle.sample))
         _write_json(made / MANIFEST, _manifest(bundle, made))
         if folder.exists():
@@ -99,7 +100,7 @@ def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
                 f"{path} was altered since the bundle was made (its sha256 differs); make the bundle anew"
             )
     _check_versions(folder, manifest)
-    profile = ReferenceProfile.from_dict(json.loads((folder / PROFILE).read_bytes()))
+    profile = profile_from_dict(json.loads((folder / PROFILE).read_bytes()))
     sample = tuple(json.loads((folder / SAMPLE).read_bytes()))
     model = _load_model(folder / MODEL, (*TRUSTED_TYPES, *trusted_types))
     return Bundle(manifest["name"], manifest["version"], model, profile, sample)

@@ -3,10 +3,8 @@
 The edges never move after training: the service counts on them, and drift compares bin with bin.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -167,38 +165,6 @@ class ReferenceProfile:
         scored = tuple(enumerate(self.outcomes))
         return scored[1:] if self.task == "binary" else scored
 
-    def to_dict(self) -> dict[str, Any]:
-        """A dictionary that JSON can carry."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "ReferenceProfile":
-        """The profile that `to_dict` wrote. Raises KeyError or TypeError for anything else."""
-        return cls(
-            task=data["task"],
-            n_rows=data["n_rows"],
-            order=tuple(data["order"]),
-            numeric=tuple(NumericFeature(**_frozen(feature)) for feature in data["numeric"]),
-            categorical=tuple(CategoricalFeature(**_frozen(feature)) for feature in data["categorical"]),
-            outcomes=tuple(data["outcomes"]),
-            predicted=tuple(data["predicted"]),
-            labels=tuple(data["labels"]),
-            scores=tuple(ScoreDistribution(**_frozen(score)) for score in data["scores"]),
-            predicted_values=_distribution(data["predicted_values"]),
-            label_values=_distribution(data["label_values"]),
-            floors=DriftFloors(**data["floors"]) if data["floors"] else None,
-        )
-
-
-def load_profile(path: Path) -> ReferenceProfile:
-    """Reads the profile that `save_profile` wrote, or the profile.json of a bundle."""
-    return ReferenceProfile.from_dict(json.loads(path.read_bytes()))
-
-
-def save_profile(profile: ReferenceProfile, path: Path) -> None:
-    """Writes a profile as JSON."""
-    path.write_text(json.dumps(profile.to_dict(), indent=1, allow_nan=False), encoding="utf-8")
-
 
 def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) -> NumericFeature:
     """Profiles one numeric column, (n_rows,) float64 with NaN where missing.
@@ -302,11 +268,3 @@ def _binned(bounds: tuple[float, ...], values: Floats) -> list[Snapshot]:
     table = BucketTable([bounds])
     table.add(values)
     return table.read()
-
-
-def _distribution(data: Mapping[str, Any] | None) -> ValueDistribution | None:
-    return ValueDistribution(**_frozen(data)) if data else None
-
-
-def _frozen(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

@@ -15,6 +15,7 @@ from sightline_telemetry.model.profile import (
     profile_outcomes,
     profile_values,
 )
+from sightline_telemetry.model.profile_file import profile_from_dict, profile_to_dict
 
 
 def test_deciles_hold_a_tenth_each() -> None:
@@ -87,4 +88,4 @@ def test_scores_of_two_classes_are_the_second_ones() -> None:
 
 def test_a_profile_survives_json(profile: ReferenceProfile) -> None:
     """A profile is the same after its way through JSON."""
-    assert ReferenceProfile.from_dict(json.loads(json.dumps(profile.to_dict(), allow_nan=False))) == profile
+    assert profile_from_dict(json.loads(json.dumps(profile_to_dict(profile), allow_nan=False))) == profile
