@@ -17,7 +17,8 @@ from sightline_service.demo.run import Demo
 from sightline_service.demo.scenarios import Scenario
 from sightline_service.demo.simulate import simulate as simulate_scenario
 from sightline_service.demo.training import train as train_demo
-from sightline_service.diagnostics.doctor import Doctor, report
+from sightline_service.diagnostics.doctor import report
+from sightline_service.diagnostics.stations import examine_deployment
 from sightline_service.errors import SettingsError, StartupError
 from sightline_service.server.protocol import BypassProtocol
 from sightline_service.settings import PREFIX, trusted_types
@@ -155,6 +156,6 @@ def doctor(
     traces: Annotated[str, typer.Option(help="Tempo or Jaeger.", parser=_http_url)] = "http://127.0.0.1:3200",
     patience: Annotated[float, typer.Option(min=1, help="Seconds that each station may take.")] = 30.0,
 ) -> None:
-    """Follow one real request to the metrics, its trace and the dot that joins them; say where the way breaks."""
-    if not report(Doctor(service, prometheus, traces, patience).examine(), Console()):
+    """Follow one real request to the metrics, its trace and the exemplar that joins them; name what is broken."""
+    if not report(examine_deployment(service, prometheus, traces, patience), Console()):
         raise typer.Exit(1)

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from sightline_service.diagnostics.clients import Prometheus, TraceStore
-from sightline_service.diagnostics.doctor import Doctor
+from sightline_service.diagnostics.stations import examine_deployment
 from sightline_telemetry.requests.timeline import Timeline
 from tests.stack.polling import poll_until
 from tests.stack.processes import BACKENDS, COLLECTOR, Process, Stack, binary, free_port, service_process
@@ -77,8 +77,8 @@ def test_both_signals_change_their_backend(
         poll_until(lambda: victoria.value("sum(ml_predictions_total)") == 42, ARRIVES_S)
         assert traces.trace(before) == []  # the console has it
         assert prometheus.value("sum(ml_predictions_total)") == 30
-        findings = list(Doctor(url, stack.victoria_metrics_url, stack.traces_url, ARRIVES_S).examine())
-    assert all(finding.cause is None for finding in findings), findings
+        results = list(examine_deployment(url, stack.victoria_metrics_url, stack.traces_url, ARRIVES_S))
+    assert [result.cause for result in results] == [None] * 6, results
     assert new == old
     assert before in stack.collector.log.read_text()
     with capsys.disabled():

@@ -1,4 +1,4 @@
-"""What a deployment answers: the service's scrape, samples and exemplars of Prometheus, traces of Tempo or Jaeger."""
+"""Clients of a deployment: the service's scrape, samples and exemplars of Prometheus, traces of Tempo or Jaeger."""
 
 from base64 import b64decode
 from collections import Counter
@@ -55,22 +55,28 @@ class StoredSpan:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """How one way out of the service ended: the address it goes to, and why it failed ("" if it did not)."""
+    """How an export ended: the address it went to, and why it failed ("" if it did not)."""
 
     address: str
     failure: str
 
 
 def scrape(client: httpx.Client) -> list[Metric]:
-    """Everything that the service's `/metrics` says, exemplars too."""
+    """Returns all metrics of the service's `/metrics`, with their exemplars."""
     text = client.get("/metrics", headers=OPENMETRICS).raise_for_status().text
     return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
 
 def instance(client: httpx.Client) -> str:
-    """The service.instance.id of the process that answers: of several workers, the one this connection leads to."""
-    samples = (sample for family in scrape(client) for sample in family.samples)
-    return next(sample.labels["service_instance_id"] for sample in samples if sample.name == "target_info")
+    """The service.instance.id of the process that answers: of several workers, the one this connection leads to.
+
+    Raises ValueError where `/metrics` names no process, which is so for other programs.
+    """
+    for family in scrape(client):
+        for sample in family.samples:
+            if sample.name == "target_info" and "service_instance_id" in sample.labels:
+                return sample.labels["service_instance_id"]
+    raise ValueError("/metrics has no target_info with a service_instance_id")
 
 
 def exports(client: httpx.Client, signal: str) -> Counter[Export]:
@@ -89,7 +95,7 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
 
 
 def export_under_way(client: httpx.Client) -> str | None:
-    """The address to which metrics are being exported at this moment: for long, if nobody answers there."""
+    """The address to which metrics are being exported at this moment: for long, if nothing answers there."""
     samples = (sample for family in scrape(client) for sample in family.samples)
     return next((_address(sample.labels) for sample in samples if sample.name == _UNDER_WAY and sample.value), None)
 
@@ -99,7 +105,7 @@ def _address(labels: Mapping[str, str]) -> str:
 
 
 class Prometheus:
-    """Asks the HTTP API of Prometheus, or of what speaks it: VictoriaMetrics, Mimir, Thanos."""
+    """A client of the HTTP API of Prometheus, which VictoriaMetrics, Mimir and Thanos have too."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=10)
@@ -115,7 +121,7 @@ class Prometheus:
         return samples[0].value if len(samples) == 1 else float("nan")
 
     def exemplars(self, selector: str, start_s: float, end_s: float) -> list[StoredExemplar]:
-        """The exemplars of some series in a stretch of Unix time."""
+        """The exemplars of the series that match, between two Unix times."""
         data = self._get("/api/v1/query_exemplars", query=selector, start=start_s, end=end_s)
         return [
             StoredExemplar(series["seriesLabels"], e["labels"]["trace_id"], float(e["value"]), float(e["timestamp"]))
@@ -124,7 +130,7 @@ class Prometheus:
         ]
 
     def flags(self) -> dict[str, str]:
-        """The command line that Prometheus runs with; empty where there is no such answer."""
+        """The command line that Prometheus runs with; empty if the server does not publish it."""
         response = self._client.get("/api/v1/status/flags")
         flags: dict[str, str] = response.json()["data"] if response.is_success else {}
         return flags
@@ -135,7 +141,7 @@ class Prometheus:
         return response.is_success and "vm_app_version" in response.text
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Returns this client."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +164,7 @@ class TraceStore:
         return self._client.get("/api/echo").text.strip() == "echo"
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
-        """The spans of a trace, each once, however often a sender's retries stored it; none if it is not stored."""
+        """The spans of a trace, each once even if a sender's retries stored it twice; [] if the trace is not stored."""
         path = "/api/v2/traces" if self.is_tempo else "/api/v3/traces"
         response = self._client.get(f"{path}/{trace_id}")
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -169,12 +175,12 @@ class TraceStore:
             _span(span)
             for resource in traces.get("resourceSpans", ())
             for scope in resource.get("scopeSpans", ())
-            for span in scope.get("spans", ())  # Jaeger leaves a scope of duplicates standing, with no spans in it
+            for span in scope.get("spans", ())  # Jaeger keeps a scope whose spans were duplicates, without spans
         ]
         return list({span.span_id: span for span in spans}.values())  # Tempo merges them only when it compacts
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """Returns this client."""
         return self
 
     def __exit__(self, *_: object) -> None:
