@@ -47,6 +47,7 @@ rules: .venv/.synced  ## write prometheus/rules/*.yaml from the Python beside it
 
 docs: .venv/.synced  ## the pages that are made from code
 	$(RUN) python docs/metrics.py
+	$(RUN) python docs/settings.py
 
 stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
 	@tests/stack/build.sh >/dev/null

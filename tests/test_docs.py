@@ -1,4 +1,4 @@
-"""What the documents say is so: settings, the map of the house, links, dependencies."""
+"""What the documents say is true: settings, the map of the repository, links, dependencies."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from docs.metrics import PAGE, metrics_page
+from docs import metrics, settings
 from sightline_service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -32,35 +32,34 @@ def _dependencies() -> list[str]:
     found: set[str] = set()
     for folder in ("telemetry", "service"):
         project = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
-        asked = [
+        listed = [
             *project["dependencies"],
             *(text for texts in project["optional-dependencies"].values() for text in texts),
         ]
-        found |= {Requirement(text).name for text in asked}
+        found |= {Requirement(text).name for text in listed}
     return sorted(found - {"sightline-telemetry"})
 
 
-def _house_map() -> dict[str, str]:
-    """Path -> what is said of it, as the block under "The house" lists them.
+def _map() -> dict[str, str]:
+    """Path -> its description, from the block under "The map".
 
     Two spaces deeper is a folder further in; a line indented further than that goes on with the line before.
     """
-    assert ARCHITECTURE.is_file(), "docs/architecture.md, with the map of the house, is not written yet"
-    section = ARCHITECTURE.read_text().partition("\n## The house\n")[2].partition("\n## ")[0]
+    section = ARCHITECTURE.read_text().partition("\n## The map\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if re.match(r" {4,}\S", line)]
-    told: dict[str, str] = {}
+    described: dict[str, str] = {}
     folders: list[str] = []
     for line in lines:
         depth, odd = divmod(len(line) - len(line.lstrip()) - 4, 2)
         if odd or depth > len(folders):
-            told[next(reversed(told))] += " " + line.strip()
+            described[next(reversed(described))] += " " + line.strip()
             continue
         name, _, meaning = line.strip().partition(" ")
         del folders[depth:]
-        told["".join(folders) + name.rstrip("/")] = meaning.strip()
+        described["".join(folders) + name.rstrip("/")] = meaning.strip()
         if name.endswith("/"):
             folders.append(name)
-    return told
+    return described
 
 
 def _links(page: Path) -> Iterator[str]:
@@ -72,30 +71,23 @@ def _links(page: Path) -> Iterator[str]:
             yield path
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_every_setting_is_in_the_readme(setting: str) -> None:
-    """Each setting has a row in the README's table."""
-    rows = [line for line in README.read_text().splitlines() if line.startswith("|")]
-    assert any(f"`{setting}`" in row for row in rows)
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_names_a_setting_that_is_not(page: Path) -> None:
     """A page promises only settings that exist."""
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", page.read_text())) - set(SETTINGS) == set()
 
 
-def test_everything_on_the_map_is_in_the_house() -> None:
+def test_everything_on_the_map_exists() -> None:
     """Each file and folder that the map names exists."""
-    told = _house_map()
-    assert told, "docs/architecture.md has no block indented by four spaces under '## The house'"
-    assert [path for path in told if not (ROOT / path).exists()] == []
+    described = _map()
+    assert described, "docs/architecture.md has no block indented by four spaces under '## The map'"
+    assert [path for path in described if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.parametrize("room", ROOMS, ids=str)
 def test_every_room_is_on_the_map(room: Path) -> None:
     """Each folder and module of the two packages has its line on the map."""
-    assert str(room) in _house_map()
+    assert str(room) in _map()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -122,4 +114,21 @@ def test_python_on_a_page_imports_what_exists(page: Path) -> None:
 
 def test_the_page_of_metrics_is_up_to_date() -> None:
     """docs/metrics.md is what `make docs` makes of telemetry/sightline_telemetry/instruments.py."""
-    assert PAGE.read_text(encoding="utf-8") == metrics_page()
+    assert metrics.PAGE.read_text(encoding="utf-8") == metrics.metrics_page()
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    """docs/settings.md is what `make docs` makes of service/sightline_service/settings.py."""
+    assert settings.PAGE.read_text(encoding="utf-8") == settings.settings_page()
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_setting_is_explained(setting: str) -> None:
+    """The page of settings has a row for each setting, with a sentence."""
+    (row,) = [line for line in settings.settings_page().splitlines() if line.startswith(f"| `{setting}` |")]
+    assert row.endswith(". |")
+
+
+def test_the_readme_is_short() -> None:
+    """The README has fewer than 120 lines."""
+    assert len(README.read_text().splitlines()) < 120

@@ -22,69 +22,88 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """Every setting, with the meaning under its name; the README's table lists the same."""
+    """Every setting, with its meaning under its name; `make docs` writes docs/settings.md from these texts."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     bundle: Path
-    """Folder of the bundle that is served."""
+    """Folder of the bundle that is served; `sightline serve` sets it."""
 
     max_rows: Annotated[int, Field(ge=1, le=2**24)] = 10_000
-    """Rows in one request, at most."""
+    """Largest number of rows in one request."""
 
     max_body_bytes: Annotated[int, Field(ge=1)] = 16 * 1024 * 1024
-    """Size of a request body, at most."""
+    """Largest size of a request body, in bytes."""
 
     max_queued_rows: Annotated[int, Field(ge=1)] = 50_000
-    """Rows that may wait for the model; a request above that is answered 503."""
+    """Largest number of rows that wait for the model; a request above that is answered 503."""
 
     trusted_types: Names = ()
-    """Types, separated by commas, that a model may hold beyond those of the demo and of skops' own list."""
+    """Types, separated by commas, that a model may contain beyond those that skops trusts and those of the demo."""
 
     feedback_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(repr=False)] = ()
-    """Secrets, separated by commas, that sign prediction ids: the first one signs, all verify."""
+    """Secrets of at least 16 characters, separated by commas: the first one signs prediction ids, all verify them.
+
+    Without it a key is made and kept beside the bundle. Replicas with different keys reject each other's ids as forged.
+    """
 
     ledger: Annotated[str, Field(repr=False)] = ""
-    """URL of the ledger of labels, `sqlite:///PATH` or `postgresql+psycopg://...`; empty: SQLite beside the bundle."""
+    """URL of the ledger of labels: `sqlite:////PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/DATABASE`.
+
+    Without it the ledger is a SQLite file beside the bundle. Replicas on several machines need PostgreSQL.
+    """
 
     label_horizon_s: Annotated[float, Field(gt=0, le=10 * 365 * 86400)] = 30 * 86400.0
-    """Labels of predictions that are older are late, in seconds."""
+    """Age of a prediction, in seconds, from which on its label is rejected as late.
+
+    The ledger then forgets that it has seen the label; the totals stay.
+    """
 
     last_label_wins: bool = False
-    """A second, different label for a prediction corrects the first one; otherwise it is refused."""
+    """A second, different label corrects the first one; otherwise it is answered `conflict`."""
 
     max_labels: Annotated[int, Field(ge=1)] = 10_000
-    """Labels in one request, at most."""
+    """Largest number of labels in one request; a request above that is answered 413."""
 
     request_log: bool = True
-    """Writes a JSON line for each request, saying whether its trace was kept."""
+    """Writes one JSON line per request, with its trace id, its span id and whether its trace was kept.
+
+    The demo sets it to false.
+    """
 
     random_endpoint: bool = False
-    """Serves `/predict/random`, the dummy model that makes spikes and errors on demand."""
+    """Serves `/predict/random`, a dummy model that makes spikes and errors on demand. The demo sets it to true."""
 
     trace_ring: bool = False
-    """Keeps the last 1,000 kept traces in memory and serves them at `/traces/{trace_id}`."""
+    """Holds the last 1,000 kept traces in memory and serves them at `/traces/{trace_id}`. The demo sets it to true."""
 
     http_tracing: Literal["sightline", "contrib"] = "sightline"
-    """Who makes the server spans: we, deciding at the end, or OpenTelemetry's FastAPIInstrumentor, at the start."""
+    """What makes the server spans: `sightline`, or `contrib`, which is OpenTelemetry's FastAPIInstrumentor.
+
+    With `contrib`, traces are sampled at their start as `OTEL_TRACES_SAMPLER` says, and the six settings below have no
+    effect. The page on traces compares the two.
+    """
 
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of requests whose trace is kept whatever becomes of them."""
+    """Share of requests, from 0 to 1, whose trace is kept in any case."""
 
     slow_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
-    """A request that takes longer is slow, in seconds."""
+    """Duration in seconds above which a request is slow.
+
+    A request is also slow if it takes three times its route's 95th percentile of the last minute.
+    """
 
     traces_asked_per_s: PerSecond = 100.0
-    """Traces kept a second because the caller, or the share, asked for them."""
+    """Largest number of traces kept per second because the caller, or the share, requested them."""
 
     traces_failed_per_s: PerSecond = 20.0
-    """Traces kept a second because the request failed."""
+    """Largest number of traces kept per second because the request failed."""
 
     traces_slow_per_s: PerSecond = 20.0
-    """Traces kept a second because the request was slow."""
+    """Largest number of traces kept per second because the request was slow."""
 
     traces_exemplar_per_s: PerSecond = 20.0
-    """Traces kept a second because a latency bucket had no exemplar."""
+    """Largest number of traces kept per second because a latency bucket had no exemplar."""
 
     def beside_bundle(self, name: str) -> Path:
         """A file that outlives the bundle's folder, which is replaced whole when the bundle is made anew."""

@@ -1,0 +1,77 @@
+"""Writes docs/settings.md from the docstrings in service/sightline_service/settings.py.
+
+uv run python docs/settings.py
+"""
+
+import ast
+import inspect
+from itertools import pairwise
+from pathlib import Path
+
+from sightline_service.settings import PREFIX, Settings
+
+PAGE = Path(__file__).with_name("settings.md")
+
+_HEAD = """\
+# Settings
+
+Made by `make docs` from [settings.py](../service/sightline_service/settings.py); change that, not this.
+
+Sightline reads environment variables with the prefix `SIGHTLINE_`. A value that does not fit, or a name that does not \
+exist, stops start-up with an error that names it. Several values are separated by commas.
+
+| variable | default | meaning |
+|---|---|---|
+"""
+_OPENTELEMETRY = """
+## Variables of OpenTelemetry
+
+Variables with the prefix `OTEL_` belong to OpenTelemetry's SDK, in the service and in \
+[a measurement without it](without-the-service.md): endpoint, protocol, headers, `OTEL_SERVICE_NAME`, \
+`OTEL_RESOURCE_ATTRIBUTES` and the rest. The ones that matter first:
+
+| variable | default here | meaning |
+|---|---|---|
+| `OTEL_EXPORTER_OTLP_ENDPOINT` | none | where metrics and traces are sent by OTLP; without it nothing is sent, and \
+`/metrics` still has every number |
+| `OTEL_METRIC_EXPORT_INTERVAL` | 5000 | milliseconds between two exports of metrics; spans are exported every second |
+| `OTEL_SEMCONV_STABILITY_OPT_IN` | `http` | other instrumentations use the stable HTTP conventions, as ours does |
+| `OTEL_TRACES_SAMPLER` | the SDK's | only read with `SIGHTLINE_HTTP_TRACING=contrib` |
+| `OTEL_SDK_DISABLED` | false | `true` switches all telemetry off: no request is counted, traced or logged; answers \
+still have their ids, and labels are still judged and kept |
+"""
+
+
+def settings_page() -> str:
+    """The page: one row per setting, in the order of the class."""
+    rows = [f"| `{PREFIX}{name.upper()}` | {_default(name)} | {text} |\n" for name, text in _meanings().items()]
+    return "".join([_HEAD, *rows, _OPENTELEMETRY])
+
+
+def _meanings() -> dict[str, str]:
+    """The docstring under each setting, on one line."""
+    (settings,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(settings, ast.ClassDef)  # noqa: S101  # what getsource returns for a class
+    return {
+        field.target.id: " ".join(text.value.value.split()).replace("|", r"\|")
+        for field, text in pairwise(settings.body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
+def _default(name: str) -> str:
+    """The default as it is written in the environment; a word where there is none."""
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return "required"
+    if field.default in ("", ()):
+        return "none"
+    return f"{field.default:.10g}" if isinstance(field.default, float) else str(field.default).lower()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(settings_page(), encoding="utf-8")
