@@ -89,14 +89,14 @@ async def main(folder: Path) -> None:
 def _measured(parts: Parts) -> Export:
     """Holds the event loop, which has nothing else to do."""
     for _ in range(WARM_UPS):
-        parts.providers.flush(WAIT_S)
+        parts.telemetry.providers.flush(WAIT_S)
     cpu, longest, stolen, idle = [], [], [], []
     for _ in range(EXPORTS):
         start, worked = perf_counter(), process_time()
-        parts.providers.flush(WAIT_S)
+        parts.telemetry.providers.flush(WAIT_S)
         cpu.append((process_time() - worked) * 1e3)
         took = perf_counter() - start
-        thread = Thread(target=parts.providers.flush, args=(WAIT_S,))
+        thread = Thread(target=parts.telemetry.providers.flush, args=(WAIT_S,))
         thread.start()
         gaps = _gaps_ms(thread.is_alive)
         longest.append(max(gaps, default=0.0))
@@ -119,7 +119,7 @@ def _gaps_ms(goes_on: Callable[[], bool]) -> list[float]:
 
 def _series(parts: Parts) -> int:
     """Data points of an export: a histogram is one, however many buckets it has."""
-    lines = [line for line in parts.providers.scrape.render("")[0].decode().splitlines() if not line.startswith("#")]
+    lines = [line for line in parts.telemetry.providers.scrape.render("")[0].decode().splitlines() if not line.startswith("#")]
     names = [line.partition("{")[0].partition(" ")[0] for line in lines]
     numbers = sum(not name.endswith(("_bucket", "_sum", "_count")) for name in names)
     return numbers + sum('le="+Inf"' in line for line in lines)

@@ -1,4 +1,4 @@
-"""create_app(settings): the only place where parts are wired to one another; its lifespan starts and stops them."""
+"""create_app(settings): the only place where the parts are wired to one another; its lifespan starts and stops them."""
 
 import gc
 import logging
@@ -20,6 +20,7 @@ from sightline_service.prediction.columns import ColumnBuilder
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.tensors import TensorReader
+from sightline_service.routes import random
 from sightline_service.routes.feedback import FeedbackEndpoint, feedback_route
 from sightline_service.routes.health import health_router
 from sightline_service.routes.json_rows import RowWriter
@@ -28,198 +29,111 @@ from sightline_service.routes.metadata_v2 import inference_metadata_router
 from sightline_service.routes.metrics import metrics_router
 from sightline_service.routes.open_inference_v2 import TensorDialect, infer_routes
 from sightline_service.routes.predict import JsonDialect, predict_route
-from sightline_service.routes.prediction_endpoint import Dialect, PredictionEndpoint, joined_answers
+from sightline_service.routes.prediction_endpoint import Dialect, PredictionEndpoint, PredictionParts, joined_answers
 from sightline_service.routes.problems import answer_failures
-from sightline_service.routes.random import random_recorder, random_route
 from sightline_service.routes.served_model import ServedModel
 from sightline_service.routes.traces import traces_router
+from sightline_service.server.asgi import fastapi_options
 from sightline_service.server.asgi_bypass import BypassApp
 from sightline_service.settings import Settings, load_settings
-from sightline_telemetry.export.producer import Producer
-from sightline_telemetry.export.sdk import Providers, is_disabled
-from sightline_telemetry.export.trace_ring import TraceRing
-from sightline_telemetry.faults import Faults
+from sightline_service.telemetry import Telemetry, build_telemetry
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
-from sightline_telemetry.model.recorder import Recorder, SilentRecorder
-from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware, HeadSampler
-from sightline_telemetry.requests.golden_signals import GoldenSignals
-from sightline_telemetry.requests.logs import RequestLog
-from sightline_telemetry.requests.middleware import IdentityMiddleware, TelemetryMiddleware
-from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
+from sightline_telemetry.model.recorder import PredictionRecorder
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Parts:
-    """What one process is made of, wired; for tests and for those who embed the app."""
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The served model: its bundle, what predicts its rows, what counts them, and the queue before it."""
 
+    id: ModelId
     bundle: Bundle
     predictor: Predictor
-    recorder: Recorder
+    recorder: PredictionRecorder
     batcher: Batcher
-    dummy: Recorder | None
-    labels: LabelReader
-    clerk: LedgerWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """The way of a true label: what signs ids of predictions, what verifies them, and the ledger's thread."""
+
     ids: PredictionIds
-    faults: Faults
-    signals: GoldenSignals
-    sampler: TailSampler
-    producer: Producer
-    ring: TraceRing | None
-    providers: Providers
-    log: RequestLog | None
-    contrib: ContribTracing | None = None
+    labels: LabelReader
+    worker: LedgerWorker
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of one process, for tests and for those who embed the app."""
+
+    telemetry: Telemetry
+    model: Model
+    feedback: Feedback
     is_ready: bool = False
 
     async def start(self) -> None:
-        """What runs beside the requests begins."""
-        await self.clerk.start()
-        self.providers.start()
-        if self.contrib is not None and self.providers.tracers is not None:
-            self.contrib.start(self.providers.tracers)
-        if self.log is not None:
-            self.log.start()
-        # What lives as long as the process need not be walked through by every collection: p99 falls tenfold.
+        """Starts what runs beside the requests."""
+        await self.feedback.worker.start()
+        self.telemetry.start()
+        # Objects that live as long as the process need not be visited by every collection: p99 falls tenfold.
         gc.collect()
         gc.freeze()
         self.is_ready = True
 
     def stop(self) -> None:
-        """All of it ends, and what has been counted leaves."""
+        """Stops all of it, and sends what has been counted."""
         self.is_ready = False
-        if self.contrib is not None:
-            self.contrib.stop()
         gc.unfreeze()
-        self.batcher.close()
-        self.clerk.close()
-        if self.log is not None:
-            self.log.stop()
-        self.providers.shutdown()
+        self.model.batcher.close()
+        self.feedback.worker.close()
+        self.telemetry.stop()
 
 
 def create_app(**given: object) -> BypassApp:
-    """The service for one bundle, as the settings say: from the environment, overridden by those that are given.
+    """Builds the service for one bundle; settings come from the environment, overridden by those that are given.
 
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
-    parts = _build_parts(settings)
-    app = _bare_app(parts)
-    _add_routes(app, parts, settings)
-    _add_telemetry(app, parts, settings)
-    return app
-
-
-def _build_parts(settings: Settings) -> Parts:
     bundle = load_bundle(settings.bundle, settings.trusted_types)
-    faults = Faults("middleware", "recorder", "reading", "ledger", "request_log")
+    telemetry = build_telemetry(settings)
+    model = _build_model(bundle, telemetry, settings)
+    feedback = _build_feedback(model, telemetry, settings)
+    return _build_app(Parts(telemetry, model, feedback), settings)
+
+
+def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
     predictor = Predictor(bundle.model, bundle.profile)
     predictor.build_fast_path(sample_columns(bundle.sample, bundle.profile))
     _log.info("rows of %s are predicted by %s", bundle.name, predictor.path)
-    record = SilentRecorder if is_disabled() else Recorder
-    recorder = record(
-        ModelId(bundle.name, bundle.version),
-        bundle.profile,
-        predictor.steps,
-        lambda: batcher.queued_rows,
-        joined_answers,
-    )
+    model = ModelId(bundle.name, bundle.version)
+    recorder = telemetry.count_model(model, bundle.profile, predictor.steps, joined_answers)
     batcher = Batcher(
         predictor,
         recorder,
-        faults,
+        telemetry.faults,
         row_ns=measure_row_ns(predictor, sample_columns(bundle.sample[:1], bundle.profile)),
         max_rows=settings.max_rows,
         max_queued_rows=settings.max_queued_rows,
     )
-    dummy = random_recorder(record) if settings.random_endpoint else None
-    ids, labels, clerk = _labelling(settings, recorder, faults)
-    is_contrib = settings.http_tracing == "contrib"
-    signals = GoldenSignals()
-    sampler = HeadSampler() if is_contrib else TailSampler(_sampling_rules(settings))
-    producer = Producer(signals, [recorder, *([dummy] if dummy else [])], sampler, faults, clerk.quality)
-    if is_disabled():
-        producer = Producer(signals, [], sampler, faults)
-    ring = TraceRing() if settings.trace_ring else None
-    return Parts(
-        bundle=bundle,
-        predictor=predictor,
-        recorder=recorder,
-        batcher=batcher,
-        dummy=dummy,
-        labels=labels,
-        clerk=clerk,
-        ids=ids,
-        faults=faults,
-        signals=signals,
-        sampler=sampler,
-        producer=producer,
-        ring=ring,
-        providers=Providers(producer, ring, is_head_sampled=is_contrib),
-        log=RequestLog(faults) if settings.request_log and not is_disabled() else None,
-    )
+    telemetry.watch_queue(model, lambda: batcher.queued_rows)
+    return Model(model, bundle, predictor, recorder, batcher)
 
 
-def _labelling(
-    settings: Settings, recorder: Recorder, faults: Faults
-) -> tuple[PredictionIds, LabelReader, LedgerWorker]:
-    """What signs ids, what reads them when labels come, and who enters these into the ledger."""
-    judged = JudgedModel(recorder.model, recorder.profile.outcomes, bool(recorder.profile.scores))
+def _build_feedback(model: Model, telemetry: Telemetry, settings: Settings) -> Feedback:
+    profile = model.bundle.profile
+    judged = JudgedModel(model.id, profile.outcomes, bool(profile.scores))
     keys = SigningKeys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
     ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
-    return PredictionIds(keys, judged), LabelReader(keys, ledger, settings.max_labels), LedgerWorker(ledger, faults)
+    worker = LedgerWorker(ledger, telemetry.faults)
+    telemetry.watch_labels(worker.quality)
+    return Feedback(PredictionIds(keys, judged), LabelReader(keys, ledger, settings.max_labels), worker)
 
 
-def _add_routes(app: BypassApp, parts: Parts, settings: Settings) -> None:
-    profile = parts.bundle.profile
-    reader = InstanceReader(profile, settings.max_rows)
-    columns = ColumnBuilder(profile)
-    rows = RowWriter(profile.outcomes)
-    model = ServedModel(parts.recorder.model, lambda: parts.is_ready)
-
-    def endpoint(dialect: Dialect[Any]) -> PredictionEndpoint[Any]:
-        shared = parts.batcher, parts.ids, parts.recorder, parts.faults, settings.max_body_bytes
-        return PredictionEndpoint(dialect, *shared)
-
-    ours = endpoint(JsonDialect(reader, columns, rows, parts.recorder.model))
-    route = predict_route(ours, parts.recorder, settings)
-    app.router.routes.insert(0, route)
-    if parts.batcher.is_instant:
-        app.bypass(route, ours)
-    tensors = TensorDialect(model, TensorReader(profile, columns, settings.max_rows), profile)
-    app.router.routes.append(kserve_route(endpoint(KServeDialect(model, reader, columns, rows)), profile))
-    app.router.routes.extend(infer_routes(endpoint(tensors), profile))
-    app.include_router(kserve_router(model))
-    app.include_router(inference_metadata_router(model, profile, {"path": parts.predictor.path}))
-    app.router.routes.append(feedback_route(FeedbackEndpoint(parts.labels, parts.clerk, settings.max_body_bytes)))
-    if parts.dummy is not None:
-        app.router.routes.append(random_route(parts.dummy, parts.faults))
-    if parts.ring is not None:
-        app.include_router(traces_router(parts.ring))
-    app.include_router(health_router(lambda: parts.is_ready))
-    app.include_router(metrics_router(parts.providers.scrape))
-
-
-def _add_telemetry(app: BypassApp, parts: Parts, settings: Settings) -> None:
-    is_contrib = settings.http_tracing == "contrib" and not is_disabled()
-    parts.contrib = ContribTracing(app) if is_contrib else None
-    measured = ExternalSpanMiddleware if is_contrib else TelemetryMiddleware
-    app.add_middleware(
-        IdentityMiddleware if is_disabled() else measured,
-        signals=parts.signals,
-        sampler=parts.sampler,
-        writer=parts.providers if parts.providers.keeps_traces else None,
-        faults=parts.faults,
-        log=parts.log,
-    )
-    if not is_disabled():
-        _expect_documented(app, parts.signals)
-
-
-def _bare_app(parts: Parts) -> BypassApp:
+def _build_app(parts: Parts, settings: Settings) -> BypassApp:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await parts.start()
@@ -229,38 +143,58 @@ def _bare_app(parts: Parts) -> BypassApp:
             parts.stop()
 
     app = BypassApp(
-        title=f"{parts.bundle.name} {parts.bundle.version}",
+        title=f"{parts.model.id.name} {parts.model.id.version}",
         summary="Predictions of a scikit-learn model, measured by Sightline.",
         lifespan=lifespan,
-        # FastAPI's own telemetry would count every request a second time as soon as a global provider exists.
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-            "operation_spans": False,
-            "auto_configure": False,
-        },
+        **fastapi_options(),
     )
     app.state.parts = parts
     answer_failures(app)
+    _add_prediction_routes(app, parts, settings)
+    _add_other_routes(app, parts, settings)
+    parts.telemetry.measure(app)
     return app
 
 
-def _sampling_rules(settings: Settings) -> SamplingRules:
-    return SamplingRules(
-        slow_s=settings.slow_s,
-        share=settings.trace_share,
-        allowances={
-            Reason.ASKED: settings.traces_asked_per_s,
-            Reason.FAILED: settings.traces_failed_per_s,
-            Reason.SLOW: settings.traces_slow_per_s,
-            Reason.EXEMPLAR: settings.traces_exemplar_per_s,
-        },
+def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> None:
+    model, profile = parts.model, parts.model.bundle.profile
+    shared = PredictionParts(
+        batcher=model.batcher,
+        ids=parts.feedback.ids,
+        recorder=model.recorder,
+        faults=parts.telemetry.faults,
+        model=model.id,
+        steps=model.predictor.steps,
+        outcomes=profile.outcomes,
+        max_body_bytes=settings.max_body_bytes,
     )
 
+    def endpoint(dialect: Dialect[Any]) -> PredictionEndpoint[Any]:
+        return PredictionEndpoint(dialect, shared)
 
-def _expect_documented(app: FastAPI, signals: GoldenSignals) -> None:
-    """Every documented answer of every route has its series at 0 before the first request."""
-    for path, operations in app.openapi()["paths"].items():
-        for method, operation in operations.items():
-            signals.expect(method.upper(), path, [int(status) for status in operation["responses"]])
+    reader = InstanceReader(profile, settings.max_rows)
+    columns, rows = ColumnBuilder(profile), RowWriter(profile.outcomes)
+    served = ServedModel(model.id, lambda: parts.is_ready)
+    predict = endpoint(JsonDialect(reader, columns, rows, model.id))
+    route = predict_route(predict, profile, settings.max_rows)
+    app.router.routes.insert(0, route)
+    if settings.asgi_bypass and model.batcher.is_instant:
+        app.bypass(route, predict)
+    app.router.routes.append(kserve_route(endpoint(KServeDialect(served, reader, columns, rows)), profile))
+    tensors = TensorDialect(served, TensorReader(profile, columns, settings.max_rows), profile)
+    app.router.routes.extend(infer_routes(endpoint(tensors), profile))
+    app.include_router(kserve_router(served))
+    app.include_router(inference_metadata_router(served, profile, {"path": model.predictor.path}))
+
+
+def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
+    feedback, telemetry = parts.feedback, parts.telemetry
+    endpoint = FeedbackEndpoint(feedback.labels, feedback.worker, settings.max_body_bytes)
+    app.router.routes.append(feedback_route(endpoint))
+    if settings.random_endpoint:
+        recorder = telemetry.count_model(random.MODEL, random.PROFILE, random.STEPS)
+        app.router.routes.append(random.random_route(recorder, telemetry.faults))
+    if telemetry.ring is not None:
+        app.include_router(traces_router(telemetry.ring))
+    app.include_router(health_router(lambda: parts.is_ready))
+    app.include_router(metrics_router(telemetry.providers.scrape))

@@ -20,7 +20,7 @@ from sightline_service.demo.training import train as train_demo
 from sightline_service.diagnostics.doctor import report
 from sightline_service.diagnostics.stations import examine_deployment
 from sightline_service.errors import SettingsError, StartupError
-from sightline_service.server.protocol import BypassProtocol
+from sightline_service.server.options import server_options
 from sightline_service.settings import PREFIX, trusted_types
 from sightline_telemetry.requests.logs import log_config
 
@@ -108,30 +108,17 @@ def serve(
         )
     logging.config.dictConfig(log_config())
     app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
+    options = server_options(host, port, log_config=log_config())
     if workers == 1:
-        uvicorn.run(
-            app,
-            host=host,
-            port=port,
-            http=BypassProtocol,
-            log_level="info",
-            log_config=log_config(),
-            access_log=False,
-            reset_contextvars=True,  # else a request that was pipelined would begin in the trace of the one before it
-        )
+        uvicorn.run(app, **options)
         return
     os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
     uvicorn.run(
         "sightline_service.app:create_app",
         factory=True,
-        host=host,
-        port=port,
         workers=workers,
-        http=BypassProtocol,
-        log_config=log_config(),
-        access_log=False,
-        reset_contextvars=True,
         timeout_worker_healthcheck=STARTED_S,
+        **options,
     )
 
 

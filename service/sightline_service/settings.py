@@ -84,6 +84,9 @@ class Settings(BaseSettings):
     effect. The page on traces compares the two.
     """
 
+    asgi_bypass: bool = True
+    """Answers small requests within the read that completes them, past ASGI, where the model is quick enough."""
+
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of requests, from 0 to 1, whose trace is kept in any case."""
 

@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from sightline_service.app import Parts, create_app
 from sightline_service.diagnostics.clients import scrape
 from sightline_service.server.asgi_bypass import BypassApp
-from sightline_service.server.protocol import BypassProtocol
+from sightline_service.server.options import server_options
+from sightline_telemetry.model.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,16 @@ class Running:
 
     @property
     def parts(self) -> Parts:
-        """What it is made of."""
+        """The parts of the service."""
         parts: Parts = self.app.state.parts
         return parts
+
+    @property
+    def recorder(self) -> Recorder:
+        """The recorder of the served model."""
+        recorder = self.parts.model.recorder
+        assert isinstance(recorder, Recorder), "the telemetry is switched off"
+        return recorder
 
     def predict(self, instances: list[dict[str, Any]], **options: Any) -> httpx.Response:
         """Posts rows to `/predict/model`."""
@@ -70,9 +78,8 @@ def running(
     )
     if change is not None:
         change(app)
-    options: dict[str, Any] = {"log_level": "error", "access_log": False, "reset_contextvars": True}
-    options["timeout_keep_alive"] = keep_alive_s
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", 0, http=BypassProtocol, **options))
+    options = server_options("127.0.0.1", 0, log_level="error")
+    server = uvicorn.Server(uvicorn.Config(app, timeout_keep_alive=keep_alive_s, **options))
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

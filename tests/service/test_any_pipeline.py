@@ -112,7 +112,7 @@ def test_any_pipeline_is_served_and_counted(name: str, tmp_path: Path) -> None:
         samples = {metric: service.samples(metric) for metric in METRICS}
         schema = service.client.get("/openapi.json").json()["components"]["schemas"]["PredictIn"]
         assert service.client.post("/predict/model", json=schema["example"]).status_code == 200
-        profile = service.parts.bundle.profile
+        profile = service.parts.model.bundle.profile
     served = Served(case, model, data, sent, answer, profile, samples)
     _check_answers(served)
     _check_outcomes(served)

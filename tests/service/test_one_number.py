@@ -121,7 +121,7 @@ def test_three_ways_to_count_agree_to_the_unit(bundled: Bundled, service: Runnin
     assert drop_ins.bind(model, by_drop_ins) == ()
     probabilities = model.predict_proba(data)
     by_drop_ins.outputs(model.classes_[probabilities.argmax(axis=1)], probabilities)
-    counts = everything(service.parts.recorder)
+    counts = everything(service.recorder)
     assert counts == everything(by_library.recorder) == everything(by_drop_ins.recorder)
     assert counts["rows"] == 10_000
     assert counts["missing"] == {name: int(data[name].isna().sum()) for name in (*NUMERIC, *WORDS)}
@@ -140,15 +140,15 @@ def series(text: bytes) -> set[Key]:
 )
 def test_strangers_make_no_series(service: Running, n_requests: int, n_rows: int) -> None:
     """The series after 10,000 rows with random words in every field are those before the first."""
-    service.parts.providers.scrape.render("")  # the SDK counts its own readings, from the first one on
-    before = series(service.parts.providers.scrape.render("")[0])
+    service.parts.telemetry.providers.scrape.render("")  # the SDK counts its own readings, from the first one on
+    before = series(service.parts.telemetry.providers.scrape.render("")[0])
     random = np.random.default_rng(3)
     for _ in range(n_requests):
         row = [{"age": 1.0, "income": 1.0, **{name: random.bytes(6).hex() for name in WORDS}} for _ in range(n_rows)]
         service.predict(row).raise_for_status()
-    after, _ = service.parts.providers.scrape.render("")
+    after, _ = service.parts.telemetry.providers.scrape.render("")
     assert series(after) == before
-    assert service.parts.recorder.categories()["city"]["__unseen__"] == 10_000
+    assert service.recorder.categories()["city"]["__unseen__"] == 10_000
 
 
 def test_strangers_make_no_series_without_the_service(bundled: Bundled) -> None:
@@ -174,7 +174,7 @@ def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypa
         service.predict([{"age": "old"}])
         service.client.get("/predict/random", params={"error_rate": 1})
         service.client.get("/nowhere")
-        scrape, flush = service.parts.providers.scrape, service.parts.providers.flush
+        scrape, flush = service.parts.telemetry.providers.scrape, service.parts.telemetry.providers.flush
         modern, classic = scrape.render(OPENMETRICS)[0], scrape.render("text/plain")[0]
         flush(20)
         (metrics,) = sink.last().values()

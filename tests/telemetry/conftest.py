@@ -56,13 +56,13 @@ def regression_profile(profile: ReferenceProfile) -> ReferenceProfile:
 @pytest.fixture
 def recorder(profile: ReferenceProfile) -> Recorder:
     """A recorder that has counted nothing."""
-    return Recorder(ModelId("m", "1"), profile, ("prepare", "classify"), lambda: 5)
+    return Recorder(ModelId("m", "1"), profile, ("prepare", "classify"))
 
 
 @pytest.fixture
 def regression_recorder(regression_profile: ReferenceProfile) -> Recorder:
     """A recorder of the regressor that has counted nothing."""
-    return Recorder(ModelId("m", "1"), regression_profile, ("prepare", "estimate"), lambda: 5)
+    return Recorder(ModelId("m", "1"), regression_profile, ("prepare", "estimate"))
 
 
 @pytest.fixture

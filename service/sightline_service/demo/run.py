@@ -18,7 +18,7 @@ from sightline_service.demo.summary import comparison, counted, draw_slowest, la
 from sightline_service.demo.training import train
 from sightline_service.diagnostics.clients import scrape
 from sightline_service.errors import BundleError
-from sightline_service.server.protocol import BypassProtocol
+from sightline_service.server.options import server_options
 
 _READY_S = 60
 _LOOK_AT = (
@@ -43,16 +43,8 @@ class Demo:
 
     def run(self) -> bool:
         """True if everything that clients received was counted."""
-        config = uvicorn.Config(
-            self._build_app(),
-            "127.0.0.1",
-            self._port,
-            http=BypassProtocol,
-            log_level="warning",
-            access_log=False,
-            reset_contextvars=True,
-        )
-        server = uvicorn.Server(config)
+        options = server_options("127.0.0.1", self._port, log_level="warning")
+        server = uvicorn.Server(uvicorn.Config(self._build_app(), **options))
         self._console.log("reading the flights of July to December")
         replay = Replay(self._url, self._rate, FlightStream())
         replaying = Thread(target=self._replay, args=(server, replay), daemon=True)

@@ -21,7 +21,7 @@ from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.recorder import Recorder
+from sightline_telemetry.model.recorder import PredictionRecorder
 
 AT_ONCE_NS = 60_000
 """A quicker model is asked at once: a place in the queue costs some microseconds, and company saves little more."""
@@ -63,7 +63,7 @@ class Batcher:
     def __init__(
         self,
         predictor: Predictor,
-        recorder: Recorder,
+        recorder: PredictionRecorder,
         faults: Faults,
         *,
         row_ns: int,

@@ -12,9 +12,8 @@ from sightline_service.routes.json_rows import RowWriter
 from sightline_service.routes.openapi import ProblemOut, request_model, response_model
 from sightline_service.routes.prediction_endpoint import Predicted
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
-from sightline_service.settings import Settings
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.recorder import Recorder
+from sightline_telemetry.model.profile import ReferenceProfile
 
 PATH = "/predict/model"
 _ERRORS = {
@@ -62,14 +61,14 @@ class JsonDialect:
         return Reply(body, error.status, PROBLEM, error.headers)
 
 
-def predict_route(endpoint: ASGIApp, recorder: Recorder, settings: Settings) -> AsgiRoute:
-    """The route with its documentation; what it documents is held to what it does by a test."""
+def predict_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -> AsgiRoute:
+    """Makes the route with its documentation, which a test compares with what the route does."""
 
     async def predict(body: Any) -> Any:
         """Predicts an outcome or a value for each instance. A null is data; so is an unknown category."""
 
-    answer = response_model(recorder.profile)
-    predict.__annotations__ = {"body": request_model(recorder.profile, settings.max_rows), "return": answer}
+    answer = response_model(profile)
+    predict.__annotations__ = {"body": request_model(profile, max_rows), "return": answer}
     errors = {status: {"description": text, "model": ProblemOut} for status, text in _ERRORS.items()}
     return AsgiRoute(
         PATH, predict, endpoint, methods=["POST"], response_model=answer, responses=errors, tags=["predict"]

@@ -1,4 +1,4 @@
-"""What every route of predictions shares: read, predict, answer, count. A dialect says how one protocol writes it."""
+"""The endpoint of every protocol of predictions: it reads, predicts, answers and counts; a dialect translates."""
 
 import asyncio
 from collections import Counter
@@ -15,21 +15,20 @@ from sightline_service.feedback.prediction_ids import PredictionIds
 from sightline_service.prediction.batching import Answer, Batcher
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.result import Prediction
-from sightline_service.server.asgi import Reply, check_body, client_gone, read_body, respond
-from sightline_service.server.asgi_bypass import Write
+from sightline_service.server.asgi import Exchange, Reply, check_body, client_gone, read_body, respond
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.recorder import Recorder, Rows
+from sightline_telemetry.model.recorder import PredictionRecorder, Rows
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import AttributeValue, Segment, Timeline
 
 Asked = TypeVar("Asked")
-"""What a dialect has to remember of a request until it is answered."""
+"""The part of a request that a dialect needs again for the answer."""
 
 
 @dataclass(slots=True)  # not frozen: every request makes one
 class PredictionTrace:
-    """Tells the segments of one request's prediction, if its trace is kept."""
+    """Makes the segments of one request's prediction, if its trace is kept."""
 
     answer: Answer
     model: ModelId
@@ -38,7 +37,7 @@ class PredictionTrace:
     first_id: str | None
 
     def __call__(self) -> Iterable[Segment]:
-        """`queue`, then `predict` with a child for each step of the pipeline."""
+        """Yields `queue`, then `predict` with a child per step of the pipeline."""
         marks = self.answer.prediction.marks
         yield Segment("queue", self.answer.queued_ns, marks[0])
         steps = tuple(starmap(Segment, zip(self.steps, marks, marks[1:], strict=False)))
@@ -58,7 +57,7 @@ class PredictionTrace:
 
 
 class Predicted(NamedTuple):
-    """What there is to answer: the predictions of a request's rows, an id for each if wanted, and the trace id."""
+    """The content of an answer: the predictions of a request's rows, an id for each if wanted, and the trace id."""
 
     prediction: Prediction
     ids: list[str]
@@ -66,7 +65,7 @@ class Predicted(NamedTuple):
 
 
 class Answered:
-    """What is counted of one response: what came in and what went out, not yet in arrays if it is small."""
+    """The rows of one response, to be counted: their columns and predictions, not yet arrays if they are few."""
 
     __slots__ = ("_n_rows", "columns", "prediction")
 
@@ -76,18 +75,18 @@ class Answered:
         self._n_rows = n_rows
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Returns the number of rows."""
         return self._n_rows
 
 
 def joined_answers(parts: Sequence[Answered]) -> Rows:
-    """The rows of several responses, as the recorder counts them: arrays are made once for all of them."""
+    """Joins the rows of several responses for the recorder: arrays are made once for all of them."""
     columns = Columns.joined([part.columns for part in parts])
     return Rows(columns.numeric, columns.codes, *Prediction.joined([part.prediction for part in parts]).arrays)
 
 
 class Dialect(Protocol[Asked]):
-    """How one protocol reads rows and writes answers; it translates and does nothing else.
+    """Reads the rows and writes the answers of one protocol; it translates and does nothing else.
 
     content_types: of the bodies that it reads.
     """
@@ -95,93 +94,103 @@ class Dialect(Protocol[Asked]):
     content_types: frozenset[bytes]
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, Asked]:
-        """The columns of a request. Raises SightlineError."""
+        """Reads the columns of a request, and what its answer depends on. Raises SightlineError."""
         ...
 
     def wants_ids(self, asked: Asked) -> bool:
-        """Whether the response is to say an id for each row: signing them takes longer than many a model."""
+        """Returns whether the response has an id per row: signing them takes longer than some models do."""
         ...
 
     def answer(self, predicted: Predicted, asked: Asked) -> Reply:
-        """The response with the predictions."""
+        """Writes the response with the predictions."""
         ...
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:
-        """The response to a request that has no prediction."""
+        """Writes the response to a request that gets no prediction."""
         ...
 
 
-class PredictionEndpoint(Generic[Asked]):
-    """Reads rows, has them predicted, answers, and only then counts them: rows in responses, not in attempts."""
+@dataclass(frozen=True, slots=True)
+class PredictionParts:
+    """What the endpoints of one model share, whatever their protocol.
 
-    def __init__(
-        self,
-        dialect: Dialect[Asked],
-        batcher: Batcher,
-        ids: PredictionIds,
-        recorder: Recorder,
-        faults: Faults,
-        max_body_bytes: int,
-    ) -> None:
+    steps: names of the model's steps, for its traces. outcomes: the classes; empty in regression.
+    """
+
+    batcher: Batcher
+    ids: PredictionIds
+    recorder: PredictionRecorder
+    faults: Faults
+    model: ModelId
+    steps: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    max_body_bytes: int
+
+
+class PredictionEndpoint(Generic[Asked]):
+    """Reads rows, has them predicted, answers and counts: rows in responses, not in attempts."""
+
+    def __init__(self, dialect: Dialect[Asked], parts: PredictionParts) -> None:
         self._dialect = dialect
-        self._predict_at_once = batcher.predict_at_once
-        self._predict = batcher.predict
-        self._make_ids = ids.make
-        self._recorder = recorder
-        self._faults = faults
-        self._max_body_bytes = max_body_bytes
-        self._outcomes = recorder.profile.outcomes
+        self._predict_at_once = parts.batcher.predict_at_once
+        self._predict = parts.batcher.predict
+        self._make_ids = parts.ids.make
+        self._recorder = parts.recorder
+        self._faults = parts.faults
+        self._model = parts.model
+        self._steps = parts.steps
+        self._outcomes = parts.outcomes
+        self._max_body_bytes = parts.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
-        timeline: Timeline = scope[TIMELINE]
+        """Serves one request through ASGI."""
         try:
             body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
             answer = self._predict_at_once(columns)
             if answer is None:
                 answer = await self._predict(columns, partial(client_gone, receive))
-            reply = self._reply(answer, asked, timeline)
+            exchange = self._answered(scope, columns, asked, answer)
         except SightlineError as error:
-            self._recorder.error(error.reason)
-            await respond(send, self._dialect.refuse(error, timeline.trace_id_hex))
-            return
+            exchange = self._refused(scope, error)
         except ClientGoneError:
             self._recorder.error("cancelled")
             return
         except BaseException as error:
             self._recorder.error("cancelled" if isinstance(error, asyncio.CancelledError) else "failed")
             raise
-        await respond(send, reply)
-        self._count(columns, answer.prediction)
+        self.count(exchange)
+        await respond(send, exchange.reply)
 
-    def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:
-        """Answers a request whose body is whole; see InlineEndpoint."""
-        timeline: Timeline = scope[TIMELINE]
+    def answer_now(self, scope: Scope, body: bytes) -> Exchange | None:
+        """Answers a request whose body is whole; None if it has to wait for the model. See InlineEndpoint."""
         try:
             check_body(dict(scope["headers"]), len(body), self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
             answer = self._predict_at_once(columns)
-            if answer is None:
-                return False
-            reply = self._reply(answer, asked, timeline)
+            return None if answer is None else self._answered(scope, columns, asked, answer)
         except SightlineError as error:
-            refusal = self._dialect.refuse(error, timeline.trace_id_hex)
-            self._recorder.error(error.reason)
-            write(refusal)
-            return True
-        write(reply)
-        self._count(columns, answer.prediction)
-        return True
+            return self._refused(scope, error)
 
-    def _reply(self, answer: Answer, asked: Asked, timeline: Timeline) -> Reply:
-        ids = self._make_ids(answer.prediction) if self._dialect.wants_ids(asked) else []
+    def count(self, exchange: Exchange) -> None:
+        """Counts the rows of a reply, or the refusal."""
+        if exchange.error is not None:
+            self._recorder.error(exchange.error.reason)
+        elif exchange.rows is not None:
+            try:
+                self._recorder.record(exchange.rows)
+            except Exception:
+                self._faults.note("recorder")
+
+    def _answered(self, scope: Scope, columns: Columns, asked: Asked, answer: Answer) -> Exchange:
+        timeline: Timeline = scope[TIMELINE]
+        prediction = answer.prediction
+        ids = self._make_ids(prediction) if self._dialect.wants_ids(asked) else []
         first = ids[0] if ids else None
-        timeline.segments = PredictionTrace(answer, self._recorder.model, self._recorder.steps, self._outcomes, first)
-        return self._dialect.answer(Predicted(answer.prediction, ids, timeline.trace_id_hex), asked)
+        timeline.segments = PredictionTrace(answer, self._model, self._steps, self._outcomes, first)
+        reply = self._dialect.answer(Predicted(prediction, ids, timeline.trace_id_hex), asked)
+        return Exchange(reply, Answered(columns, prediction, len(prediction)))
 
-    def _count(self, columns: Columns, prediction: Prediction) -> None:
-        try:
-            self._recorder.record(Answered(columns, prediction, len(prediction)))
-        except Exception:
-            self._faults.note("recorder")
+    def _refused(self, scope: Scope, error: SightlineError) -> Exchange:
+        timeline: Timeline = scope[TIMELINE]
+        return Exchange(self._dialect.refuse(error, timeline.trace_id_hex), error=error)

@@ -18,18 +18,18 @@ from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile, profile_outcomes
-from sightline_telemetry.model.recorder import Recorder, Rows
+from sightline_telemetry.model.recorder import PredictionRecorder, Rows
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import Segment, Timeline
 
 PATH = "/predict/random"
-STEP = "delay"
+STEPS = ("delay",)
 MAX_DELAY_S = 10.0
 MODEL = ModelId("random", "1")
 OUTCOMES = ("false", "true")
 
 _NO_CODES = np.empty(0, dtype=np.intp)
-_PROFILE = ReferenceProfile(
+PROFILE = ReferenceProfile(
     order=(),
     numeric=(),
     categorical=(),
@@ -49,13 +49,8 @@ class RandomQuery(BaseModel):
     """Share of requests that fail with 500."""
 
 
-def random_recorder(record: type[Recorder] = Recorder) -> Recorder:
-    """Counts of the dummy model: no features, two outcomes."""
-    return record(MODEL, _PROFILE, (STEP,))
-
-
-def random_route(recorder: Recorder, faults: Faults) -> APIRoute:
-    """The route, which counts a query that is refused, too."""
+def random_route(recorder: PredictionRecorder, faults: Faults) -> APIRoute:
+    """Makes the route, which counts refused queries too."""
 
     async def predict_random(request: Request, query: Annotated[RandomQuery, Query()]) -> PredictOut:
         """Waits for an exponentially distributed time, then fails or predicts at random."""
@@ -104,7 +99,7 @@ def random_route(recorder: Recorder, faults: Faults) -> APIRoute:
     )
 
 
-async def _delay(scale_s: float, recorder: Recorder) -> None:
+async def _delay(scale_s: float, recorder: PredictionRecorder) -> None:
     try:
         await asyncio.sleep(min(expovariate(1 / scale_s), MAX_DELAY_S) if scale_s else 0)
     except asyncio.CancelledError:
@@ -114,7 +109,7 @@ async def _delay(scale_s: float, recorder: Recorder) -> None:
 
 def _segments(queued_ns: int, start_ns: int, end_ns: int) -> Iterable[Segment]:
     yield Segment("queue", queued_ns, start_ns)
-    yield Segment("predict", start_ns, end_ns, MODEL.attributes, (Segment(STEP, start_ns, end_ns),))
+    yield Segment("predict", start_ns, end_ns, MODEL.attributes, (Segment(STEPS[0], start_ns, end_ns),))
 
 
 def _row(score: float) -> Rows:

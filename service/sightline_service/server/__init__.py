@@ -1,1 +1,1 @@
-"""From the bytes of a connection to a request, and from an answer to bytes; knows no model."""
+"""Turns the bytes of a connection into a request, and a reply into bytes; knows no model."""

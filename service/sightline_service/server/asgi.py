@@ -1,18 +1,21 @@
-"""What the bare ASGI endpoints share: a body read under a limit, an answer sent in two messages."""
+"""What the bare ASGI endpoints share: a body read under a limit, a reply sent in two messages."""
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sized
+from inspect import signature
 from typing import Any, NamedTuple
 
+from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sightline_service.errors import BodyTooLargeError, ClientGoneError, UnsupportedMediaError
+from sightline_service.errors import BodyTooLargeError, ClientGoneError, SightlineError, UnsupportedMediaError
 
 JSON = b"application/json"
+_FASTAPI_TELEMETRY = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
 
 
 class Reply(NamedTuple):
-    """A whole response; headers come on top of content type and length."""
+    """A whole response; headers: those besides content type and length."""
 
     body: bytes
     status: int = 200
@@ -20,8 +23,19 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Exchange(NamedTuple):
+    """A request that has its reply, and what its endpoint counts of it.
+
+    rows: those that the reply answers; None for a refusal. error: why the request was refused.
+    """
+
+    reply: Reply
+    rows: Sized | None = None
+    error: SightlineError | None = None
+
+
 class AsgiRoute(APIRoute):
-    """Documented in OpenAPI like any other route, served by an ASGI endpoint.
+    """A route that is documented in OpenAPI like any other, and served by an ASGI endpoint.
 
     FastAPI's own work on a request (dependencies, validation, response model) costs more than a small model.
     """
@@ -31,10 +45,20 @@ class AsgiRoute(APIRoute):
         self.app = served
 
 
-def check_body(headers: Mapping[bytes, bytes], n_bytes: int, max_bytes: int, content_types: Container[bytes]) -> None:
-    """Raises BodyTooLargeError or UnsupportedMediaError for a body that is not read.
+def fastapi_options(app: Callable[..., FastAPI] = FastAPI) -> dict[str, Any]:
+    """Returns the options that switch FastAPI's own telemetry off, in the releases that have one.
 
-    content_types: those that are read; an empty one among them stands for none.
+    It would count every request a second time as soon as a global provider exists.
+    """
+    if "telemetry" not in signature(app).parameters:
+        return {}
+    return {"telemetry": dict.fromkeys(_FASTAPI_TELEMETRY, False)}
+
+
+def check_body(headers: Mapping[bytes, bytes], n_bytes: int, max_bytes: int, content_types: Container[bytes]) -> None:
+    """Raises BodyTooLargeError or UnsupportedMediaError for a body that the route does not accept.
+
+    content_types: those that the route accepts; an empty one stands for a request without a content type.
     """
     if n_bytes > max_bytes:
         raise BodyTooLargeError(f"the body has {n_bytes} bytes; at most {max_bytes} are read, send fewer rows")
@@ -45,9 +69,9 @@ def check_body(headers: Mapping[bytes, bytes], n_bytes: int, max_bytes: int, con
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
-    """The whole body of a request. Raises ClientGoneError, and as `check_body` does.
+    """Reads the whole body of a request. Raises ClientGoneError, and the errors of `check_body`.
 
-    A body over the limit is read to its end and thrown away: a client that is still sending reads no answer.
+    A body over the limit is read to its end and discarded: a client that is still sending reads no reply.
     """
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"")
@@ -82,6 +106,6 @@ async def respond(send: Send, reply: Reply) -> None:
 
 
 async def client_gone(receive: Receive) -> None:
-    """Returns when the client of a request whose body is read has left."""
+    """Waits until the client of a request has left; the body is read by then."""
     while (await receive())["type"] != "http.disconnect":
         pass

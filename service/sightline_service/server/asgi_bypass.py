@@ -1,102 +1,99 @@
-"""The short way to the hot routes: past server and framework, as long as nobody has put anything between.
+"""The bypass of ASGI: a request that can be answered synchronously goes past server and framework.
 
-A server that has read a whole request calls `BypassApp.short_way` first (`server.protocol` does). As soon as an app
-has middleware besides our own or another route in front, or the request has to wait, it goes through ASGI like others.
+A server that has read a whole request calls `BypassApp.asgi_bypass` first (`server.protocol` does). A request that has
+to wait takes the way through ASGI, as do all as soon as the app has middleware besides the telemetry's, or another
+route in front.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
-from sightline_service.server.asgi import Reply
+from sightline_service.server.asgi import Exchange, Reply
 from sightline_service.server.joined_writes import WriteBatch
-from sightline_telemetry.requests.middleware import HANDED_ON, IdentityMiddleware, TelemetryMiddleware
-
-Write = Callable[[Reply], None]
-TracedWrite = Callable[[Reply, bytes], None]
-"""Writes a response and, as its header `traceresponse`, where its trace would be."""
+from sightline_telemetry.requests.middleware import IdsMiddleware, RequestTelemetry, TelemetryMiddleware
 
 
 class InlineEndpoint(Protocol):
-    """An endpoint that can do without waiting."""
+    """An endpoint that can answer synchronously."""
 
-    def serve_at_once(self, scope: Scope, body: bytes, write: Write) -> bool:
-        """Answers a request whose body is whole, by one call of write.
+    def answer_now(self, scope: Scope, body: bytes) -> Exchange | None:
+        """Answers a request whose body is whole, and counts nothing; None if the request has to wait.
 
-        False, with nothing written, and no row or error counted, if it has to wait. What it cannot answer is raised,
-        with nothing written, and met again on the way through ASGI.
+        What it raises is raised again on the way through ASGI, where it is answered and counted.
         """
+        ...
+
+    def count(self, exchange: Exchange) -> None:
+        """Counts an exchange, before its reply is written: a client that has its answer finds it counted."""
         ...
 
 
 class BypassApp(FastAPI):
-    """A FastAPI app some of whose routes are hot.
+    """A FastAPI app that lets requests of some of its routes bypass ASGI.
 
-    short_way: past the app, from when it starts; None if its middleware is not ours alone.
-    turn: what its server writes within a turn of the event loop.
+    asgi_bypass: answers these requests once the app has started; None if the app has middleware of others.
+    writes: the batch of writes that the connections of its server share.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._hot: dict[bytes, tuple[Route, InlineEndpoint]] = {}
-        self.short_way: AsgiBypass | None = None
-        self.turn = WriteBatch()
+        self._bypassed: dict[bytes, tuple[Route, InlineEndpoint]] = {}
+        self.asgi_bypass: AsgiBypass | None = None
+        self.writes = WriteBatch()
 
     def bypass(self, route: Route, endpoint: InlineEndpoint) -> None:
-        """Lets POST requests of one of the routes take the short way."""
-        self._hot[route.path.encode()] = route, endpoint
+        """Lets POST requests of one of the routes bypass ASGI."""
+        self._bypassed[route.path.encode()] = route, endpoint
 
     def build_middleware_stack(self) -> ASGIApp:
-        """The stack; whether there is a short way past it is known from now on, until it is built again."""
-        self.short_way = None
+        """Builds the stack, and decides whether requests may bypass it until it is built again."""
+        self.asgi_bypass = None
         stack = super().build_middleware_stack()
         classes: list[Any] = [middleware.cls for middleware in self.user_middleware]
         is_instrumented = "build_middleware_stack" in vars(self)  # as FastAPIInstrumentor does, to stand outside
-        if classes in ([TelemetryMiddleware], [IdentityMiddleware]) and not is_instrumented:
+        if classes in ([TelemetryMiddleware], [IdsMiddleware]) and not is_instrumented:
             (ours,) = self.user_middleware
-            hot = {path: way for path, way in self._hot.items() if self._is_routed_to(way[0])}
-            self.short_way = AsgiBypass(classes[0](stack, **ours.kwargs), hot)
+            routes = {path: pair for path, pair in self._bypassed.items() if self._is_routed_to(pair[0])}
+            self.asgi_bypass = AsgiBypass(classes[0](stack, **ours.kwargs), routes)
         return stack
 
     def _is_routed_to(self, route: Route) -> bool:
-        """False if somebody has put a route of theirs before it, or has taken it away."""
+        """Returns False if another route stands before it, or if it was removed."""
         scope: Scope = {"type": "http", "method": "POST", "path": route.path, "root_path": "", "headers": []}
         return next((each for each in self.router.routes if each.matches(scope)[0] is Match.FULL), None) is route
 
 
 class AsgiBypass:
-    """Answers requests of hot routes at once, measured like all others.
+    """Answers requests of some routes synchronously, measured like all others.
 
     paths: of the routes, as they stand in a request.
     """
 
-    def __init__(self, telemetry: TelemetryMiddleware, hot: Mapping[bytes, tuple[Route, InlineEndpoint]]) -> None:
+    def __init__(self, telemetry: RequestTelemetry, routes: Mapping[bytes, tuple[Route, InlineEndpoint]]) -> None:
         self._telemetry = telemetry
-        self._hot = hot
-        self.paths = frozenset(hot)
+        self._routes = routes
+        self.paths = frozenset(routes)
 
-    def serve(self, scope: Scope, body: bytes, write: TracedWrite) -> bool:
-        """Answers a POST request to one of the paths; False if it has to go through ASGI, under the ids it has now."""
-        scope["route"], endpoint = self._hot[scope["raw_path"]]
+    def answer(self, scope: Scope, body: bytes) -> Reply | None:
+        """Answers a POST request to one of the paths, and counts it before it is written.
+
+        None if the request has to go through ASGI, with nothing counted and with the ids that it has now.
+        """
+        scope["route"], endpoint = self._routes[scope["raw_path"]]
         telemetry = self._telemetry
-        exchange = telemetry.begin(scope)
-
-        def write_and_mark(reply: Reply) -> None:
-            write(reply, exchange.timeline.traceresponse())
-            telemetry.end(exchange, reply.status)
-
-        is_answered = False
+        request = telemetry.begin(scope)
         try:
-            is_answered = endpoint.serve_at_once(scope, body, write_and_mark)
+            exchange = endpoint.answer_now(scope, body)
+            if exchange is None:
+                return None
+            endpoint.count(exchange)
+            telemetry.end(request, exchange.reply.status)
         except Exception:
-            if exchange.timeline.end_ns:
-                raise
-            # Otherwise it is met again, answered and counted, on the way through ASGI.
+            return None
         finally:
-            telemetry.leave(exchange)
-        if not is_answered:
-            scope[HANDED_ON] = exchange.timeline
-        return is_answered
+            telemetry.leave(request)
+        return exchange.reply

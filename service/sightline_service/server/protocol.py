@@ -1,13 +1,12 @@
-"""The HTTP protocol of the server: uvicorn's on httptools, and a short way past it for what is answered at once.
+"""The HTTP protocol of the server: uvicorn's on httptools, with the bypass of ASGI before it.
 
-A small request for a hot route is answered within the read that completes it: without a task, ASGI messages and their
-checks, which together cost more than a small model. Everything else, and what a hot route leaves, goes uvicorn's way.
+A small request for a bypassed route is answered within the read that completes it: without a task, ASGI messages and
+their checks, which together cost more than a small model. All other requests take uvicorn's way through ASGI.
 """
 
 import asyncio
 from contextlib import suppress
 from operator import itemgetter
-from time import perf_counter_ns, time_ns
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -17,98 +16,101 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from sightline_service.server.asgi import Reply
 from sightline_service.server.asgi_bypass import AsgiBypass, BypassApp
 from sightline_service.server.joined_writes import CoalescingTransport, WriteBatch
-from sightline_telemetry.requests.middleware import BEGUN
+from sightline_telemetry.requests.middleware import TIMELINE, read_caller
+from sightline_telemetry.requests.timeline import Timeline
 
 MAX_BYTES = 65_536
-"""Larger bodies hold more rows than are answered at once."""
+"""Larger bodies hold more rows than are predicted synchronously."""
 
 MAX_ANSWERS = 32
-"""Requests of one read that are answered at once: who sends without pause must not keep all others waiting."""
+"""Requests of one read that bypass ASGI: a client that sends without pause must not keep all others waiting."""
 
 _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _NAME = itemgetter(0)
 
 
 class BypassProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the short way of a BypassApp before it."""
+    """uvicorn's protocol, with the bypass of a BypassApp before it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._held: list[bytes] | None = None
-        """Parts of a body that may be answered at once; None while uvicorn's way is taken."""
-        self._answered = 0
+        """Parts of the body of a request that may bypass ASGI; None while uvicorn's way is taken."""
+        self._n_answered = 0
         config = self.config
         self._proxies: Any = None
         if config.proxy_headers:
             self._proxies = ProxyHeadersMiddleware(_nowhere, config.forwarded_allow_ips)  # type: ignore[arg-type]
         is_plain = not (config.access_log or config.limit_concurrency or config.root_path)
-        self._app = _hot_app(config.loaded_app) if is_plain else None
-        self._short_way: AsgiBypass | None = None
+        self._app = _bypass_app(config.loaded_app) if is_plain else None
+        self._bypass: AsgiBypass | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """A connection begins."""
-        self._joined = CoalescingTransport(
-            transport, self.loop, self._app.turn if self._app is not None else WriteBatch()
-        )
+        """Begins a connection, whose writes are joined."""
+        writes = self._app.writes if self._app is not None else WriteBatch()
+        self._joined = CoalescingTransport(transport, self.loop, writes)
         super().connection_made(self._joined)  # type: ignore[arg-type]
         if self._app is not None:
-            self._short_way = self._app.short_way
+            self._bypass = self._app.asgi_bypass
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come; what is not whole by now may wait for the rest, if that is small."""
-        self._answered = 0
+        """Reads bytes; a request that is not whole by then may wait for the rest, if that is small."""
+        self._n_answered = 0
         super().data_received(data)
         if self._held is None:
             return
-        if self.transport.is_closing():  # it was no HTTP, and has been refused
+        if self.transport.is_closing():  # the bytes were not HTTP, and were refused
             self._held = None
         elif self._is_small():
             self._unset_keepalive_if_required()
-            self.scope.setdefault(BEGUN, (time_ns(), perf_counter_ns()))  # type: ignore[misc]
+            if TIMELINE not in self.scope:  # the request has begun for its duration
+                self.scope[TIMELINE] = Timeline(read_caller(self.headers))  # type: ignore[typeddict-unknown-key]
         else:
             self._leave()
 
     def shutdown(self) -> None:
-        """The server is about to end: what is held is under way, and will be answered."""
+        """Ends the server soon: a request whose body is held back is under way, and will be answered."""
         if self._held is not None:
             self._leave()
         super().shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left: what is held counts as cancelled, as on uvicorn's way."""
+        """Ends a connection: a request whose body is held back counts as cancelled, as on uvicorn's way."""
         if self._held is not None:
             self._leave()
         super().connection_lost(exc)
 
     def on_headers_complete(self) -> None:
-        """The head of a request is whole."""
-        if self._short_way is not None and self.url in self._short_way.paths and self._is_simple():
+        """Chooses the way of a request whose head is whole."""
+        if self._bypass is not None and self.url in self._bypass.paths and self._is_simple():
             self._held = []
         else:
-            self._unset_keepalive_if_required()  # set by an answer of the same read
+            self._unset_keepalive_if_required()  # it was set by an answer within the same read
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """A part of the body has come."""
+        """Takes a part of the body."""
         if self._held is None:
             super().on_body(body)
         else:
             self._held.append(body)
 
     def on_message_complete(self) -> None:
-        """A request is whole."""
+        """Answers a request that is whole, if it can be answered now."""
         if self._held is not None:
             body = b"".join(self._held)
-            if len(body) <= MAX_BYTES and self._is_answered_at_once(body):
+            reply = self._answer(body) if len(body) <= MAX_BYTES else None
+            if reply is not None:
+                self._write(reply)
                 self._held = None
-                self._answered += 1
+                self._n_answered += 1
                 self.on_response_complete()
                 return
             self._leave()
         super().on_message_complete()
 
     def _is_simple(self) -> bool:
-        """True for a POST that asks nothing of HTTP but an answer, when no other request of the connection runs."""
+        """Returns True for a plain POST over HTTP/1.1, when no other request of the connection runs."""
         parser = self.parser
         return bool(
             parser.get_method() == b"POST"
@@ -118,40 +120,41 @@ class BypassProtocol(HttpToolsProtocol):
             and not self.expect_100_continue
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
-            and self._answered < MAX_ANSWERS
+            and self._n_answered < MAX_ANSWERS
         )
 
     def _is_small(self) -> bool:
-        """True if the body is known to be small: head and body often come in two packets.
+        """Returns True if the body is known to be small: head and body often come in two packets.
 
-        Until it is whole, the request has begun for its duration, but is none of the active ones.
+        Until the body is whole, the request's duration runs, but the request does not count as active.
         """
         length = dict(self.headers).get(b"content-length", b"")
         return length.isdigit() and int(length) <= MAX_BYTES
 
-    def _is_answered_at_once(self, body: bytes) -> bool:
-        assert self._short_way is not None  # noqa: S101  # a body is held only then
+    def _answer(self, body: bytes) -> Reply | None:
+        assert self._bypass is not None  # noqa: S101  # a body is held back only then
         scope: Scope = self.scope  # type: ignore[assignment]
         scope["method"] = "POST"
         scope["path"] = self.url.decode("ascii")
         scope["raw_path"] = self.url
         scope["query_string"] = b""
         if self._proxies is not None and not _FORWARDED.isdisjoint(map(_NAME, self.headers)):
-            with suppress(StopIteration):  # it awaits nothing
+            with suppress(StopIteration):  # the middleware awaits nothing
                 self._proxies(scope, None, None).send(None)
-        return self._short_way.serve(scope, body, self._write)
+        return self._bypass.answer(scope, body)
 
-    def _write(self, reply: Reply, traceresponse: bytes) -> None:
+    def _write(self, reply: Reply) -> None:
+        timeline: Timeline = self.scope[TIMELINE]  # type: ignore[typeddict-item]
         defaults = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         more = b"".join([b"%b: %b\r\n" % header for header in reply.headers]) if reply.headers else b""
         line, length = STATUS_LINE[reply.status], len(reply.body)
         self._joined.write_answer(
             b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%btraceresponse: %b\r\n\r\n%b"
-            % (line, defaults, reply.content_type, length, more, traceresponse, reply.body)
+            % (line, defaults, reply.content_type, length, more, timeline.traceresponse(), reply.body)
         )
 
     def _leave(self) -> None:
-        """Lets uvicorn have the request, from its head on."""
+        """Hands the request to uvicorn, from its head on."""
         held, self._held = self._held, None
         self._unset_keepalive_if_required()
         super().on_headers_complete()
@@ -159,11 +162,11 @@ class BypassProtocol(HttpToolsProtocol):
             super().on_body(part)
 
 
-def _hot_app(app: Any) -> BypassApp | None:
+def _bypass_app(app: Any) -> BypassApp | None:
     while isinstance(app, ProxyHeadersMiddleware):
         app = app.app
     return app if isinstance(app, BypassApp) else None
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:
-    """The application behind the proxies' middleware, where only what it does to the scope is wanted."""
+    """Stands behind the proxies' middleware, of which only the changes to the scope are wanted."""

@@ -31,6 +31,7 @@ from sightline_telemetry.export.gil_yield import GilYield, YieldingList
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import Instrument
 from sightline_telemetry.model.counts import Exemplar, ExemplarBuckets, Snapshot
+from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import LABEL_BOUNDS, LABEL_COUNTERS, Quality
 from sightline_telemetry.model.recorder import Recorder
 from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
@@ -47,7 +48,10 @@ T = TypeVar("T")
 
 
 class Producer:
-    """Reads the counts of one process and makes OpenTelemetry's data of them."""
+    """Reads the counts of one process and makes OpenTelemetry's data of them.
+
+    Models, queues and labels may be added until `register` is called.
+    """
 
     def __init__(
         self,
@@ -55,14 +59,26 @@ class Producer:
         recorders: Sequence[Recorder],
         sampler: TailSampler,
         faults: Faults,
-        quality: Callable[[], Quality | None] = lambda: None,
     ) -> None:
         self._signals = signals
-        self._recorders = recorders
+        self._recorders = list(recorders)
         self._sampler = sampler
         self._faults = faults
-        self._quality = quality
+        self._queues: list[tuple[ModelId, Callable[[], int]]] = []
+        self._quality: Callable[[], Quality | None] = lambda: None
         self._start_ns = time_ns()
+
+    def add_model(self, recorder: Recorder) -> None:
+        """Adds the counts of a model."""
+        self._recorders.append(recorder)
+
+    def add_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
+        """Adds the queue before a model; queued_rows: returns how many rows wait at this moment."""
+        self._queues.append((model, queued_rows))
+
+    def add_labels(self, quality: Callable[[], Quality | None]) -> None:
+        """Adds the totals of labels; quality: returns them as last read, None before that."""
+        self._quality = quality
 
     def register(self, meter: Meter) -> None:
         """Creates the observable instruments on a meter."""
@@ -71,6 +87,7 @@ class Producer:
             (instruments.TRACES_KEPT, lambda: by("reason", self._sampler.kept)),
             (instruments.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget)),
             (instruments.FAULTS, lambda: by("place", self._faults.counts)),
+            (instruments.QUEUE_LENGTH, lambda: ((model.attributes, rows()) for model, rows in self._queues)),
             *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
             *((instrument, partial(self._labelled, instrument)) for instrument in LABEL_COUNTERS),
         )

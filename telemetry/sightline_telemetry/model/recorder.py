@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +69,25 @@ def _joined_outputs(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
     return np.concatenate(present) if present else None
 
 
+class PredictionRecorder(Protocol):
+    """Counts the predictions of one model; `Recorder` does, and what stands for it where nothing is measured."""
+
+    def record(self, rows: Sized) -> None:
+        """Counts the rows of one response."""
+        ...
+
+    def batch(self, n_rows: int, marks_ns: Sequence[int], queued_ns: Sequence[int]) -> None:
+        """Counts a batch that the model predicted."""
+        ...
+
+    def error(self, reason: str) -> None:
+        """Counts a request that got no prediction."""
+        ...
+
+
 class Recorder:
     """Counts one model's predictions against the vocabulary and the edges of its profile.
 
-    queue_length: rows that wait for the model at this moment.
     join: makes one of many answers that wait to be counted; answers of a few rows are cheaper joined before they
     become arrays.
     """
@@ -82,13 +97,11 @@ class Recorder:
         model: ModelId,
         profile: ReferenceProfile,
         steps: tuple[str, ...],
-        queue_length: Callable[[], int] = lambda: 0,
         join: Callable[[Sequence[Any]], Rows] = joined,
     ) -> None:
         self.model = model
         self.profile = profile
         self.steps = steps
-        self.queue_length = queue_length
         self._lock = Lock()
         self._join = join
         self._waiting: list[Sized] = []
@@ -248,16 +261,3 @@ class Recorder:
             self._outputs.add_outcomes(outcomes, probabilities)
         elif values is not None:
             self._outputs.add_values(values)
-
-
-class SilentRecorder(Recorder):
-    """Knows a model and its profile, and counts nothing, for where the telemetry is switched off."""
-
-    def record(self, rows: Sized) -> None:
-        """Nothing."""
-
-    def batch(self, n_rows: int, marks_ns: Sequence[int], queued_ns: Sequence[int]) -> None:
-        """Nothing."""
-
-    def error(self, reason: str) -> None:
-        """Nothing."""

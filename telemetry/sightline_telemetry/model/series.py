@@ -24,10 +24,6 @@ def by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[Attributes, T]
         yield {attribute: str(name)}, value
 
 
-def _queue_length(recorder: Recorder) -> Numbers:
-    yield {}, recorder.queue_length()
-
-
 def _queue_duration(recorder: Recorder) -> Points:
     yield {}, recorder.queue_durations()
 
@@ -146,7 +142,6 @@ def _alone(snapshot: Snapshot | None) -> Points:
 
 
 NUMBERS: tuple[tuple[Instrument, Callable[[Recorder], Numbers]], ...] = (
-    (instruments.QUEUE_LENGTH, _queue_length),
     (instruments.PREDICTIONS, _predictions),
     (instruments.PREDICTION_ERRORS, _errors),
     (instruments.FEATURE_CATEGORIES, _categories),

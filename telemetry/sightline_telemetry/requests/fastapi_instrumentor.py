@@ -5,21 +5,22 @@ by our middleware alone, a request's ids are those of the instrumentation's span
 children of that span. No request has two server spans.
 """
 
+from contextvars import ContextVar
 from typing import Any
 
 from fastapi import FastAPI
-from opentelemetry.context import attach, detach, get_current
+from opentelemetry.context import attach, get_current
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider, get_current_span
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sightline_telemetry.requests.middleware import HANDED_ON, Exchange, TelemetryMiddleware
+from sightline_telemetry.requests.middleware import TIMELINE, RunningRequest, TelemetryMiddleware
 from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
 from sightline_telemetry.requests.timeline import Caller, Timeline
 
-_HOST = "sightline.host"
-_VEILED = "sightline.veiled"
+_hidden: "ContextVar[dict[str, Any]]" = ContextVar("sightline_hidden")
+"""The parts of the scope of the running request that HideFromInstrumentor took out."""
 
 
 class HeadSampler(TailSampler):
@@ -52,35 +53,19 @@ class ExternalSpanMiddleware(TelemetryMiddleware):
     ids of its own and no trace.
     """
 
-    def __init__(self, app: ASGIApp, **parts: Any) -> None:
-        super().__init__(self._serve, **parts)
-        self._hosted = app
-
-    def begin(self, scope: Scope) -> Exchange:
-        """A request begins, under the ids of the span that is current."""
-        span = get_current_span()
-        context = span.get_span_context()
-        if context.is_valid and not context.is_remote:
-            scope[_HOST] = get_current()
-            state = context.trace_state.to_header()
-            timeline = scope[HANDED_ON] = Timeline(
-                Caller(context.trace_id, context.span_id, context.trace_flags, state)
-            )
-            timeline.span_id = context.span_id
-            timeline.is_asked = span.is_recording() and context.trace_flags.sampled
-        return super().begin(scope)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves under the host's span itself, so that the application can write to it."""
-        host = scope.pop(_HOST, None)
-        if host is None:
-            await self._hosted(scope, receive, send)
-            return
-        token = attach(host)
-        try:
-            await self._hosted(scope, receive, send)
-        finally:
-            detach(token)
+    def begin(self, scope: Scope) -> RunningRequest:
+        """Gives a request the ids of the current span, which stays current: the application can write to it."""
+        span, context = get_current_span(), get_current()
+        ids = span.get_span_context()
+        if not ids.is_valid or ids.is_remote:
+            return super().begin(scope)
+        timeline = Timeline(Caller(ids.trace_id, ids.span_id, ids.trace_flags, ids.trace_state.to_header()))
+        timeline.span_id = ids.span_id
+        timeline.is_asked = span.is_recording() and ids.trace_flags.sampled
+        scope[TIMELINE] = timeline
+        request = super().begin(scope)
+        attach(context)  # `leave` restores what was before both
+        return request
 
 
 class HideFromInstrumentor:
@@ -96,7 +81,7 @@ class HideFromInstrumentor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, with no query string and with headers that are text."""
         if scope["type"] == "http":
-            scope[_VEILED] = {"query_string": scope["query_string"], "headers": scope["headers"]}
+            _hidden.set({"query_string": scope["query_string"], "headers": scope["headers"]})
             scope["query_string"] = b""
             scope["headers"] = [(name, _utf8(value)) for name, value in scope["headers"]]
         await self._app(scope, receive, send)
@@ -110,7 +95,8 @@ class RestoreScope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, whole again."""
-        scope.update(scope.pop(_VEILED, {}))
+        if scope["type"] == "http":
+            scope.update(_hidden.get())
         await self._app(scope, receive, send)
 
 

@@ -21,13 +21,10 @@ from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
 from sightline_telemetry.requests.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
 
 TIMELINE = "sightline.timeline"
-"""Key of the request's Timeline in its ASGI scope."""
+"""Key of the request's Timeline in its ASGI scope: all that is known of a request while it runs.
 
-HANDED_ON = "sightline.handed_on"
-"""Key of the Timeline of a request that was begun before, by whoever hands it on."""
-
-BEGUN = "sightline.begun"
-"""Key of when a request began, in Unix and in monotonic ns, where the server has known of it for longer."""
+A server, or a middleware further out, may put a Timeline there before the telemetry begins the request.
+"""
 
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
 _SCHEMES = frozenset({"http", "https"})
@@ -59,7 +56,7 @@ class RequestSpan(NonRecordingSpan):
 
 
 @dataclass(slots=True)  # not frozen: every request makes one
-class Exchange:
+class RunningRequest:
     """A request that runs, as the middleware knows it; token: of the context that it was put into."""
 
     scope: Scope
@@ -67,6 +64,22 @@ class Exchange:
     method: str
     scheme: str
     token: "Token[Context]"
+
+
+class RequestTelemetry(Protocol):
+    """Follows each request from its beginning to its end; `leave` is called last, whatever becomes of the request."""
+
+    def begin(self, scope: Scope) -> RunningRequest:
+        """Gives a request its ids, in its scope and in the context."""
+        ...
+
+    def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
+        """Notes that the response is complete, or never will be (status 0)."""
+        ...
+
+    def leave(self, request: RunningRequest) -> None:
+        """Removes the request's ids from the context."""
+        ...
 
 
 class TelemetryMiddleware:
@@ -97,8 +110,8 @@ class TelemetryMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = self.begin(scope)
-        timeline = exchange.timeline
+        request = self.begin(scope)
+        timeline = request.timeline
         status = 0
 
         async def send_and_mark(message: Message) -> None:
@@ -108,49 +121,47 @@ class TelemetryMiddleware:
                 message["headers"] = [*message.get("headers", ()), (b"traceresponse", timeline.traceresponse())]
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body") and not timeline.end_ns:
-                self.end(exchange, status)
+                self.end(request, status)
 
         try:
             await self._app(scope, receive, send_and_mark)
         except Exception as error:
             if not timeline.end_ns:  # whoever stands outside answers 500
-                self.end(exchange, status or 500, type(error).__qualname__)
+                self.end(request, status or 500, type(error).__qualname__)
             raise
         finally:
             if not timeline.end_ns:  # cancelled, or no complete response
-                self.end(exchange, status)
-            self.leave(exchange)
+                self.end(request, status)
+            self.leave(request)
 
-    def begin(self, scope: Scope) -> Exchange:
-        """A request begins: it has ids from now on, in its scope and in the context, and counts as running."""
-        timeline = scope.pop(HANDED_ON, None)
+    def begin(self, scope: Scope) -> RunningRequest:
+        """Gives a request its ids, in its scope and in the context; it counts as running from now on."""
+        timeline: Timeline | None = scope.get(TIMELINE)
         if timeline is None:
-            caller = _caller(scope["headers"])
-            timeline = Timeline(caller)
-            if BEGUN in scope:
-                timeline.unix_ns, timeline.start_ns = scope[BEGUN]
-            if self._writer is not None:
-                timeline.is_asked = self._sampler.wants(caller is not None and caller.is_sampled)
-        scope[TIMELINE] = timeline
+            timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
+        if timeline.is_asked is None:
+            caller = timeline.caller
+            is_kept = self._writer is not None
+            timeline.is_asked = is_kept and self._sampler.wants(caller is not None and caller.is_sampled)
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
         active, running = self._signals.active, (method, scheme)
         active[running] = active.get(running, 0) + 1
-        return Exchange(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
+        return RunningRequest(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
 
-    def leave(self, exchange: Exchange) -> None:
-        """The request runs no longer, and its ids leave the context."""
-        self._signals.active[exchange.method, exchange.scheme] -= 1
-        detach(exchange.token)
+    def leave(self, request: RunningRequest) -> None:
+        """Removes the request's ids from the context; it no longer counts as running."""
+        self._signals.active[request.method, request.scheme] -= 1
+        detach(request.token)
 
-    def end(self, exchange: Exchange, status: int, error: str | None = None) -> None:
-        """Its response is complete, or never will be (status 0): the request is counted, and decided upon."""
-        timeline = exchange.timeline
+    def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
+        """Counts a request whose response is complete, or never will be (status 0), and decides about its trace."""
+        timeline = request.timeline
         duration_s = timeline.end()
         try:
-            scope = exchange.scope
+            scope = request.scope
             route, version = getattr(scope.get("route"), "path", ""), scope.get("http_version", "1.1")
-            kind = exchange.method, route, status, exchange.scheme, version if version in _VERSIONS else "other"
+            kind = request.method, route, status, request.scheme, version if version in _VERSIONS else "other"
             series = self._signals.series(kind)
             bucket = series.add(duration_s)
             reason = None
@@ -158,7 +169,7 @@ class TelemetryMiddleware:
                 reason = self._sampler.decide(
                     route,
                     duration_s,
-                    is_asked=timeline.is_asked,
+                    is_asked=bool(timeline.is_asked),
                     has_failed=status >= 500,  # a client that left is no failure, and must not use up their allowance
                     needs_exemplar=series.needs_exemplar(bucket),
                 )
@@ -179,24 +190,47 @@ class TelemetryMiddleware:
         self._writer.write(timeline, name, attributes, has_failed=kind.status >= 500)
 
 
-class IdentityMiddleware(TelemetryMiddleware):
-    """Gives every request its ids and measures nothing, for where the telemetry is switched off."""
+class IdsMiddleware:
+    """Gives every HTTP request its ids and measures nothing, for where the telemetry is switched off."""
 
-    def begin(self, scope: Scope) -> Exchange:
-        """A request begins: it has ids from now on."""
-        timeline = scope[TIMELINE] = scope.pop(HANDED_ON, None) or Timeline(_caller(scope["headers"]))
-        return Exchange(scope, timeline, "", "", attach(set_span_in_context(RequestSpan(timeline))))
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    def leave(self, exchange: Exchange) -> None:
-        """Its ids leave the context."""
-        detach(exchange.token)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request; anything but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = self.begin(scope)
 
-    def end(self, exchange: Exchange, status: int, error: str | None = None) -> None:  # noqa: ARG002
-        """Its response is complete."""
-        exchange.timeline.end()
+        async def send_with_ids(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                ids = (b"traceresponse", request.timeline.traceresponse())
+                message["headers"] = [*message.get("headers", ()), ids]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_ids)
+        finally:
+            self.leave(request)
+
+    def begin(self, scope: Scope) -> RunningRequest:
+        """Gives a request its ids, in its scope and in the context."""
+        timeline: Timeline | None = scope.get(TIMELINE)
+        if timeline is None:
+            timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
+        return RunningRequest(scope, timeline, "", "", attach(set_span_in_context(RequestSpan(timeline))))
+
+    def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
+        """Does nothing: no request is counted."""
+
+    def leave(self, request: RunningRequest) -> None:
+        """Removes the request's ids from the context."""
+        detach(request.token)
 
 
-def _caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+    """Reads the caller's ids from the headers of a request; None if it sends none."""
     traceparent, tracestate = None, b""
     for name, value in headers:
         if name == b"traceparent":

@@ -77,7 +77,8 @@ class Timeline:
         self.caller = caller
         self.trace_id = caller.trace_id if caller is not None else getrandbits(128) or 1
         self.span_id = getrandbits(64) or 1
-        self.is_asked = False
+        self.is_asked: bool | None = None
+        """True if the trace was asked for at the start; None until the sampler has decided that."""
         self.unix_ns = time_ns()
         self.start_ns = perf_counter_ns()
         self.end_ns = 0

@@ -91,11 +91,11 @@ def test_nobody_is_sent_to_a_service_that_stops(small_service: Running, path: st
 )
 def test_other_models_are_unknown(small_service: Running, path: str) -> None:
     """Another model or version is a 404 in the protocols' shape; no prediction was asked for, so none is rejected."""
-    before = small_service.parts.recorder.errors()
+    before = small_service.recorder.errors()
     response = small_service.client.get(path)
     assert response.status_code == 404
     assert "served here" in response.json()["error"]
-    assert small_service.parts.recorder.errors() == before
+    assert small_service.recorder.errors() == before
 
 
 @pytest.mark.parametrize(

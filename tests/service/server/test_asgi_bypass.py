@@ -68,8 +68,8 @@ def _encoded(document: Any) -> bytes:
 def service(small_bundle: Path) -> Iterator[Running]:
     """The service behind its own server, which takes the short way where there is one."""
     with running(small_bundle) as service:
-        assert service.app.short_way is not None
-        assert service.app.short_way.paths == {b"/predict/model"}
+        assert service.app.asgi_bypass is not None
+        assert service.app.asgi_bypass.paths == {b"/predict/model"}
         yield service
 
 
@@ -166,11 +166,11 @@ def test_who_instruments_the_app_gets_every_request(small_bundle: Path) -> None:
     """A stack that is built anew around the app, as an instrumentation does, ends the short way."""
     app = create_app(bundle=small_bundle, request_log=False)
     app.build_middleware_stack()
-    assert app.short_way is not None
+    assert app.asgi_bypass is not None
     FastAPIInstrumentor.instrument_app(app)
     try:
         app.build_middleware_stack()
-        assert app.short_way is None
+        assert app.asgi_bypass is None
     finally:
         FastAPIInstrumentor.uninstrument_app(app)
 
@@ -206,7 +206,7 @@ def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def test_with_middleware_of_others_there_is_no_short_way(small_bundle: Path, service: Running) -> None:
+def test_with_middleware_of_others_there_is_no_asgi_bypass(small_bundle: Path, service: Running) -> None:
     """With middleware of somebody else's the whole stack serves, sees every request, and answers the same."""
     seen = []
 
@@ -222,7 +222,7 @@ def test_with_middleware_of_others_there_is_no_short_way(small_bundle: Path, ser
         for body in sent:
             short, long = (each.post(_encoded(body)) for each in (service, watched))
             assert _lasting(short) == _lasting(long)
-        assert watched.app.short_way is None
+        assert watched.app.asgi_bypass is None
     assert seen == ["/predict/model"] * 3
 
 
@@ -239,12 +239,12 @@ def test_a_route_in_front_is_heard(small_bundle: Path) -> None:
         assert service.predict([ROW]).json() == {"mine": True}
 
 
-def test_a_slower_model_has_no_short_way(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slower_model_has_no_asgi_bypass(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that have to queue go through ASGI."""
     monkeypatch.setattr(batching, "AT_ONCE_NS", 0)
     with running(small_bundle) as queued:
-        assert queued.app.short_way is not None
-        assert queued.app.short_way.paths == frozenset()
+        assert queued.app.asgi_bypass is not None
+        assert queued.app.asgi_bypass.paths == frozenset()
         assert queued.predict([ROW]).status_code == 200
 
 
@@ -282,7 +282,7 @@ def test_no_client_is_blamed_for_a_failure_of_ours(service: Running, monkeypatch
     def fail(*_: Any) -> None:
         raise RuntimeError("it cannot be counted")
 
-    monkeypatch.setattr(service.parts.recorder, "error", fail)
+    monkeypatch.setattr(service.recorder, "error", fail)
     answer = service.post_alone(_encoded({"wrong": 1}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert _counted(service)["requests"] - before["requests"] == 1

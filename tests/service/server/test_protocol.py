@@ -12,6 +12,7 @@ import httpx2 as httpx
 import pytest
 from fastapi import FastAPI
 
+from sightline_service.server.asgi import Reply
 from sightline_service.server.protocol import MAX_ANSWERS, MAX_BYTES
 from tests.service.running import Running, running
 
@@ -128,7 +129,7 @@ def test_a_request_behind_a_hot_one_is_not_idle(small_bundle: Path, rest: bytes)
             connection.sendall(b"".join(parts[1:]))
             assert _read(stream)[0] == 200
             assert stream.read() == b"", "now it is idle"
-        assert service.app.short_way is not None
+        assert service.app.asgi_bypass is not None
 
 
 def test_a_broken_end_of_a_body_leaves_a_served_connection_alone(small_bundle: Path) -> None:
@@ -182,23 +183,23 @@ def _durations(service: Running, status: str) -> tuple[float, float]:
     return count, total
 
 
-def watch_short_way(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """The bodies that take the short way from now on."""
-    short_way, bodies = service.app.short_way, []
-    assert short_way is not None
-    serve = short_way.serve
+def watch_bypass(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The bodies that are offered to the bypass from now on."""
+    asgi_bypass, bodies = service.app.asgi_bypass, []
+    assert asgi_bypass is not None
+    answer = asgi_bypass.answer
 
-    def watched(scope: Any, body: bytes, write: Any) -> bool:
+    def watched(scope: Any, body: bytes) -> Reply | None:
         bodies.append(body)
-        return serve(scope, body, write)
+        return answer(scope, body)
 
-    monkeypatch.setattr(short_way, "serve", watched)
+    monkeypatch.setattr(asgi_bypass, "answer", watched)
     return bodies
 
 
-def test_head_and_body_in_two_packets_take_the_short_way(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_and_body_in_two_packets_take_the_asgi_bypass(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many clients send them; the request is as long as it took from its head on."""
-    bodies = watch_short_way(service, monkeypatch)
+    bodies = watch_bypass(service, monkeypatch)
     count, total = _durations(service, "200")
     whole = request()
     ((status, _, _),) = exchange(service, whole[: -len(BODY)], BODY)
@@ -236,7 +237,7 @@ def test_a_request_that_is_half_there_is_answered_before_the_end(small_bundle: P
 
 def test_a_client_that_sends_without_pause_gets_all_answers(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many requests in one packet the first ones take the short way, the rest the long one; the order stays."""
-    bodies = watch_short_way(service, monkeypatch)
+    bodies = watch_bypass(service, monkeypatch)
     n_requests = 3 * MAX_ANSWERS
     sent = [json.dumps({"instances": [ROW] * (1 + at % 3)}).encode() for at in range(n_requests)]
     answers = exchange(service, b"".join(map(request, sent)), n_answers=n_requests)

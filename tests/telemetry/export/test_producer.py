@@ -29,6 +29,7 @@ class Producing:
         self.signals = GoldenSignals()
         self.signals.expect("POST", "/predict/model", [200, 500])
         self.producer = Producer(self.signals, [recorder], TailSampler(), Faults("middleware"))
+        self.producer.add_queue(recorder.model, lambda: 5)
         self.reader = MetricsInMemory(self.producer)
         self._meters = MeterProvider([self.reader], shutdown_on_exit=False)
         self.producer.register(self._meters.get_meter("sightline"))

@@ -1,0 +1,34 @@
+"""How uvicorn runs the service, wherever it is started: by `sightline serve`, by the demo, or by a test."""
+
+from typing import Any, TypedDict
+
+from uvicorn.config import LOGGING_CONFIG
+
+from sightline_service.server.protocol import BypassProtocol
+
+
+class ServerOptions(TypedDict):
+    """Options of `uvicorn.run` and `uvicorn.Config`."""
+
+    host: str
+    port: int
+    http: type[BypassProtocol]
+    log_level: str
+    log_config: dict[str, Any]
+    access_log: bool
+    reset_contextvars: bool
+
+
+def server_options(
+    host: str, port: int, *, log_level: str = "info", log_config: dict[str, Any] = LOGGING_CONFIG
+) -> ServerOptions:
+    """Returns the options of uvicorn for an app of ours. log_config: for `logging.config`; uvicorn's own if not given."""
+    return {
+        "host": host,
+        "port": port,
+        "http": BypassProtocol,
+        "log_level": log_level,
+        "log_config": log_config,
+        "access_log": False,  # the request log has a line per request, off the request's way
+        "reset_contextvars": True,  # otherwise a pipelined request would begin in the trace of the one before it
+    }
