@@ -119,7 +119,11 @@ def _gaps_ms(goes_on: Callable[[], bool]) -> list[float]:
 
 def _series(parts: Parts) -> int:
     """Data points of an export: a histogram is one, however many buckets it has."""
-    lines = [line for line in parts.telemetry.providers.scrape.render("")[0].decode().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in parts.telemetry.providers.scrape.render("")[0].decode().splitlines()
+        if not line.startswith("#")
+    ]
     names = [line.partition("{")[0].partition(" ")[0] for line in lines]
     numbers = sum(not name.endswith(("_bucket", "_sum", "_count")) for name in names)
     return numbers + sum('le="+Inf"' in line for line in lines)

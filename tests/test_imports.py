@@ -48,7 +48,6 @@ ALLOWED: dict[str, set[str]] = {
         "service.feedback",
         "service.prediction",
         "service.server",
-        "service.settings",
         "telemetry.export",
         "telemetry.faults",
         "telemetry.model",
@@ -251,7 +250,9 @@ def test_only_the_drop_ins_import_scikit_learn(module: str) -> None:
     assert _within(_imports(module), "sklearn") == []
 
 
-@pytest.mark.parametrize("module", sorted(OURS.keys() - {"sightline_service.telemetry", "sightline_telemetry.measurement"}))
+@pytest.mark.parametrize(
+    "module", sorted(OURS.keys() - {"sightline_service.telemetry", "sightline_telemetry.measurement"})
+)
 def test_only_the_app_imports_the_providers(module: str) -> None:
     """Providers are built where the parts are wired: by the app, and by a measurement without the service."""
     assert _within(_imports(module), "sightline_telemetry.export.sdk") == []

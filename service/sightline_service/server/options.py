@@ -22,7 +22,10 @@ class ServerOptions(TypedDict):
 def server_options(
     host: str, port: int, *, log_level: str = "info", log_config: dict[str, Any] = LOGGING_CONFIG
 ) -> ServerOptions:
-    """Returns the options of uvicorn for an app of ours. log_config: for `logging.config`; uvicorn's own if not given."""
+    """Returns the options of uvicorn for an app of ours.
+
+    log_config: for `logging.config`; uvicorn's own if not given.
+    """
     return {
         "host": host,
         "port": port,

@@ -63,8 +63,9 @@ class BypassProtocol(HttpToolsProtocol):
             self._held = None
         elif self._is_small():
             self._unset_keepalive_if_required()
-            if TIMELINE not in self.scope:  # the request has begun for its duration
-                self.scope[TIMELINE] = Timeline(read_caller(self.headers))  # type: ignore[typeddict-unknown-key]
+            scope: Scope = self.scope  # type: ignore[assignment]
+            if TIMELINE not in scope:  # the request has begun for its duration
+                scope[TIMELINE] = Timeline(read_caller(self.headers))
         else:
             self._leave()
 
@@ -144,7 +145,8 @@ class BypassProtocol(HttpToolsProtocol):
         return self._bypass.answer(scope, body)
 
     def _write(self, reply: Reply) -> None:
-        timeline: Timeline = self.scope[TIMELINE]  # type: ignore[typeddict-item]
+        scope: Scope = self.scope  # type: ignore[assignment]
+        timeline: Timeline = scope[TIMELINE]
         defaults = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         more = b"".join([b"%b: %b\r\n" % header for header in reply.headers]) if reply.headers else b""
         line, length = STATUS_LINE[reply.status], len(reply.body)

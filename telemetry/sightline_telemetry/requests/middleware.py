@@ -137,12 +137,13 @@ class TelemetryMiddleware:
     def begin(self, scope: Scope) -> RunningRequest:
         """Gives a request its ids, in its scope and in the context; it counts as running from now on."""
         timeline: Timeline | None = scope.get(TIMELINE)
-        if timeline is None:
+        if timeline is None or timeline.is_running:  # an app may be mounted within another
             timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
         if timeline.is_asked is None:
             caller = timeline.caller
             is_kept = self._writer is not None
             timeline.is_asked = is_kept and self._sampler.wants(caller is not None and caller.is_sampled)
+        timeline.is_running = True
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
         active, running = self._signals.active, (method, scheme)
@@ -152,6 +153,7 @@ class TelemetryMiddleware:
     def leave(self, request: RunningRequest) -> None:
         """Removes the request's ids from the context; it no longer counts as running."""
         self._signals.active[request.method, request.scheme] -= 1
+        request.timeline.is_running = False
         detach(request.token)
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
@@ -217,8 +219,9 @@ class IdsMiddleware:
     def begin(self, scope: Scope) -> RunningRequest:
         """Gives a request its ids, in its scope and in the context."""
         timeline: Timeline | None = scope.get(TIMELINE)
-        if timeline is None:
+        if timeline is None or timeline.is_running:  # an app may be mounted within another
             timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
+        timeline.is_running = True
         return RunningRequest(scope, timeline, "", "", attach(set_span_in_context(RequestSpan(timeline))))
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
@@ -226,6 +229,7 @@ class IdsMiddleware:
 
     def leave(self, request: RunningRequest) -> None:
         """Removes the request's ids from the context."""
+        request.timeline.is_running = False
         detach(request.token)
 
 

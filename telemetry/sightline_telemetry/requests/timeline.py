@@ -71,12 +71,14 @@ Segments = Callable[[], Iterable[Segment]]
 class Timeline:
     """One request: its ids, its start, and how to tell its segments if anybody should ask."""
 
-    __slots__ = ("caller", "end_ns", "is_asked", "segments", "span_id", "start_ns", "trace_id", "unix_ns")
+    __slots__ = ("caller", "end_ns", "is_asked", "is_running", "segments", "span_id", "start_ns", "trace_id", "unix_ns")
 
     def __init__(self, caller: Caller | None = None) -> None:
         self.caller = caller
         self.trace_id = caller.trace_id if caller is not None else getrandbits(128) or 1
         self.span_id = getrandbits(64) or 1
+        self.is_running = False
+        """True from when the telemetry begins the request until it leaves; another may take it up after that."""
         self.is_asked: bool | None = None
         """True if the trace was asked for at the start; None until the sampler has decided that."""
         self.unix_ns = time_ns()
