@@ -211,7 +211,7 @@ def _counting(bundle: Bundle, body: bytes) -> Callable[[], Any]:
     reader = InstanceReader(bundle.profile, N_ROWS)
     columns = ColumnBuilder(bundle.profile).build(reader.read(body))
     predictor = Predictor(bundle.model, bundle.profile)
-    predicted = predictor.predict(columns)
-    rows = Rows(columns.numeric, columns.codes, predicted.outcomes, predicted.probabilities)
+    numeric, _, codes = columns.arrays
+    rows = Rows(numeric, codes, *predictor.predict(columns).arrays)
     recorder = Recorder(ModelId("flights", "1"), bundle.profile, predictor.steps)
     return lambda: recorder.record(rows)

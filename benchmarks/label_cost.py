@@ -18,7 +18,7 @@ import numpy as np
 from sightline_service.feedback.ledger import Ledger, LedgerRules
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
 from sightline_service.feedback.reader import LabelReader
-from sightline_service.prediction.result import Prediction
+from sightline_service.prediction.result import ArrayPrediction, OutputArrays
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
 
@@ -45,7 +45,8 @@ def main() -> None:
     keys = SigningKeys(["a secret that nobody needs to keep"])
     make = PredictionIds(keys, MODEL).make
     late = np.random.default_rng(0).random(N_ROWS)
-    many = Prediction((late > 0.5).astype(np.intp), np.column_stack([1 - late, late]))
+    arrays = OutputArrays((late > 0.5).astype(np.intp), np.column_stack([1 - late, late]))
+    many = ArrayPrediction(arrays, ())
     one = many.part(0, 1)
     ids = make(many)
     in_batch = fastest_us(lambda: make(many), 1, N_ROWS)

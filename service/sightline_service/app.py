@@ -107,7 +107,7 @@ def create_app(**given: object) -> BypassApp:
 def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
     predictor = Predictor(bundle.model, bundle.profile)
     predictor.build_fast_path(sample_columns(bundle.sample, bundle.profile))
-    _log.info("rows of %s are predicted by %s", bundle.name, predictor.path)
+    _log.info("rows of %s are predicted by %s", bundle.name, predictor.path_description)
     model = ModelId(bundle.name, bundle.version)
     recorder = telemetry.count_model(model, bundle.profile, predictor.steps, joined_answers)
     batcher = Batcher(
@@ -184,7 +184,7 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
     tensors = TensorDialect(served, TensorReader(profile, columns, settings.max_rows), profile)
     app.router.routes.extend(infer_routes(endpoint(tensors), profile))
     app.include_router(kserve_router(served))
-    app.include_router(inference_metadata_router(served, profile, {"path": model.predictor.path}))
+    app.include_router(inference_metadata_router(served, profile, {"path": model.predictor.path_description}))
 
 
 def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:

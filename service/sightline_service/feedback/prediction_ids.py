@@ -167,17 +167,18 @@ class PredictionIds:
 
     def _rows(self, prediction: Prediction) -> tuple[bytes, int]:
         """The bytes of all rows, one after the other, and how many each has."""
+        outcomes, probabilities, values = prediction.arrays
         scores = np.empty((len(prediction), 0))
-        if prediction.values is not None:
-            scores = prediction.values[:, np.newaxis]
-        elif prediction.probabilities is not None and self._is_scored:
-            scores = _one_of_two(prediction.probabilities) if self._is_binary else prediction.probabilities
+        if values is not None:
+            scores = values[:, np.newaxis]
+        elif probabilities is not None and self._is_scored:
+            scores = _one_of_two(probabilities) if self._is_binary else probabilities
         n_rows, n_scores = scores.shape
         rows = np.zeros(
             n_rows, dtype=[("high", "u1"), ("low", ">u2"), ("outcome", ">u2"), ("scores", ">f8", (n_scores,))]
         )
         rows["high"], rows["low"] = np.divmod(np.arange(n_rows), 1 << 16)
-        rows["outcome"] = 0 if prediction.outcomes is None else prediction.outcomes
+        rows["outcome"] = 0 if outcomes is None else outcomes
         rows["scores"] = scores
         return rows.tobytes(), rows.itemsize
 

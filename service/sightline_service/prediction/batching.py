@@ -17,7 +17,7 @@ from time import perf_counter_ns
 from typing import Any, NamedTuple
 
 from sightline_service.errors import ClientGoneError, PredictionFailedError, QueueFullError, SightlineError
-from sightline_service.prediction.columns import Columns
+from sightline_service.prediction.columns import Columns, join_columns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
 from sightline_telemetry.faults import Faults
@@ -160,7 +160,7 @@ class Batcher:
             if not item.future.cancelled():
                 items.append(item)
                 n_rows += len(item.columns)
-                if self._predictor.depends_on_types:
+                if self._predictor.depends_on_dtypes:
                     break
         return items
 
@@ -176,7 +176,7 @@ class Batcher:
         return [outcome for item in items for outcome in self._predict([item])]
 
     def _predict_together(self, items: Sequence[_Waiting]) -> list[Answer]:
-        columns = Columns.joined([item.columns for item in items])
+        columns = join_columns([item.columns for item in items])
         prediction = self._predictor.predict(columns)
         number, n_rows, start_ns = next(self._numbers), len(columns), prediction.marks[0]
         self._count(n_rows, prediction, [start_ns - item.queued_ns for item in items])

@@ -1,8 +1,8 @@
-"""Rows become columns once: float64 with NaN, raw values, and codes against the training vocabulary."""
+"""The values of a request by feature: float64 with NaN, raw categories, and codes against the training vocabulary."""
 
 from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,106 +12,101 @@ from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfi
 
 _SHOWN_CHARS = 80
 
+UNSEEN_WORD = "a category that no training data has"
+
 Value = str | float
-"""What a categorical input may be: a string, or an integer, a float or a boolean where training had such categories."""
+"""The type of a categorical value: a string, or an integer, a float or a boolean where training had such categories."""
+
+RowValues = list[tuple[Any, ...]]
+"""One tuple per row: first the numeric, then the categorical values, None where missing."""
 
 
-Rows = list[tuple[Any, ...]]
-"""Rows as tuples, each of the numeric and then the categorical values, None where missing."""
-
-
-class Columns:
-    """Rows by feature, in the profile's order.
+class ColumnArrays(NamedTuple):
+    """The values of some rows by feature, in the profile's order.
 
     numeric: (n_numeric, n_rows) float64, NaN where missing.
     raw: n_categorical lists of n_rows values, None where missing.
     codes: (n_categorical, n_rows) indices into the feature's labels.
     """
 
-    __slots__ = ("_arrays",)
+    numeric: Floats
+    raw: tuple[Sequence[Value | None], ...]
+    codes: Codes
 
-    def __init__(self, numeric: Floats, raw: tuple[Sequence[Value | None], ...], codes: Codes) -> None:
-        self._arrays: Arrays | None = (numeric, raw, codes)
 
-    @property
-    def arrays(self) -> "Arrays":
-        """What there is of each feature: numeric, raw and codes."""
-        assert self._arrays is not None  # noqa: S101  # given, or made by those who have rows
-        return self._arrays
+class Columns(Protocol):
+    """The values of some rows, readable by feature and by row."""
 
     @property
-    def numeric(self) -> Floats:
-        """(n_numeric, n_rows)."""
-        return self.arrays[0]
+    def arrays(self) -> ColumnArrays:
+        """The values by feature."""
+        ...
 
     @property
-    def raw(self) -> tuple[Sequence[Value | None], ...]:
-        """n_categorical lists of n_rows values."""
-        return self.arrays[1]
-
-    @property
-    def codes(self) -> Codes:
-        """(n_categorical, n_rows)."""
-        return self.arrays[2]
-
-    @property
-    def rows(self) -> Rows:
-        """The same by row."""
-        numbers = [[None if value != value else value for value in values] for values in self.numeric.tolist()]
-        return list(zip(*numbers, *self.raw, strict=True))
+    def rows(self) -> RowValues:
+        """The values by row."""
+        ...
 
     def __len__(self) -> int:
-        """How many rows there are."""
-        return int(self.numeric.shape[1])
-
-    @staticmethod
-    def joined(parts: Sequence["Columns"]) -> "Columns":
-        """The rows of several, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        if isinstance(parts[0], RowColumns) and set(map(type, parts)) == {RowColumns}:
-            return RowColumns(parts[0].builder, list(chain.from_iterable([part.rows for part in parts])))
-        return Columns(
-            np.concatenate([part.numeric for part in parts], axis=1),
-            tuple(
-                [value for values in column for value in values] for column in zip(*(p.raw for p in parts), strict=True)
-            ),
-            np.concatenate([part.codes for part in parts], axis=1),
-        )
+        """Returns the number of rows."""
+        ...
 
 
-class RowColumns(Columns):
-    """Columns that become arrays only if somebody asks for them: of a few rows nobody may."""
+class ArrayColumns:
+    """Values that came by feature, as tensors do."""
 
-    __slots__ = ("_rows", "builder")
+    __slots__ = ("arrays",)
 
-    def __init__(self, builder: "ColumnBuilder", rows: Rows) -> None:
+    def __init__(self, arrays: ColumnArrays) -> None:
+        self.arrays = arrays
+
+    @property
+    def rows(self) -> RowValues:
+        """The values by row, converted on each access."""
+        numbers = [[None if value != value else value for value in values] for values in self.arrays.numeric.tolist()]
+        return list(zip(*numbers, *self.arrays.raw, strict=True))
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return int(self.arrays.numeric.shape[1])
+
+
+class RowColumns:
+    """Values that came by row, converted to arrays lazily: small requests are often answered without arrays."""
+
+    __slots__ = ("_arrays", "builder", "rows")
+
+    def __init__(self, builder: "ColumnBuilder", rows: RowValues) -> None:
         self.builder = builder
-        self._rows = rows
-        self._arrays = None
+        self.rows = rows
+        self._arrays: ColumnArrays | None = None
 
     @property
-    def arrays(self) -> "Arrays":
-        """Made when they are first asked for."""
+    def arrays(self) -> ColumnArrays:
+        """The values by feature, converted on the first access."""
         if self._arrays is None:
-            self._arrays = self.builder.arrays(self._rows)
+            self._arrays = self.builder.arrays(self.rows)
         return self._arrays
 
-    @property
-    def rows(self) -> Rows:
-        """As they came."""
-        return self._rows
-
     def __len__(self) -> int:
-        """How many rows there are."""
-        return len(self._rows)
+        """Returns the number of rows."""
+        return len(self.rows)
 
 
-Arrays = tuple[Floats, tuple[Sequence[Value | None], ...], Codes]
+def join_columns(parts: Sequence[Columns]) -> Columns:
+    """Returns the rows of all parts in their order; rows are joined before they are converted to arrays."""
+    if len(parts) == 1:
+        return parts[0]
+    by_row = [part for part in parts if isinstance(part, RowColumns)]
+    if len(by_row) == len(parts):
+        return RowColumns(by_row[0].builder, list(chain.from_iterable([part.rows for part in by_row])))
+    numeric, raw, codes = zip(*[part.arrays for part in parts], strict=True)
+    joined_raw = tuple(list(chain.from_iterable(column)) for column in zip(*raw, strict=True))
+    return ArrayColumns(ColumnArrays(np.concatenate(numeric, axis=1), joined_raw, np.concatenate(codes, axis=1)))
 
 
 class ColumnBuilder:
-    """Turns rows, their values in the order of the profile's features, into columns."""
+    """Makes columns of rows whose values stand in the order of the profile's features, or of values by feature."""
 
     def __init__(self, profile: ReferenceProfile) -> None:
         self._n_numeric = len(profile.numeric)
@@ -123,30 +118,30 @@ class ColumnBuilder:
             if not feature.accepts_unseen
         ]
 
-    def build(self, rows: Rows) -> Columns:
-        """The columns of some rows. Raises InvalidRowsError for a category that the model's encoder refuses."""
+    def build(self, rows: RowValues) -> Columns:
+        """Returns the columns of some rows. Raises InvalidRowsError for a category that the model's encoder refuses."""
         for at, feature, vocabulary in self._strict:
             for index, row in enumerate(rows):
                 if row[at] not in vocabulary:
-                    self._refuse_unseen(feature, row[at], index)
+                    raise _unseen_error(feature, row[at], index)
         return RowColumns(self, rows)
 
-    def arrays(self, rows: Rows) -> Arrays:
-        """What `Columns` holds of some rows: numbers, raw categories, and their codes."""
+    def arrays(self, rows: RowValues) -> ColumnArrays:
+        """Returns some rows by feature."""
         by_feature = list(zip(*rows, strict=True))
         numeric = np.array(by_feature[: self._n_numeric], dtype=np.float64).reshape(self._n_numeric, len(rows))
         raw = tuple(list(column) for column in by_feature[self._n_numeric :])
-        return numeric, raw, self._coded(raw, len(rows))
+        return ColumnArrays(numeric, raw, self._coded(raw, len(rows)))
 
     def assemble(self, numeric: Floats, raw: tuple[Sequence[Value | None], ...]) -> Columns:
-        """The columns of what was sent by column, in the profile's order. Raises as `build` does."""
-        columns = Columns(numeric, raw, self._coded(raw, numeric.shape[1]))
+        """Returns the columns of values that came by feature, in the profile's order. Raises as `build` does."""
+        arrays = ColumnArrays(numeric, raw, self._coded(raw, numeric.shape[1]))
         for at, feature, vocabulary in self._strict:
             index = at - self._n_numeric
-            rows = np.flatnonzero(columns.codes[index] == vocabulary[None] - 1)
+            rows = np.flatnonzero(arrays.codes[index] == vocabulary[None] - 1)
             if len(rows):
-                self._refuse_unseen(feature, raw[index][rows[0]], int(rows[0]))
-        return columns
+                raise _unseen_error(feature, raw[index][rows[0]], int(rows[0]))
+        return ArrayColumns(arrays)
 
     def _coded(self, raw: tuple[Sequence[Value | None], ...], n_rows: int) -> Codes:
         codes = np.empty((len(raw), n_rows), dtype=np.intp)
@@ -155,13 +150,18 @@ class ColumnBuilder:
             codes[index] = np.fromiter(known, np.intp, n_rows)
         return codes
 
-    @staticmethod
-    def _refuse_unseen(feature: CategoricalFeature, value: Value | None, row: int) -> None:
-        shown = repr(value)[:_SHOWN_CHARS]
-        what = f"the category {shown} was not in the training data, and this model's encoder refuses such"
-        raise InvalidRowsError(f"row {row}: field {feature.name!r}: {what}", Fault(what, feature.name, row))
+
+def _unseen_error(feature: CategoricalFeature, value: Value | None, row: int) -> InvalidRowsError:
+    shown = repr(value)[:_SHOWN_CHARS]
+    what = f"the category {shown} was not in the training data, and this model's encoder refuses unseen categories"
+    return InvalidRowsError(f"row {row}: field {feature.name!r}: {what}", Fault(what, feature.name, row))
 
 
-def category_values(feature: CategoricalFeature, categories: Sequence[str]) -> list[Value]:
-    """The categories as the values that a client sends and the estimator sees."""
-    return feature.values(categories)
+def unseen_value(feature: CategoricalFeature) -> Value:
+    """Returns a value that is no category of a feature; of a boolean feature that has both, False."""
+    known = set(feature.values((*feature.categories, *feature.others)))
+    if feature.dtype == "str":
+        return UNSEEN_WORD
+    if feature.dtype == "bool":
+        return next((value for value in (False, True) if value not in known), False)
+    return max(known, default=0) + 1

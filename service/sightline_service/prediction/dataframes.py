@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sightline_service.prediction.columns import Columns, Value, category_values
+from sightline_service.prediction.columns import Columns, Value
 from sightline_telemetry.model.counts import Floats
 from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 
@@ -32,8 +32,9 @@ class FrameBuilder:
 
     def build(self, columns: Columns) -> pd.DataFrame:
         """The rows as a DataFrame of their own: a step that writes into it changes nothing that is counted."""
-        made: dict[str, Any] = {name: self._convert[name](columns.numeric[index]) for index, name in self._numeric}
-        for (name, contain), values in zip(self._categorical, columns.raw, strict=True):
+        numeric, raw, _ = columns.arrays
+        made: dict[str, Any] = {name: self._convert[name](numeric[index]) for index, name in self._numeric}
+        for (name, contain), values in zip(self._categorical, raw, strict=True):
             made[name] = contain(values)
         return pd.DataFrame({name: made[name] for name in self._order}, copy=False)
 
@@ -58,7 +59,7 @@ _NUMERIC: dict[str, Callable[[Floats], NDArray[Any]]] = {
 def _container(feature: CategoricalFeature) -> Callable[[Sequence[Value | None]], Any]:
     missing = None if feature.none_is_missing else np.nan
     if feature.levels is not None:
-        return partial(_categories, category_values(feature, feature.levels))
+        return partial(_categories, feature.values(feature.levels))
     if feature.dtype == "str":
         return partial(_objects, missing)
     return partial(_booleans_or_missing if feature.dtype == "bool" else _numbers, missing)

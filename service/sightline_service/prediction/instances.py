@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from sightline_service.errors import BundleError, Fault, InvalidRowsError, MalformedBodyError, shortened
-from sightline_service.prediction.columns import Rows
+from sightline_service.prediction.columns import RowValues
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
 
 _AT = re.compile(
@@ -66,11 +66,11 @@ class InstanceReader:
             Annotated[list[unnamed], limits]
         ).decode
 
-    def read(self, body: bytes) -> Rows:
+    def read(self, body: bytes) -> RowValues:
         """The rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
         return list(map(astuple, self._decoded(self._decode, body).instances))
 
-    def read_rows(self, rows: msgspec.Raw) -> Rows:
+    def read_rows(self, rows: msgspec.Raw) -> RowValues:
         """The rows of a list of objects, or of a list of lists; raises as `read` does."""
         if is_list_of_lists(rows):
             return list(map(self._sorted, map(astuple, self._decoded(self._decode_unnamed, rows))))

@@ -1,116 +1,151 @@
-"""What a model said of some rows: arrays, or of a few rows lists, which become arrays only if somebody asks."""
+"""The predictions of a model for some rows: as arrays, or for a few rows as lists, which numpy never touches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from sightline_telemetry.model.counts import Codes, Floats
 
 
-class Prediction:
-    """The predictions of some rows, as arrays.
+class OutputArrays(NamedTuple):
+    """The outputs of a model for some rows.
 
     outcomes: (n_rows,) indices into the classes; None in regression.
     probabilities: (n_rows, n_classes); None from a model without them.
     values: (n_rows,) of a regression; otherwise None.
+    """
+
+    outcomes: Codes | None
+    probabilities: Floats | None
+    values: Floats | None = None
+
+
+class OutputLists(NamedTuple):
+    """The same outputs as lists; probabilities by row."""
+
+    outcomes: list[int] | None
+    probabilities: list[Sequence[float]] | None
+    values: list[float] | None = None
+
+
+class Prediction(Protocol):
+    """The predictions of some rows, readable as arrays and as lists.
+
     marks: (n_steps + 1,) ns of the monotonic clock; a step of the pipeline worked from its mark to the next one.
     """
 
-    __slots__ = ("_outputs", "marks")
-
-    def __init__(self, outcomes: Codes | None, probabilities: Floats | None, values: Floats | None = None) -> None:
-        self._outputs: tuple[Any, Any, Any] = outcomes, probabilities, values
-        self.marks: tuple[int, ...] = ()
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """When each step began, and when the last one ended."""
+        ...
 
     @property
-    def arrays(self) -> tuple[Codes | None, Floats | None, Floats | None]:
-        """Outcomes, probabilities and values."""
-        return self._outputs
+    def arrays(self) -> OutputArrays:
+        """The outputs as arrays."""
+        ...
 
     @property
-    def outcomes(self) -> Codes | None:
-        """(n_rows,)."""
-        return self.arrays[0]
+    def lists(self) -> OutputLists:
+        """The outputs as lists."""
+        ...
 
-    @property
-    def probabilities(self) -> Floats | None:
-        """(n_rows, n_classes)."""
-        return self.arrays[1]
-
-    @property
-    def values(self) -> Floats | None:
-        """(n_rows,)."""
-        return self.arrays[2]
-
-    @property
-    def lists(self) -> "Lists":
-        """Outcomes, probabilities by row, and values, as lists; None where there is no array."""
-        return tuple(None if array is None else array.tolist() for array in self.arrays)  # type: ignore[return-value]
-
-    def codes(self) -> list[int]:
-        """The outcomes as a list; empty in regression."""
-        return [] if self.outcomes is None else self.outcomes.tolist()
+    def outcome_list(self) -> list[int]:
+        """Returns the outcomes; an empty list in regression."""
+        ...
 
     def part(self, start: int, stop: int) -> "Prediction":
-        """The predictions of some of the rows."""
-        part = type(self)(*(None if values is None else values[start:stop] for values in self._outputs))
-        part.marks = self.marks
-        return part
+        """Returns the predictions of the rows from start to stop."""
+        ...
 
     def __len__(self) -> int:
-        """How many rows there are."""
-        outcomes, _, values = self._outputs
-        return len(outcomes if outcomes is not None else values)
-
-    @staticmethod
-    def joined(parts: Sequence["Prediction"]) -> "Prediction":
-        """The predictions of several, one after the other; lists are joined before they become arrays."""
-        if len(parts) == 1:
-            return parts[0]
-        if set(map(type, parts)) == {FewPredictions}:
-            lists = zip(*[part.lists for part in parts], strict=True)
-            return FewPredictions(*(None if each[0] is None else list(chain.from_iterable(each)) for each in lists))
-        arrays = zip(*(part.arrays for part in parts), strict=True)
-        return Prediction(*(None if each[0] is None else np.concatenate(each) for each in arrays))
+        """Returns the number of rows."""
+        ...
 
 
-Lists = tuple[list[int] | None, list[Sequence[float]] | None, list[float] | None]
+class ArrayPrediction:
+    """Predictions made with numpy."""
 
+    __slots__ = ("arrays", "marks")
 
-class FewPredictions(Prediction):
-    """The predictions of a few rows, made and read without numpy, whose fixed cost is that of a small model."""
-
-    __slots__ = ("_arrays",)
-
-    def __init__(
-        self, outcomes: list[int] | None, probabilities: list[Sequence[float]] | None, values: list[float] | None = None
-    ) -> None:
-        self._outputs = outcomes, probabilities, values
-        self._arrays: tuple[Codes | None, Floats | None, Floats | None] | None = None
-        self.marks = ()
+    def __init__(self, arrays: OutputArrays, marks: tuple[int, ...]) -> None:
+        self.arrays = arrays
+        self.marks = marks
 
     @property
-    def arrays(self) -> tuple[Codes | None, Floats | None, Floats | None]:
-        """Made when they are first asked for."""
-        if self._arrays is None:
-            outcomes, probabilities, values = self._outputs
-            self._arrays = (
-                None if outcomes is None else np.array(outcomes, dtype=np.intp),
-                None if probabilities is None else _matrix(probabilities),
-                None if values is None else np.array(values, dtype=np.float64),
-            )
-        return self._arrays
+    def lists(self) -> OutputLists:
+        """The outputs as lists, converted on each access."""
+        return OutputLists(*(None if array is None else array.tolist() for array in self.arrays))
+
+    def outcome_list(self) -> list[int]:
+        """Returns the outcomes; an empty list in regression."""
+        outcomes = self.arrays.outcomes
+        return [] if outcomes is None else outcomes.tolist()
+
+    def part(self, start: int, stop: int) -> "ArrayPrediction":
+        """Returns the predictions of the rows from start to stop."""
+        return ArrayPrediction(OutputArrays(*_cut(self.arrays, start, stop)), self.marks)
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        outcomes, _, values = self.arrays
+        return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]  # one of them is there
+
+
+class ListPrediction:
+    """Predictions of a few rows, made and read without numpy, whose fixed cost is that of a small model."""
+
+    __slots__ = ("lists", "marks")
+
+    def __init__(self, lists: OutputLists, marks: tuple[int, ...]) -> None:
+        self.lists = lists
+        self.marks = marks
 
     @property
-    def lists(self) -> Lists:
-        """As they were made."""
-        return self._outputs
+    def arrays(self) -> OutputArrays:
+        """The outputs as arrays, converted on each access."""
+        outcomes, probabilities, values = self.lists
+        return OutputArrays(
+            None if outcomes is None else np.array(outcomes, dtype=np.intp),
+            None if probabilities is None else _matrix(probabilities),
+            None if values is None else np.array(values, dtype=np.float64),
+        )
 
-    def codes(self) -> list[int]:
-        """The outcomes as a list; empty in regression."""
-        return self._outputs[0] or []
+    def outcome_list(self) -> list[int]:
+        """Returns the outcomes; an empty list in regression."""
+        return self.lists.outcomes or []
+
+    def part(self, start: int, stop: int) -> "ListPrediction":
+        """Returns the predictions of the rows from start to stop."""
+        return ListPrediction(OutputLists(*_cut(self.lists, start, stop)), self.marks)
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        outcomes, _, values = self.lists
+        return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]  # one of them is there
+
+
+def join_predictions(parts: Sequence[Prediction]) -> Prediction:
+    """Returns the predictions of all parts in their order; lists are joined before they are converted to arrays.
+
+    The marks are those of the first part.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    marks = parts[0].marks
+    few = [part.lists for part in parts if isinstance(part, ListPrediction)]
+    if len(few) == len(parts):
+        lists = zip(*few, strict=True)
+        return ListPrediction(
+            OutputLists(*(None if each[0] is None else list(chain.from_iterable(each)) for each in lists)), marks
+        )
+    arrays = zip(*[part.arrays for part in parts], strict=True)
+    return ArrayPrediction(OutputArrays(*(None if each[0] is None else np.concatenate(each) for each in arrays)), marks)
+
+
+def _cut(outputs: OutputArrays | OutputLists, start: int, stop: int) -> Iterator[Any]:
+    return (None if each is None else each[start:stop] for each in outputs)
 
 
 def _matrix(rows: list[Sequence[float]]) -> Floats:

@@ -86,10 +86,10 @@ class TensorDialect:
     def _values(self, predicted: Predicted, name: str) -> Sequence[str] | Floats:
         prediction = predicted.prediction
         if name == "outcome":
-            return [self._outcomes[code] for code in prediction.codes()]
+            return [self._outcomes[code] for code in prediction.outcome_list()]
         if name == "prediction_id":
             return predicted.ids
-        values = prediction.probabilities if name == "probabilities" else prediction.values
+        values = prediction.arrays.probabilities if name == "probabilities" else prediction.arrays.values
         assert values is not None  # noqa: S101  # output_names has only what the model says
         return values
 

@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from sightline_service.prediction.columns import category_values
 from sightline_service.prediction.instances import json_type
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
 
@@ -85,7 +84,7 @@ def example_instance(profile: ReferenceProfile) -> dict[str, Any]:
 
 def _example(feature: Feature) -> Any:
     if isinstance(feature, CategoricalFeature):
-        return next(iter(category_values(feature, feature.categories[:1])), "")
+        return next(iter(feature.values(feature.categories[:1])), "")
     if feature.dtype == "bool":
         return bool(feature.median)
     return round(feature.median) if feature.dtype == "int64" else feature.median

@@ -13,8 +13,8 @@ from starlette.types import Receive, Scope, Send
 from sightline_service.errors import ClientGoneError, SightlineError
 from sightline_service.feedback.prediction_ids import PredictionIds
 from sightline_service.prediction.batching import Answer, Batcher
-from sightline_service.prediction.columns import Columns
-from sightline_service.prediction.result import Prediction
+from sightline_service.prediction.columns import Columns, join_columns
+from sightline_service.prediction.result import Prediction, join_predictions
 from sightline_service.server.asgi import Exchange, Reply, check_body, client_gone, read_body, respond
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.model_id import ModelId
@@ -45,7 +45,7 @@ class PredictionTrace:
 
     def _attributes(self) -> dict[str, AttributeValue]:
         prediction = self.answer.prediction
-        outcomes = Counter(prediction.codes())
+        outcomes = Counter(prediction.outcome_list())
         return {
             **self.model.attributes,
             "ml.batch.id": self.answer.batch,
@@ -81,8 +81,8 @@ class Answered:
 
 def joined_answers(parts: Sequence[Answered]) -> Rows:
     """Joins the rows of several responses for the recorder: arrays are made once for all of them."""
-    columns = Columns.joined([part.columns for part in parts])
-    return Rows(columns.numeric, columns.codes, *Prediction.joined([part.prediction for part in parts]).arrays)
+    numeric, _, codes = join_columns([part.columns for part in parts]).arrays
+    return Rows(numeric, codes, *join_predictions([part.prediction for part in parts]).arrays)
 
 
 class Dialect(Protocol[Asked]):

@@ -173,7 +173,7 @@ BAD_MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a step that depends on other rows": (
         lambda: _fitted(FunctionTransformer(centred), LogisticRegression(max_iter=1000)),
-        "a row alone is predicted otherwise than the same row among others; the step 'functiontransformer'",
+        "a row by itself is predicted otherwise than the same row among others; the step 'functiontransformer'",
     ),
     "a step that changes its mind": (
         lambda: _fitted(Counting(), LogisticRegression(max_iter=1000)),

@@ -40,7 +40,7 @@ def test_a_row_that_depends_on_its_company_is_refused() -> None:
     data = pd.DataFrame(random.normal(size=(200, 2)), columns=["a", "b"])
     labels = pd.Series(np.where(data["a"] > data["b"], "yes", "no"))
     model = make_pipeline(FunctionTransformer(_centred), LogisticRegression()).fit(data, labels)
-    with pytest.raises(BundleError, match=r"a row alone is predicted otherwise .* the step 'functiontransformer'"):
+    with pytest.raises(BundleError, match=r"a row by itself is predicted otherwise .* the step 'functiontransformer'"):
         make_bundle(model, data, labels, "model", "1")
 
 

@@ -16,7 +16,7 @@ from sightline_service.feedback.ledger import PRUNED_ROWS, Ledger, LedgerRules
 from sightline_service.feedback.prediction_ids import PredictionIds, SignedPrediction, SigningKeys, fingerprint
 from sightline_service.feedback.tables import TIMEOUT_S, open_engine
 from sightline_service.feedback.verdicts import Label, Verdict
-from sightline_service.prediction.result import Prediction
+from sightline_service.prediction.result import ArrayPrediction, OutputArrays
 from sightline_telemetry.instruments import (
     FEEDBACK,
     FEEDBACK_DELAY,
@@ -72,7 +72,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLedge
 def predicted(n_rows: int, model: JudgedModel = MODEL, p: float = 0.75) -> list[SignedPrediction]:
     """Predictions of `yes` with P(yes) = p."""
     probabilities = np.tile([[1 - p, p]], (n_rows, 1))
-    ids = PredictionIds(KEYS, model).make(Prediction(np.ones(n_rows, np.intp), probabilities))
+    ids = PredictionIds(KEYS, model).make(ArrayPrediction(OutputArrays(np.ones(n_rows, np.intp), probabilities), ()))
     return [prediction for prediction in map(KEYS.read, ids) if prediction is not None]
 
 

@@ -19,7 +19,7 @@ from sightline_service.feedback.prediction_ids import (
     load_secrets,
     probabilities_of,
 )
-from sightline_service.prediction.result import Prediction
+from sightline_service.prediction.result import ArrayPrediction, OutputArrays, Prediction
 from sightline_telemetry.model.counts import Codes, Floats
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
@@ -38,7 +38,7 @@ def model_of(n_classes: int, *, has_probabilities: bool = True) -> JudgedModel:
 
 def classified(probabilities: Floats) -> Prediction:
     """Predictions of the most probable classes."""
-    return Prediction(probabilities.argmax(axis=1), probabilities)
+    return ArrayPrediction(OutputArrays(probabilities.argmax(axis=1), probabilities), ())
 
 
 def rows_of(n_classes: int) -> st.SearchStrategy[Floats]:
@@ -106,7 +106,7 @@ def test_one_row_is_written_like_many(row: tuple[float, float]) -> None:
 @given(values=st.lists(VALUE, min_size=1, max_size=5))
 def test_values_of_a_regression_come_back_bit_by_bit(values: list[float]) -> None:
     """The value of a regression comes back as it was, infinite or not."""
-    prediction = Prediction(None, None, np.array(values))
+    prediction = ArrayPrediction(OutputArrays(None, None, np.array(values)), ())
     read = [KEYS.read(each) for each in PredictionIds(KEYS, model_of(0, has_probabilities=False)).make(prediction)]
     assert [each.scores for each in read if each is not None] == [(value,) for value in values]
 
@@ -178,7 +178,7 @@ def test_ids_of_10000_rows_are_unlike() -> None:
 def test_length_is_as_documented(n_classes: int, n_chars: int) -> None:
     """An id has 56 characters with two classes; it grows with the classes up to a bound, and carries none beyond."""
     probabilities = np.full((1, max(n_classes, 1)), 1 / max(n_classes, 1))
-    prediction = Prediction(np.zeros(1, np.intp), probabilities)
+    prediction = ArrayPrediction(OutputArrays(np.zeros(1, np.intp), probabilities), ())
     model = model_of(n_classes, has_probabilities=n_classes > 0)
     (made,) = PredictionIds(KEYS, model).make(prediction)
     assert len(made) == n_chars

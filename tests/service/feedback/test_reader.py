@@ -10,7 +10,7 @@ import pytest
 from sightline_service.feedback.ledger import Ledger, LedgerRules
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
 from sightline_service.feedback.reader import LabelReader, actual_of
-from sightline_service.prediction.result import Prediction
+from sightline_service.prediction.result import ArrayPrediction, OutputArrays
 from sightline_telemetry.instruments import FEEDBACK_ERROR
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
@@ -74,7 +74,7 @@ def test_a_value_that_is_no_number_is_not_judged(value: float, tmp_path: Path) -
     model, keys = JudgedModel(ID, (), has_probabilities=False), SigningKeys(["the secret of this test"])
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", model, LedgerRules(86_400.0))
     ledger.open()
-    ids = PredictionIds(keys, model).make(Prediction(None, None, np.array([value, 2.0])))
+    ids = PredictionIds(keys, model).make(ArrayPrediction(OutputArrays(None, None, np.array([value, 2.0])), ()))
     body = {"labels": [{"prediction_id": prediction_id, "actual": 1.5} for prediction_id in ids]}
     assert LabelReader(keys, ledger, 10).judge(msgspec.json.encode(body)) == ["unknown_outcome", "accepted"]
     assert sum(snapshot.sum for _, snapshot in ledger.quality().snapshots(FEEDBACK_ERROR)) == 0.5

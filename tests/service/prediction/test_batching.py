@@ -41,7 +41,7 @@ class WatchedPredictor(Predictor):
         """Predicts, or raises if a row is poisoned."""
         self.batches.append(len(columns))
         sleep(self._delay_s)
-        if self._error is not None and POISON in columns.numeric[0]:
+        if self._error is not None and POISON in columns.arrays.numeric[0]:
             raise self._error
         return super().predict(columns)
 
@@ -88,9 +88,10 @@ def test_each_request_gets_its_own_rows(bundle: Bundle, row_ns: int) -> None:
     assert predictor.batches == [6]
     for answer, part in zip(answers, parts, strict=True):
         alone = Predictor(bundle.model, bundle.profile).predict(part)
-        assert answer.prediction.probabilities is not None
-        assert alone.probabilities is not None
-        np.testing.assert_allclose(answer.prediction.probabilities, alone.probabilities, rtol=0, atol=1e-12)
+        ours, theirs = answer.prediction.arrays.probabilities, alone.arrays.probabilities
+        assert ours is not None
+        assert theirs is not None
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
         assert answer.batch_rows == 6
 
 
@@ -129,7 +130,7 @@ def test_nobody_suffers_for_another(bundle: Bundle, error: Exception) -> None:
 
     good, bad, better = run(predictor, bundle, use)
     assert isinstance(bad, InvalidRowsError if isinstance(error, InvalidRowsError) else PredictionFailedError)
-    assert len(good.prediction.outcomes) == len(better.prediction.outcomes) == 1
+    assert len(good.prediction) == len(better.prediction) == 1
 
 
 def test_a_full_queue_refuses_at_once(bundle: Bundle) -> None:
@@ -206,14 +207,14 @@ def test_a_missing_value_changes_no_other_request(step: Any, *, depends: bool) -
     bundle = make_bundle(make_pipeline(*steps).fit(data, labels), data, labels, "codes", "1")
     predictor = WatchedPredictor(bundle)
     predictor.build_fast_path(sample_columns(bundle.sample, bundle.profile))
-    assert predictor.depends_on_types == depends
+    assert predictor.depends_on_dtypes == depends
     parts = [sample_columns(({"code": code},), bundle.profile) for code in (10, 20, 10.5, 20, None, 30)]
-    alone: list[Any] = [predictor.predict(part).probabilities for part in parts]
+    alone: list[Any] = [predictor.predict(part).arrays.probabilities for part in parts]
     predictor.batches.clear()
 
     async def together(batcher: Batcher) -> Any:
         return await asyncio.gather(*(batcher.predict(part) for part in parts))
 
     answers = run(predictor, bundle, together)
-    np.testing.assert_allclose([answer.prediction.probabilities for answer in answers], alone, rtol=1e-12)
+    np.testing.assert_allclose([answer.prediction.arrays.probabilities for answer in answers], alone, rtol=1e-12)
     assert predictor.batches == ([1] * 6 if depends else [6])

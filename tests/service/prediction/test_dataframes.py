@@ -80,9 +80,9 @@ def test_what_training_did_not_have_arrives(
 def test_a_step_that_writes_into_the_frame_changes_no_count(profile: ReferenceProfile) -> None:
     """The frame shares no memory with the columns that are counted."""
     built = columns(profile, **sent())
-    before = built.numeric.copy()
+    before = built.arrays.numeric.copy()
     frame = FrameBuilder(profile).build(built)
     frame.iloc[:, 1:3] = 0
     frame.iloc[:, 3] = False
     frame.iloc[:, 4] = 0
-    np.testing.assert_array_equal(built.numeric, before)
+    np.testing.assert_array_equal(built.arrays.numeric, before)

@@ -1,45 +1,57 @@
-"""Lists and arrays say the same of a prediction, whole, in parts and joined."""
+"""Predictions as lists and predictions as arrays hold the same, whole, in parts and joined."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sightline_service.prediction.result import FewPredictions, Prediction
-
-CLASSES = (
-    FewPredictions([1, 0, 1], [(0.25, 0.75), (0.5, 0.5), (0.0, 1.0)]),
-    Prediction(np.array([1, 0, 1]), np.array([[0.25, 0.75], [0.5, 0.5], [0.0, 1.0]])),
+from sightline_service.prediction.result import (
+    ArrayPrediction,
+    ListPrediction,
+    OutputArrays,
+    OutputLists,
+    Prediction,
+    join_predictions,
 )
-VALUES = FewPredictions(None, None, [1.5, -2.0, 0.0]), Prediction(None, None, np.array([1.5, -2.0, 0.0]))
+
+MARKS = (1, 2, 5)
+PROBABILITIES = [[0.25, 0.75], [0.5, 0.5], [0.0, 1.0]]
+CLASSES = (
+    ListPrediction(OutputLists([1, 0, 1], [tuple(row) for row in PROBABILITIES]), MARKS),
+    ArrayPrediction(OutputArrays(np.array([1, 0, 1]), np.array(PROBABILITIES)), MARKS),
+)
+VALUES = (
+    ListPrediction(OutputLists(None, None, [1.5, -2.0, 0.0]), MARKS),
+    ArrayPrediction(OutputArrays(None, None, np.array([1.5, -2.0, 0.0])), MARKS),
+)
 
 
-def said(prediction: Prediction) -> list[Any]:
-    """Its arrays, as lists."""
+def as_lists(prediction: Prediction) -> list[Any]:
+    """The arrays of a prediction, converted to lists."""
     return [None if array is None else array.tolist() for array in prediction.arrays]
 
 
 @pytest.mark.parametrize(("few", "many"), [CLASSES, VALUES])
-def test_lists_say_what_arrays_say(few: Prediction, many: Prediction) -> None:
-    """Rows, outcomes, parts and their times are the same, whichever they are made of."""
-    few.marks = many.marks = (1, 2, 5)
+def test_lists_and_arrays_hold_the_same(few: Prediction, many: Prediction) -> None:
+    """The number of rows, outcomes, parts and marks do not depend on how a prediction is kept."""
     assert len(few) == len(many) == 3
-    assert few.codes() == many.codes()
-    assert said(few) == said(many)
+    assert few.outcome_list() == many.outcome_list()
+    assert as_lists(few) == as_lists(many)
     first, second = few.part(1, 3), many.part(1, 3)
-    assert said(first) == said(second)
-    assert (len(first), first.marks, second.marks) == (2, (1, 2, 5), (1, 2, 5))
+    assert as_lists(first) == as_lists(second)
+    assert (len(first), first.marks, second.marks) == (2, MARKS, MARKS)
     assert [list(map(list, each)) if each and isinstance(each[0], tuple) else each for each in few.lists] == list(
         many.lists
     )
 
 
 @pytest.mark.parametrize(("few", "many"), [CLASSES, VALUES])
-def test_joined_they_stand_one_after_the_other(few: Prediction, many: Prediction) -> None:
-    """Lists, arrays and mixtures join to the same; one alone is not copied."""
-    twice = [None if each is None else each + each for each in said(many)]
+def test_joined_predictions_stand_in_the_order_of_their_parts(few: Prediction, many: Prediction) -> None:
+    """Lists, arrays and mixtures of both join to the same; a single part is not copied."""
+    twice = [None if each is None else each + each for each in as_lists(many)]
     for parts in ((few, few), (many, many), (few, many)):
-        assert said(Prediction.joined(parts)) == twice
-    assert isinstance(Prediction.joined((few, few)), FewPredictions)
-    assert Prediction.joined((few,)) is few
-    assert Prediction.joined((many,)) is many
+        assert as_lists(join_predictions(parts)) == twice
+        assert join_predictions(parts).marks == MARKS
+    assert isinstance(join_predictions((few, few)), ListPrediction)
+    assert join_predictions((few,)) is few
+    assert join_predictions((many,)) is many

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
-from sightline_service.prediction.result import Prediction
+from sightline_service.prediction.result import ArrayPrediction, OutputArrays
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import REASONS, JudgedModel
 from tests.service.running import Running, running
@@ -23,7 +23,7 @@ from tests.service.running import Running, running
 KEY = "the secret of this test"
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
 MODEL = JudgedModel(ModelId("small", "7"), ("no", "yes"), has_probabilities=True)
-ONE = Prediction(np.array([1]), np.array([[0.25, 0.75]]))
+ONE = ArrayPrediction(OutputArrays(np.array([1]), np.array([[0.25, 0.75]])), ())
 MADE_UP = PredictionIds(SigningKeys([KEY]), MODEL)
 
 
@@ -281,8 +281,8 @@ def test_the_documented_answers_are_the_real_ones(service: Running) -> None:
 
 def test_predictions_that_were_no_numbers_spoil_nothing(service: Running) -> None:
     """A label of a prediction whose probabilities are NaN is not counted; those beside it in the body are."""
-    odd = MADE_UP.make(Prediction(np.array([1, 1]), np.array([[np.nan, np.nan], [0.25, 0.75]])))
-    odd += MADE_UP.make(Prediction(np.array([1]), np.array([[np.nan, np.nan]])))
+    odd = MADE_UP.make(ArrayPrediction(OutputArrays(np.array([1, 1]), np.array([[np.nan, np.nan], [0.25, 0.75]])), ()))
+    odd += MADE_UP.make(ArrayPrediction(OutputArrays(np.array([1]), np.array([[np.nan, np.nan]])), ()))
     words = send(service, *((prediction_id, "no") for prediction_id in odd))
     assert words == ["unknown_outcome", "accepted", "unknown_outcome"]
     assert all(np.isfinite(value) for value in service.samples("ml_feedback_loss_sum").values())

@@ -94,7 +94,7 @@ def test_types_are_described(prices: tuple[Running, Pipeline]) -> None:
     told = service.client.get("/v2/models/prices").json()
     assert {tensor["name"]: tensor["datatype"] for tensor in told["inputs"]} == TYPES
     assert [tensor["name"] for tensor in told["outputs"]] == ["value", "prediction_id"]
-    path = "the fast path: LinearRegression folded into a term an input"
+    path = "the fast path: LinearRegression folded into one term per input"
     assert told["parameters"] == {"task": "regression", "path": path}
     paths = service.client.get("/openapi.json").json()["paths"]
     for path in ("/v1/models/{name}:predict", "/v2/models/{name}/infer"):

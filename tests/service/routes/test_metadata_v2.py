@@ -43,7 +43,7 @@ def test_the_model_is_described(small_service: Running, path: str) -> None:
         ],
         "parameters": {
             "task": "binary",
-            "path": "the fast path: LogisticRegression folded into a term an input",
+            "path": "the fast path: LogisticRegression folded into one term per input",
         },
     }
 

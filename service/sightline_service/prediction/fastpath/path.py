@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from sightline_service.prediction.columns import Columns
+from sightline_service.prediction.columns import ArrayColumns, ColumnArrays, Columns, unseen_value
 from sightline_service.prediction.fastpath import linear, trees
 from sightline_service.prediction.fastpath.reading import NotReadableError, read
-from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric, Single, assemble, called
-from sightline_service.prediction.result import FewPredictions, Prediction
+from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric, Single, assemble, call
+from sightline_service.prediction.result import ArrayPrediction, ListPrediction, OutputArrays, OutputLists, Prediction
 from sightline_telemetry.model.counts import Codes, Floats
 from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 
@@ -21,8 +21,6 @@ FEW_ROWS = 16
 
 TIE = 1e-9
 """Scores so close to the border between two outcomes are left to the pipeline: rounding could tell them apart."""
-
-_INVENTED = "a category that nobody has seen"
 
 
 class Folded(Protocol):
@@ -57,6 +55,7 @@ class FastPath:
         self._is_regression = profile.task == "regression"
         self._has_probabilities = bool(profile.scores)
         self._estimator = estimator
+        self._n_steps = len(steps) + 1
         self._n_numeric = len(profile.numeric)
         vocabularies = [list(feature.vocabulary()) for feature in profile.categorical]
         self._codes = [{value: code for code, value in enumerate(each)} for each in vocabularies]
@@ -77,7 +76,7 @@ class FastPath:
         arguments = (self._estimator, self._columns, self._n_numeric, self._codes)
         try:
             if type(self._estimator) in linear.KNOWN:
-                return linear.FoldedLinear(*arguments), f"{name} folded into a term an input"
+                return linear.FoldedLinear(*arguments), f"{name} folded into one term per input"
             if type(self._estimator) in trees.KNOWN:
                 return trees.TreeTable(*arguments), f"{name} as a table of leaves"
         except (ValueError, AttributeError) as error:
@@ -89,77 +88,88 @@ class FastPath:
         """True if the estimator is known, so that most rows need nothing of scikit-learn."""
         return self._folded is not None
 
-    def folded(self, columns: Columns) -> Prediction | None:
-        """Predicts some rows by our own arithmetic; None for an unknown estimator, and for too many or too odd rows."""
+    def folded(self, columns: Columns, start_ns: int) -> Prediction | None:
+        """Predicts some rows without scikit-learn; None for an unknown estimator, and for too many or too odd rows.
+
+        start_ns: when the work on these rows began (monotonic). All of it counts as the last step's.
+        """
         folded = self._folded
         if folded is None:
             return None
         if folded.takes_few and len(columns) <= FEW_ROWS:
             few = folded.few(columns.rows)
-            return self._few(few) if few is not None else None
+            return self._few(few, start_ns) if few is not None else None
         if len(columns) > folded.most_rows:
             return None
-        many = folded.many(columns.numeric, self._coded(columns))
-        return self._many(many) if many is not None else None
+        arrays = columns.arrays
+        many = folded.many(arrays.numeric, self._coded(arrays))
+        return self._many(many, start_ns) if many is not None else None
 
-    def _few(self, scores: list[float]) -> Prediction | None:
+    def _few(self, scores: list[float], start_ns: int) -> Prediction | None:
         if self._is_regression:
-            return FewPredictions(None, None, scores)
-        outcomes: list[int] = []
-        probabilities: list[Sequence[float]] = []
-        for score in scores:
-            if -TIE < score < TIE:
-                return None
-            positive = 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
-            outcomes.append(1 if score > 0.0 else 0)
-            probabilities.append((1.0 - positive, positive))
-        return FewPredictions(outcomes, probabilities if self._has_probabilities else None)
-
-    def _many(self, scores: Floats) -> Prediction | None:
-        """(n_rows, n_scores): one score for two classes, or one a class."""
-        if self._is_regression:
-            return Prediction(None, None, scores[:, 0])
-        if scores.shape[1] == 1:
-            if (np.abs(scores) < TIE).any():
-                return None
-            outcomes = (scores[:, 0] > 0).astype(np.intp)
-            positive = np.array(1.0 / (1.0 + np.exp(-np.clip(scores, -700, None))))
-            probabilities = np.hstack([1.0 - positive, positive])
+            lists = OutputLists(None, None, scores)
         else:
-            if (_lead(scores) < TIE).any():
-                return None
-            outcomes = scores.argmax(axis=1)
-            raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-            probabilities = raised / raised.sum(axis=1, keepdims=True)
-        return Prediction(outcomes, probabilities if self._has_probabilities else None)
+            outcomes: list[int] = []
+            probabilities: list[Sequence[float]] = []
+            for score in scores:
+                if -TIE < score < TIE:
+                    return None
+                positive = 1.0 / (1.0 + exp(-score)) if score > -700.0 else 0.0
+                outcomes.append(1 if score > 0.0 else 0)
+                probabilities.append((1.0 - positive, positive))
+            lists = OutputLists(outcomes, probabilities if self._has_probabilities else None)
+        return ListPrediction(lists, (start_ns,) * self._n_steps + (perf_counter_ns(),))
 
-    def on_matrix(self, columns: Columns) -> tuple[Prediction, int] | None:
-        """Predicts some rows by calling the estimator on the ready matrix, and says when (monotonic ns) it was ready.
+    def _many(self, scores: Floats, start_ns: int) -> Prediction | None:
+        """scores: (n_rows, n_scores), one score for two classes, otherwise one per class."""
+        if self._is_regression:
+            arrays = OutputArrays(None, None, scores[:, 0])
+        else:
+            if scores.shape[1] == 1:
+                if (np.abs(scores) < TIE).any():
+                    return None
+                outcomes = (scores[:, 0] > 0).astype(np.intp)
+                positive = np.array(1.0 / (1.0 + np.exp(-np.clip(scores, -700, None))))
+                probabilities = np.hstack([1.0 - positive, positive])
+            else:
+                if (_lead(scores) < TIE).any():
+                    return None
+                outcomes = scores.argmax(axis=1)
+                raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+                probabilities = raised / raised.sum(axis=1, keepdims=True)
+            arrays = OutputArrays(outcomes, probabilities if self._has_probabilities else None)
+        return ArrayPrediction(arrays, (start_ns,) * self._n_steps + (perf_counter_ns(),))
 
-        None if the pipeline has to.
+    def on_matrix(self, columns: Columns, start_ns: int) -> Prediction | None:
+        """Predicts some rows by calling the estimator on the ready matrix; None if the pipeline has to predict them.
+
+        start_ns: when the work on these rows began (monotonic). Making the matrix counts as the first step's.
         """
-        numeric = columns.numeric
-        if np.isinf(numeric).any():
+        arrays = columns.arrays
+        if np.isinf(arrays.numeric).any():
             return None
         with np.errstate(over="ignore"):
-            matrix = assemble(self._columns, numeric, self._coded(columns))
+            matrix = assemble(self._columns, arrays.numeric, self._coded(arrays))
         ready_ns = perf_counter_ns()
+        outputs = self._call_estimator(matrix)
+        return ArrayPrediction(outputs, (start_ns, *(ready_ns,) * (self._n_steps - 1), perf_counter_ns()))
+
+    def _call_estimator(self, matrix: Floats) -> OutputArrays:
         if self._is_regression:
-            values = np.asarray(called(self._estimator, "predict", matrix), dtype=np.float64).reshape(-1)
-            return Prediction(None, None, values), ready_ns
-        classes = np.asarray(self._estimator.classes_)
+            values = np.asarray(call(self._estimator, "predict", matrix), dtype=np.float64).reshape(-1)
+            return OutputArrays(None, None, values)
         probabilities = None
         if self._has_probabilities:
-            probabilities = np.asarray(called(self._estimator, "predict_proba", matrix), dtype=np.float64)
+            probabilities = np.asarray(call(self._estimator, "predict_proba", matrix), dtype=np.float64)
         if probabilities is not None and self._folded is not None and (_lead(probabilities) > TIE).all():
-            # Of an estimator that is known the outcome is the largest probability; asking again costs as much again.
-            return Prediction(probabilities.argmax(axis=1), probabilities), ready_ns
-        outcomes = np.searchsorted(classes, called(self._estimator, "predict", matrix))
-        return Prediction(outcomes, probabilities), ready_ns
+            # A known estimator predicts the class of the largest probability; calling it again would double the cost.
+            return OutputArrays(probabilities.argmax(axis=1), probabilities)
+        classes = np.asarray(self._estimator.classes_)
+        return OutputArrays(np.searchsorted(classes, call(self._estimator, "predict", matrix)), probabilities)
 
-    def _coded(self, columns: Columns) -> Codes:
-        """Codes against the whole vocabulary, rare categories told apart; all that is unseen has the last code."""
-        codes = np.empty((len(self._codes), len(columns)), dtype=np.intp)
+    def _coded(self, columns: ColumnArrays) -> Codes:
+        """Codes against the whole vocabulary, with one code per rare category; unseen values have the last code."""
+        codes = np.empty((len(self._codes), columns.numeric.shape[1]), dtype=np.intp)
         for index, (known, relabelled) in enumerate(zip(self._codes, self._relabel, strict=True)):
             if relabelled is not None:
                 codes[index] = relabelled[columns.codes[index]]
@@ -175,12 +185,13 @@ def _inputs(
     n_rows = max((len(each) + 1 for each in vocabularies), default=1)
     raw = []
     for feature, known in zip(profile.categorical, vocabularies, strict=True):
-        every = [*known, _invented(known)]
+        every = [*known, unseen_value(feature)]
         if not feature.accepts_missing:
             every[known.index(None)] = known[0]
         raw.append(every + every[:1] * (n_rows - len(every)))
     codes = np.zeros((len(raw), n_rows), dtype=np.intp)
-    frame = to_frame(Columns(np.zeros((len(profile.numeric), n_rows)), tuple(raw), codes))
+    numbers = np.zeros((len(profile.numeric), n_rows))
+    frame = to_frame(ArrayColumns(ColumnArrays(numbers, tuple(raw), codes)))
     numeric = {
         feature.name: Numeric(
             index, (Single(),) if feature.dtype == "float32" else (), is_whole=feature.dtype in ("int64", "bool")
@@ -211,15 +222,6 @@ def _is_of_numbers(column: Column) -> bool:
         return not isinstance(column, Lookup) or np.asarray(column.values, dtype=np.float64).ndim == 1
     except (TypeError, ValueError):
         return False
-
-
-def _invented(known: Sequence[Any]) -> Any:
-    present = [value for value in known if value is not None]
-    if not present or isinstance(present[0], str):
-        return _INVENTED
-    if isinstance(present[0], bool):
-        return present[0]  # there is no third boolean
-    return max(present) + 1
 
 
 def _relabelled(feature: CategoricalFeature, codes: dict[Any, int]) -> Codes | None:

@@ -141,7 +141,7 @@ class Call:
 
     def of(self, numeric: Floats, codes: Codes) -> Floats:
         """(n_rows, n_outputs)."""
-        made: Floats = called(self.transformer, "transform", assemble(self.columns, numeric, codes))
+        made: Floats = call(self.transformer, "transform", assemble(self.columns, numeric, codes))
         return made
 
 
@@ -188,7 +188,7 @@ def assemble(columns: Sequence[Column], numeric: Floats, codes: Codes) -> Floats
     return ready
 
 
-def called(estimator: Any, method: str, matrix: Floats) -> Any:
+def call(estimator: Any, method: str, matrix: Floats) -> Any:
     """What an estimator answers for a matrix, given as the frame that it was fitted on if it knows names."""
     names = getattr(estimator, "feature_names_in_", None)
     answer = getattr(estimator, method)(matrix if names is None else pd.DataFrame(matrix, columns=names))

@@ -27,7 +27,7 @@ from sklearn.preprocessing import (
 
 from sightline_service.bundles.profiling import make_bundle
 from sightline_service.bundles.verification import sample_columns
-from sightline_service.prediction.columns import ColumnBuilder, Columns, RowColumns
+from sightline_service.prediction.columns import ArrayColumns, ColumnBuilder, RowColumns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
 from sightline_telemetry.model.profile import ReferenceProfile
@@ -164,9 +164,9 @@ def rows(profile: ReferenceProfile, n_rows: int, far: float = 1e9) -> list[tuple
 
 def assert_equal(ours: Prediction, theirs: Prediction) -> None:
     """The same outcomes; numbers within 1e-12."""
-    assert ours.codes() == theirs.codes()
-    if theirs.probabilities is not None:
-        np.testing.assert_allclose(ours.probabilities, theirs.probabilities, rtol=0, atol=1e-12)  # type: ignore[arg-type]
+    assert ours.outcome_list() == theirs.outcome_list()
+    if theirs.arrays.probabilities is not None:
+        np.testing.assert_allclose(ours.arrays.probabilities, theirs.arrays.probabilities, rtol=0, atol=1e-12)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", READ)
@@ -174,8 +174,8 @@ def test_it_says_what_the_pipeline_says(name: str) -> None:
     """Outcomes are the same and probabilities within 1e-12, for one row, some, and many."""
     model, kind = READ[name]
     slow, fast, profile = served(model)
-    assert "fast path" in fast.path
-    assert kind in fast.path
+    assert "fast path" in fast.path_description
+    assert kind in fast.path_description
     builder = ColumnBuilder(profile)
     many = rows(profile, 300, far=1e6 if kind == "ready matrix" else 1e250)  # forests refuse what is no float32
     expected = slow.predict(RowColumns(builder, many))
@@ -190,7 +190,7 @@ def test_it_says_what_the_pipeline_says(name: str) -> None:
 def test_several_classes(model: Any) -> None:
     """With four classes it is still the pipeline's word."""
     slow, fast, profile = served(model, n_classes=4)
-    assert "fast path" in fast.path
+    assert "fast path" in fast.path_description
     builder = ColumnBuilder(profile)
     some = RowColumns(builder, rows(profile, 40))
     assert_equal(fast.predict(some), slow.predict(some))
@@ -215,7 +215,7 @@ def test_what_it_cannot_read_is_left_to_the_pipeline() -> None:
     model = make_pipeline(columns(SIMPLE, Reverser()), LINEAR).fit(*data())
     fast = Predictor(model, profile)
     fast.build_fast_path(RowColumns(ColumnBuilder(profile), rows(profile, 20)))
-    assert fast.path == "the pipeline, step by step: Reverser takes categories and is not known"
+    assert fast.path_description == "the pipeline, step by step: Reverser takes categories and is not known"
 
 
 class Drifting(LogisticRegression):  # type: ignore[misc]
@@ -234,7 +234,9 @@ def test_one_that_differs_does_not_serve() -> None:
     frame, labels = data()
     fast = Predictor(make_pipeline(columns(SIMPLE), Drifting()).fit(frame, labels), profile)
     fast.build_fast_path(RowColumns(ColumnBuilder(profile), rows(profile, 20)))
-    assert fast.path.startswith("the pipeline, step by step: its numbers would differ from the pipeline's by ")
+    assert fast.path_description.startswith(
+        "the pipeline, step by step: its numbers would differ from the pipeline's by "
+    )
 
 
 def test_every_step_has_its_time() -> None:
@@ -257,8 +259,8 @@ def test_columns_say_the_same_as_rows() -> None:
     _, fast, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
     builder = ColumnBuilder(profile)
     by_row = RowColumns(builder, rows(profile, 5))
-    by_column = Columns(*by_row.arrays)
-    assert np.array_equal(fast.predict(by_row).probabilities, fast.predict(by_column).probabilities)  # type: ignore[arg-type]
+    by_column = ArrayColumns(by_row.arrays)
+    assert np.array_equal(fast.predict(by_row).arrays.probabilities, fast.predict(by_column).arrays.probabilities)  # type: ignore[arg-type]
 
 
 def assert_all_equal(model: Any, frame: pd.DataFrame, labels: Any, sent: list[tuple[Any, ...]]) -> str:
@@ -269,7 +271,7 @@ def assert_all_equal(model: Any, frame: pd.DataFrame, labels: Any, sent: list[tu
     builder = ColumnBuilder(bundle.profile)
     for part in (sent, *([row] for row in sent)):
         assert_equal(fast.predict(RowColumns(builder, part)), slow.predict(RowColumns(builder, part)))
-    return fast.path
+    return fast.path_description
 
 
 def test_numbers_that_nothing_fills_in_are_folded() -> None:
@@ -278,7 +280,7 @@ def test_numbers_that_nothing_fills_in_are_folded() -> None:
     frame = frame[["age", "visits"]].fillna(0.0)
     sent = [(float(age), float(visits)) for age in range(20, 60, 2) for visits in range(3)]
     path = assert_all_equal(make_pipeline(StandardScaler(), LINEAR), frame, labels, sent)
-    assert path == "the fast path: LogisticRegression folded into a term an input"
+    assert path == "the fast path: LogisticRegression folded into one term per input"
 
 
 @pytest.mark.parametrize("before", [FunctionTransformer(), PolynomialFeatures(include_bias=False)])
