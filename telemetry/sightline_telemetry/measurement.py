@@ -18,7 +18,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 
-import pandas as pd
+import numpy as np
 
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.sdk import Providers
@@ -54,17 +54,22 @@ class Measurement:
         if hasattr(os, "register_at_fork"):
             _begin_in_children(weakref.WeakMethod(self._begin))
 
-    def __call__(self, data: pd.DataFrame, predicted: Any, probabilities: Any = None) -> None:
-        """Counts (n_rows, n_columns) data and what the model said of them.
+    def __call__(self, data: Any, predicted: Any, probabilities: Any = None) -> None:
+        """Counts n_rows rows of data and what the model predicted for them.
 
+        data: a DataFrame of pandas or polars, a pyarrow Table, a dict of columns, a list of dicts, or an array of
+        (n_rows, n_features) in the order of the profile. Columns that are not features are left out.
         predicted: (n_rows,) labels, or numbers in regression. probabilities: (n_rows, n_classes), if there are any.
         """
         with self.contained():
-            for first in range(0, len(data), CHUNK_ROWS):
-                part = slice(first, first + CHUNK_ROWS)
-                likely = None if probabilities is None else probabilities[part]
-                self.recorder.record(self._reader.rows(data.iloc[part], predicted[part], likely))
-            self.recorder.batch(len(data), (), ())
+            table, outputs = self._reader.table(data), np.asarray(predicted)
+            scores = None if probabilities is None else np.asarray(probabilities)
+            if len(outputs) != table.n_rows:
+                raise ValueError(f"there are {table.n_rows} rows and {len(outputs)} predictions")
+            for part, rows in table.parts(CHUNK_ROWS):
+                likely = None if scores is None else scores[part]
+                self.recorder.record(self._reader.rows(rows, outputs[part], likely))
+            self.recorder.batch(table.n_rows, (), ())
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> None:
         """Counts what the model said, where drop-in transformers count what went in."""

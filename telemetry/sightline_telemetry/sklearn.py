@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.impute import SimpleImputer as SklearnSimpleImputer
 from sklearn.preprocessing import OneHotEncoder as SklearnOneHotEncoder
 
 from sightline_telemetry.measurement import Measurement
-from sightline_telemetry.model.dataframes import category_codes, numbers
+from sightline_telemetry.model.column_values import category_codes, numbers
+from sightline_telemetry.model.table import column_at
 
 
 class _Counting:
@@ -81,10 +81,13 @@ class _Binding:
         with self.measure.contained():
             recorder = self.measure.recorder
             if self.numeric:
-                values = np.array([numbers(_series(data, column)) for column in self.numeric])
+                values = np.array([numbers(column_at(data, column.position)) for column in self.numeric])
                 recorder.record_numeric(values, [column.member for column in self.numeric])
             if self.categorical:
-                codes = [category_codes(_series(data, column), column.vocabulary or {}) for column in self.categorical]
+                codes = [
+                    category_codes(column_at(data, column.position), column.vocabulary or {})
+                    for column in self.categorical
+                ]
                 recorder.record_codes(np.array(codes), [column.member for column in self.categorical])
 
 
@@ -167,9 +170,3 @@ def _selected(columns: Any, names: Sequence[str]) -> Sequence[str]:
     if not isinstance(columns, slice) and len(columns) and isinstance(columns[0], str):
         return [str(column) for column in columns]
     return [str(name) for name in np.atleast_1d(np.array(names, dtype=object)[columns])] if names else []
-
-
-def _series(data: Any, column: _Column) -> "pd.Series[Any]":
-    if isinstance(data, pd.DataFrame):
-        return data.iloc[:, column.position]
-    return pd.Series(np.asarray(data)[:, column.position])

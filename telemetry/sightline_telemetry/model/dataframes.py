@@ -1,14 +1,26 @@
-"""DataFrames as a recorder counts them: columns become float64 and codes, a column at a time and no row by itself."""
+"""Data of any form as a recorder counts it, and the profile of training data: one set of rules for both."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
+from numpy.typing import NDArray
 
+from sightline_telemetry.model.column_values import (
+    category_codes,
+    factorized,
+    first_that_is_no_number,
+    levels,
+    numbers,
+    numeric_type,
+    value_type,
+    words,
+)
 from sightline_telemetry.model.counts import Codes, Floats
 from sightline_telemetry.model.profile import (
     CategoricalFeature,
+    Feature,
     NumericFeature,
     ReferenceProfile,
     profile_categorical,
@@ -17,108 +29,164 @@ from sightline_telemetry.model.profile import (
     profile_values,
 )
 from sightline_telemetry.model.recorder import Rows
+from sightline_telemetry.model.table import Table, read_table
 
 
 class FrameReader:
-    """Reads DataFrames against the vocabulary of a profile, and what a model predicted for them."""
+    """Reads data against the vocabulary of a profile, and what a model predicted for them."""
 
     def __init__(self, profile: ReferenceProfile) -> None:
         self._profile = profile
         self._vocabularies = [feature.vocabulary() for feature in profile.categorical]
         self._outcomes = {outcome: code for code, outcome in enumerate(profile.outcomes)}
 
-    def rows(self, data: pd.DataFrame, predicted: Any, probabilities: Any = None) -> Rows:
-        """The rows of (n_rows, n_columns) data, columns in any order, those that are no features left out.
+    def table(self, data: Any) -> Table:
+        """The features in data of any form that `read_table` takes; columns that are not features are left out.
 
-        predicted: (n_rows,) labels as the model says them, or numbers in regression.
-        probabilities: (n_rows, n_outcomes) in the order of the profile's outcomes; None from a model without them.
-        Raises ValueError or KeyError for what does not fit the profile.
+        An array without names has its columns in the order of the profile. Raises what `read_table` raises.
         """
-        columns = [data[feature.name] for feature in self._profile.numeric]
-        numeric = np.empty((len(columns), len(data)))
-        for row, column in enumerate(columns):
-            numeric[row] = numbers(column)
-        codes = np.empty((len(self._vocabularies), len(data)), dtype=np.intp)
-        for row, (feature, vocabulary) in enumerate(zip(self._profile.categorical, self._vocabularies, strict=True)):
-            codes[row] = category_codes(data[feature.name], vocabulary)
+        return read_table(data, self._profile.order)
+
+    def rows(self, table: Table, predicted: Any, probabilities: Any = None) -> Rows:
+        """The rows of a table and what the model predicted for them.
+
+        predicted: (n_rows,) labels as the model predicts them, or numbers in regression.
+        probabilities: (n_rows, n_outcomes) in the order of the profile's outcomes; None from a model without them.
+        Raises ValueError for what does not fit the profile.
+        """
+        numeric = np.empty((len(self._profile.numeric), table.n_rows))
+        for row, feature in enumerate(self._profile.numeric):
+            numeric[row] = _numbers(feature.name, table.columns[feature.name])
+        codes = np.empty((len(self._vocabularies), table.n_rows), dtype=np.intp)
+        for row, (category, vocabulary) in enumerate(zip(self._profile.categorical, self._vocabularies, strict=True)):
+            codes[row] = _codes(category.name, table.columns[category.name], vocabulary)
         rows = Rows(numeric, codes, *self.outputs(predicted, probabilities))
-        said = rows.outcomes if rows.outcomes is not None else rows.values
-        if said is None or len(said) != len(data):
-            raise ValueError(f"there are {len(data)} rows and {len(np.asarray(predicted))} predictions")
+        outputs = rows.outcomes if rows.outcomes is not None else rows.values
+        if outputs is None or len(outputs) != table.n_rows:
+            raise ValueError(f"there are {table.n_rows} rows and {len(np.asarray(predicted))} predictions")
         return rows
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> tuple[Codes | None, Floats | None, Floats | None]:
-        """Outcomes, probabilities and values as Rows has them."""
+        """Outcomes, probabilities and values, shaped as Rows has them. Raises ValueError as `rows` does."""
         if self._profile.task == "regression":
             return None, None, np.asarray(predicted, dtype=np.float64).reshape(-1)
-        positions, found = pd.factorize(np.asarray(predicted).reshape(-1))
+        labels = np.asarray(predicted).reshape(-1)
+        positions, found = factorized(labels)
         codes = np.array([self._outcomes.get(str(each), -1) for each in found] + [-1], dtype=np.intp)[positions]
         if codes.size and codes.min() < 0:
-            stranger = np.asarray(predicted).reshape(-1)[int(codes.argmin())]
-            raise ValueError(
-                f"the model predicted {str(stranger)!r}, and its profile knows {', '.join(self._outcomes)}"
-            )
+            unknown = labels[int(codes.argmin())]
+            raise ValueError(f"the model predicted {str(unknown)!r}, and its profile knows {', '.join(self._outcomes)}")
         if probabilities is None or not self._profile.scores:
             return codes, None, None
-        likely = np.asarray(probabilities, dtype=np.float64)
-        if likely.shape != (len(codes), len(self._outcomes)):
-            raise ValueError(f"probabilities are {likely.shape}, not {(len(codes), len(self._outcomes))}")
-        return codes, likely, None
-
-
-def numbers(column: "pd.Series[Any]") -> Floats:
-    """(n_rows,) float64, NaN where missing; not copied if it is that already."""
-    return column.to_numpy(np.float64, na_value=np.nan)
-
-
-def category_codes(column: "pd.Series[Any]", vocabulary: Mapping[Any, int]) -> Codes:
-    """(n_rows,) codes of a feature's labels; only the values that differ are looked up."""
-    missing = vocabulary[None]
-    positions, found = pd.factorize(column)  # -1 where missing, which indexes the last
-    codes: Codes = np.array([vocabulary.get(each, missing - 1) for each in found] + [missing], dtype=np.intp)[positions]
-    return codes
+        scores = np.asarray(probabilities, dtype=np.float64)
+        if scores.shape != (len(codes), len(self._outcomes)):
+            raise ValueError(f"probabilities are {scores.shape}, not {(len(codes), len(self._outcomes))}")
+        return codes, scores, None
 
 
 def profile_frame(
-    data: pd.DataFrame,
+    data: Any,
     labels: Any,
     predicted: Any,
     probabilities: Any = None,
     *,
     classes: Sequence[Any] | None = None,
     imputed_by: Mapping[str, str] | None = None,
+    names: Sequence[str] | None = None,
 ) -> ReferenceProfile:
     """Profiles training data, labels and a model's predictions for them, of whatever library the model is.
 
-    data: (n_rows, n_features); labels, predicted: (n_rows,) as the model says them; floats mean a regression.
+    data: n_rows rows of features: a DataFrame of pandas or polars, a pyarrow Table, a dict of columns, a list of
+    dicts, or an array of (n_rows, n_features).
+    labels, predicted: (n_rows,) as the model predicts them; floats without probabilities mean a regression.
     probabilities: (n_rows, n_classes), None from a model without them.
     classes: their order in probabilities; sorted labels, as in scikit-learn, if not given.
     imputed_by: feature -> how the model fills in what is missing (`median`, `constant`, ...).
+    names: of an array's columns; x0, x1, ... if not given.
+    Raises TypeError for data of another form, and ValueError for a column that holds neither numbers, booleans nor
+    strings, for lengths that differ, and for a label that is missing or is none of the classes.
+
+    >>> data = {"age": [41, 38, None], "city": ["Bern", "Rome", "Bern"]}
+    >>> profile = profile_frame(data, ["no", "yes", "no"], ["no", "yes", "yes"], imputed_by={"age": "median"})
+    >>> profile.task, profile.outcomes, profile.labels, profile.predicted
+    ('binary', ('no', 'yes'), (2, 1), (1, 2))
+    >>> profile.categorical[0].categories, profile.numeric[0].missing
+    (('Bern', 'Rome'), 1)
     """
-    methods = imputed_by or {}
-    numeric: list[NumericFeature] = []
-    categorical: list[CategoricalFeature] = []
-    for name in map(str, data.columns):
-        if pd.api.types.is_numeric_dtype(data[name]):
-            numeric.append(profile_numeric(name, numbers(data[name]), methods.get(name)))
-        else:
-            words = [None if pd.isna(value) else str(value) for value in data[name].astype(object).tolist()]
-            categorical.append(profile_categorical(name, words, methods.get(name)))
+    table, methods = read_table(data, names=names), imputed_by or {}
+    features = [profile_feature(name, column, methods.get(name)) for name, column in table.columns.items()]
+    truths, outputs = np.asarray(labels).reshape(-1), np.asarray(predicted).reshape(-1)
+    if not len(truths) == len(outputs) == table.n_rows:
+        raise ValueError(f"there are {table.n_rows} rows, {len(truths)} labels and {len(outputs)} predictions")
     return ReferenceProfile(
-        order=tuple(map(str, data.columns)),
-        numeric=tuple(numeric),
-        categorical=tuple(categorical),
-        **_profile_outputs(np.asarray(labels).reshape(-1), np.asarray(predicted).reshape(-1), probabilities, classes),
+        order=tuple(table.columns),
+        numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),
+        categorical=tuple(feature for feature in features if isinstance(feature, CategoricalFeature)),
+        **_profile_outputs(truths, outputs, probabilities, classes),
     )
 
 
-def _profile_outputs(labels: Any, predicted: Any, probabilities: Any, classes: Sequence[Any] | None) -> dict[str, Any]:
+def profile_feature(
+    name: str, column: Any, imputed_by: str | None = None, known: Sequence[str] | None = None
+) -> Feature:
+    """Profiles one column: as categories if it holds strings or the model encodes it, otherwise as numbers.
+
+    column: (n_rows,) values, a Series of pandas or narwhals, or an array; imputed_by: how the model fills in what is
+    missing. known: the categories that the model's encoder knows, None if the model does not encode this column.
+    Raises ValueError for values of another type, or of several, and for a category that is a reserved word.
+    """
+    try:
+        held = value_type(column)
+    except ValueError as error:
+        advice = "turn its values into numbers, booleans or strings, and fit again"
+        raise ValueError(f"the column {name!r} {error}: {advice}") from None
+    of_pandas = levels(column)
+    if of_pandas is None and held != "str" and known is None:
+        return replace(profile_numeric(name, numbers(column), imputed_by), dtype=numeric_type(column, held))
+    return replace(
+        profile_categorical(name, words(column), imputed_by, known or ()),
+        dtype=held or "str",
+        levels=None if of_pandas is None else tuple(map(str, of_pandas)),
+        none_is_missing=column.dtype == object and any(value is None for value in column.tolist()),
+    )
+
+
+def _profile_outputs(
+    labels: NDArray[Any], predicted: NDArray[Any], probabilities: Any, classes: Sequence[Any] | None
+) -> dict[str, Any]:
     if probabilities is None and classes is None and np.issubdtype(predicted.dtype, np.floating):
         return profile_values(predicted.astype(np.float64), labels.astype(np.float64))
-    known = np.unique(labels).tolist() if classes is None else list(classes)
-    index = pd.Index(known)
-    codes, truths = index.get_indexer(pd.Index(predicted)), index.get_indexer(pd.Index(labels))
-    if (codes < 0).any() or (truths < 0).any():
-        raise ValueError(f"a label or a prediction is none of the classes {', '.join(map(str, known))}")
-    likely = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
-    return profile_outcomes([str(each) for each in known], codes, truths, likely)
+    positions, found = factorized(labels)
+    if (positions < 0).any():
+        raise ValueError(f"{int((positions < 0).sum())} labels are missing; leave these rows out, as the fit did")
+    known = sorted(found) if classes is None else list(classes)
+    code_of = {each: code for code, each in enumerate(known)}
+    truths = np.array([code_of.get(each, -1) for each in found], dtype=np.intp)[positions]
+    positions, found = factorized(predicted)
+    codes = np.array([code_of.get(each, -1) for each in found] + [-1], dtype=np.intp)[positions]
+    for values, which in ((labels, truths), (predicted, codes)):
+        if (which < 0).any():
+            unknown = values[int(which.argmin())]
+            raise ValueError(f"{str(unknown)!r} is none of the classes {', '.join(map(str, known))}")
+    scores = None if probabilities is None else np.asarray(probabilities, dtype=np.float64)
+    return profile_outcomes([str(each) for each in known], codes, truths, scores)
+
+
+def _numbers(name: str, column: Any) -> Floats:
+    try:
+        return numbers(column)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"the feature {name!r} has the value {first_that_is_no_number(column)!r}, and its profile has numbers: "
+            "convert the column, or profile the training data again"
+        ) from error
+
+
+def _codes(name: str, column: Any, vocabulary: Mapping[Any, int]) -> Codes:
+    try:
+        return category_codes(column, vocabulary)
+    except TypeError as error:
+        raise ValueError(
+            f"the feature {name!r} has values that cannot be categories ({error}): convert the column to strings or "
+            "numbers"
+        ) from error

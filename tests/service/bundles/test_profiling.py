@@ -14,8 +14,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sightline_service.bundles.bundle import MODEL, save_bundle
-from sightline_service.bundles.profiling import make_bundle
+from sightline_service.bundles.profiling import make_bundle, profile_training
 from sightline_service.errors import BundleError
+from sightline_telemetry.model.dataframes import profile_frame
 from tests.service.running import running
 
 N_ROWS = 300
@@ -69,3 +70,26 @@ def test_what_cannot_be_served_is_refused(case: str) -> None:
         model.fit(data, labels)
     with pytest.raises(BundleError, match=sentence):
         make_bundle(model, data, YES_NO, "odd", "1")
+
+
+def test_the_profile_is_the_bundles_own(
+    small_model: Pipeline, small_data: tuple[pd.DataFrame, "pd.Series[str]"]
+) -> None:
+    """A profile made of a frame and its predictions equals the one that a bundle is made with."""
+    data, labels = small_data
+    made = profile_frame(
+        data,
+        labels,
+        small_model.predict(data),
+        small_model.predict_proba(data),
+        imputed_by={"age": "mean", "income": "mean", "city": "constant"},
+    )
+    bundled = profile_training(small_model, data, labels)
+    assert made.numeric == bundled.numeric
+    assert (made.predicted, made.labels, made.scores) == (bundled.predicted, bundled.labels, bundled.scores)
+    for ours, theirs in zip(made.categorical, bundled.categorical, strict=True):
+        assert (ours.labels, ours.label_counts, ours.singletons) == (
+            theirs.labels,
+            theirs.label_counts,
+            theirs.singletons,
+        )
