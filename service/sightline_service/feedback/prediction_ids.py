@@ -184,10 +184,11 @@ class PredictionIds:
 
     def _one(self, prediction: Prediction) -> str:
         """The id of a single row, where numpy would cost forty times as much as Python."""
-        outcomes, probabilities, values = prediction.lists
+        lists = prediction.lists
+        outcomes, probabilities = lists.outcomes, lists.probabilities
         scores: Sequence[float] = ()
-        if values is not None:
-            scores = values
+        if lists.values is not None:
+            scores = lists.values
         elif probabilities is not None and self._is_scored:
             scores = probabilities[0]
             if self._is_binary:

@@ -1,10 +1,12 @@
-"""The predictions of a model for some rows: as arrays, or for a few rows as lists, which numpy never touches."""
+"""Holds the predictions of a model for some rows: as arrays, or for a few rows as lists, without numpy."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import numpy as np
+from msgspec.structs import astuple
 
 from sightline_telemetry.model.counts import Codes, Floats
 
@@ -22,8 +24,8 @@ class OutputArrays(NamedTuple):
     values: Floats | None = None
 
 
-class OutputLists(NamedTuple):
-    """The same outputs as lists; probabilities by row."""
+class OutputLists(msgspec.Struct, gc=False):
+    """The same outputs as lists, probabilities by row; a struct costs a third of a named tuple, in every request."""
 
     outcomes: list[int] | None
     probabilities: list[Sequence[float]] | None
@@ -93,19 +95,16 @@ class ArrayPrediction:
         return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]  # one of them is there
 
 
-class ListPrediction:
+class ListPrediction(msgspec.Struct, gc=False):
     """Predictions of a few rows, made and read without numpy, whose fixed cost is that of a small model."""
 
-    __slots__ = ("lists", "marks")
-
-    def __init__(self, lists: OutputLists, marks: tuple[int, ...]) -> None:
-        self.lists = lists
-        self.marks = marks
+    lists: OutputLists
+    marks: tuple[int, ...]
 
     @property
     def arrays(self) -> OutputArrays:
         """The outputs as arrays, converted on each access."""
-        outcomes, probabilities, values = self.lists
+        outcomes, probabilities, values = astuple(self.lists)
         return OutputArrays(
             None if outcomes is None else np.array(outcomes, dtype=np.intp),
             None if probabilities is None else _matrix(probabilities),
@@ -118,12 +117,12 @@ class ListPrediction:
 
     def part(self, start: int, stop: int) -> "ListPrediction":
         """Returns the predictions of the rows from start to stop."""
-        return ListPrediction(OutputLists(*_cut(self.lists, start, stop)), self.marks)
+        return ListPrediction(OutputLists(*_cut(astuple(self.lists), start, stop)), self.marks)
 
     def __len__(self) -> int:
         """Returns the number of rows."""
-        outcomes, _, values = self.lists
-        return len(outcomes if outcomes is not None else values)  # type: ignore[arg-type]  # one of them is there
+        outcomes = self.lists.outcomes
+        return len(outcomes if outcomes is not None else self.lists.values)  # type: ignore[arg-type]  # as above
 
 
 def join_predictions(parts: Sequence[Prediction]) -> Prediction:
@@ -134,7 +133,7 @@ def join_predictions(parts: Sequence[Prediction]) -> Prediction:
     if len(parts) == 1:
         return parts[0]
     marks = parts[0].marks
-    few = [part.lists for part in parts if isinstance(part, ListPrediction)]
+    few = [astuple(part.lists) for part in parts if isinstance(part, ListPrediction)]
     if len(few) == len(parts):
         lists = zip(*few, strict=True)
         return ListPrediction(
@@ -144,7 +143,7 @@ def join_predictions(parts: Sequence[Prediction]) -> Prediction:
     return ArrayPrediction(OutputArrays(*(None if each[0] is None else np.concatenate(each) for each in arrays)), marks)
 
 
-def _cut(outputs: OutputArrays | OutputLists, start: int, stop: int) -> Iterator[Any]:
+def _cut(outputs: tuple[Any, ...], start: int, stop: int) -> Iterator[Any]:
     return (None if each is None else each[start:stop] for each in outputs)
 
 

@@ -29,9 +29,10 @@ class RowWriter:
     def objects(self, prediction: Prediction, ids: Sequence[str]) -> list[Any]:
         """One object a row, to be encoded by msgspec; a number that is not finite becomes null."""
         outcomes, row, probabilities_of = self._outcomes, self._row, self._probabilities
-        codes, probabilities, values = prediction.lists
+        lists = prediction.lists
+        codes, probabilities = lists.outcomes, lists.probabilities
         if codes is None:
-            return list(map(self._value, ids, values or ()))
+            return list(map(self._value, ids, lists.values or ()))
         if probabilities is None:
             return [self._bare_row(i, outcomes[code]) for i, code in zip(ids, codes, strict=True)]
         return [

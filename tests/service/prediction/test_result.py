@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import astuple
 
 from sightline_service.prediction.result import (
     ArrayPrediction,
@@ -31,6 +32,10 @@ def as_lists(prediction: Prediction) -> list[Any]:
     return [None if array is None else array.tolist() for array in prediction.arrays]
 
 
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
 @pytest.mark.parametrize(("few", "many"), [CLASSES, VALUES])
 def test_lists_and_arrays_hold_the_same(few: Prediction, many: Prediction) -> None:
     """The number of rows, outcomes, parts and marks do not depend on how a prediction is kept."""
@@ -40,9 +45,8 @@ def test_lists_and_arrays_hold_the_same(few: Prediction, many: Prediction) -> No
     first, second = few.part(1, 3), many.part(1, 3)
     assert as_lists(first) == as_lists(second)
     assert (len(first), first.marks, second.marks) == (2, MARKS, MARKS)
-    assert [list(map(list, each)) if each and isinstance(each[0], tuple) else each for each in few.lists] == list(
-        many.lists
-    )
+    assert as_lists(few) == [each and [*map(_plain, each)] for each in astuple(many.lists)]
+    assert as_lists(many) == [each and [*map(_plain, each)] for each in astuple(few.lists)]
 
 
 @pytest.mark.parametrize(("few", "many"), [CLASSES, VALUES])
