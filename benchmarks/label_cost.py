@@ -62,7 +62,7 @@ def main() -> None:
         body = msgspec.json.encode({"labels": [{"prediction_id": each, "actual": "late"} for each in ids]})
         for words in ("new", "the same again"):
             start = perf_counter()
-            LabelReader(keys, ledger, N_ROWS).judge(body)
+            LabelReader(keys, ledger, N_ROWS).record(body)
             print(f"{N_ROWS:,} labels, {words}: {(perf_counter() - start) * 1e3:.0f} ms in one transaction")
         ledger.close()
 

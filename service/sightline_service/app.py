@@ -57,10 +57,9 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """The way of a true label: what signs ids of predictions, what verifies them, and the ledger's thread."""
+    """The way of a label: what signs ids of predictions, and the ledger's thread, which verifies them."""
 
     ids: PredictionIds
-    labels: LabelReader
     worker: LedgerWorker
 
 
@@ -128,9 +127,10 @@ def _build_feedback(model: Model, telemetry: Telemetry, settings: Settings) -> F
     keys = SigningKeys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
     ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
-    worker = LedgerWorker(ledger, telemetry.faults)
+    reader = LabelReader(keys, ledger, settings.max_labels)
+    worker = LedgerWorker(ledger, reader.record, telemetry.faults)
     telemetry.watch_labels(worker.quality)
-    return Feedback(PredictionIds(keys, judged), LabelReader(keys, ledger, settings.max_labels), worker)
+    return Feedback(PredictionIds(keys, judged), worker)
 
 
 def _build_app(parts: Parts, settings: Settings) -> BypassApp:
@@ -189,7 +189,7 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
 
 def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
     feedback, telemetry = parts.feedback, parts.telemetry
-    endpoint = FeedbackEndpoint(feedback.labels, feedback.worker, settings.max_body_bytes)
+    endpoint = FeedbackEndpoint(feedback.worker, settings.max_body_bytes)
     app.router.routes.append(feedback_route(endpoint))
     if settings.random_endpoint:
         recorder = telemetry.count_model(random.MODEL, random.PROFILE, random.STEPS)

@@ -1,1 +1,1 @@
-"""Labels that come back: signed prediction ids, verdicts, and the ledger that counts each label once."""
+"""Labels of earlier predictions: signed prediction ids, verdicts, and the ledger that counts each label once."""

@@ -1,8 +1,8 @@
-"""The ledger: each label once, over replicas and restarts, and the totals that the labels add up to.
+"""The ledger counts each label once, over replicas and restarts, and keeps the totals that the labels add up to.
 
-Labels and totals are written in one transaction, so that no kill at any moment counts a label twice or loses one
-that was answered. The statements are the same for SQLite and PostgreSQL. Everybody takes locks in one order, the
-ledger's row, labels by key, totals by key: so nobody waits in a ring.
+Labels and totals are written in one transaction, so that a kill at any moment counts no label twice and loses none
+that was answered. The statements are the same for SQLite and PostgreSQL. Every transaction takes its locks in one
+order, the ledger's row, labels by key, totals by key, so no deadlock is possible.
 """
 
 from collections import defaultdict
@@ -20,21 +20,21 @@ from sqlalchemy.exc import SQLAlchemyError
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.prediction_ids import fingerprint
 from sightline_service.feedback.tables import LABELS, LEDGER, METADATA, MODELS, READS_ONLY, TOTALS, open_engine
-from sightline_service.feedback.verdicts import Label, TotalsByModel, Verdict, added_totals, judge, rejected_totals
+from sightline_service.feedback.verdicts import Label, TotalsByModel, Verdict, judge, rejected_totals
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel, Quality, Total, TotalKey, Totals, add_totals
 
 PRUNED_ROWS = 5_000
-"""Labels forgotten in one transaction, so that no feedback waits for more."""
+"""Labels deleted in one transaction, so that feedback waits for no more than that."""
 
 _KEYS_IN_QUERY = 5_000
 _SEEN_EVERY_S = 3600
-_CREATES = 0x5167487  # an advisory lock: two replicas that create the tables at once would meet in the catalogue
+_CREATION_LOCK = 0x5167487  # an advisory lock: two replicas that create the tables at once collide in the catalogue
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRules:
-    """What the settings say: since when a label is late, and which of two different labels counts."""
+    """After how long a label is late, and whether the last of several different labels counts, or the first."""
 
     horizon_s: float
     last_wins: bool = False
@@ -57,30 +57,30 @@ class Ledger:
         self._totals: dict[ModelId, Totals] = {}
 
     def open(self) -> None:
-        """Makes the tables if they are not there, and enters the model."""
+        """Creates the tables if they do not exist, and writes the model into its table."""
         with self._writing() as connection:
             if connection.dialect.name == "postgresql":
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATES)))
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
             METADATA.create_all(connection)
             new = {"one": 1, "id": uuid4().hex[:12], "pruned_s": 0}
             connection.execute(self._insert(LEDGER).values(new).on_conflict_do_nothing())
-            self._enter(connection)
+            self._write_model(connection)
             self._id = str(connection.execute(sa.select(LEDGER.c.id)).scalar_one())
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Closes the connection."""
         self._engine.dispose()
 
     def models(self, fingerprints: Iterable[bytes]) -> Mapping[bytes, JudgedModel]:
-        """The models that were ever served with this ledger; it is read again if one of these is not known."""
+        """Returns every model served with this ledger so far; reads the ledger again if one of these is not known."""
         if not self._models.keys() >= set(fingerprints):
             self.read()
         return self._models
 
     def record(self, labels: Sequence[Label], rejected: Mapping[str, int]) -> list[Verdict]:
-        """Judges labels in their order and counts them, all or none.
+        """Judges labels in their order and counts them, all or none; returns one verdict per label.
 
-        rejected: reason -> labels that were refused before, and are only counted.
+        rejected: reason -> labels that cannot be judged; they are counted too.
         """
         with self._writing() as connection:
             since_s = self._since(connection)
@@ -88,19 +88,18 @@ class Ledger:
             for label in labels:
                 if label.prediction.made_s >= since_s:
                     first.setdefault(label.prediction.key, label.actual)
-            before = self._insert_new(connection, first)
-            judged = judge(labels, before, since_s, last_wins=self._rules.last_wins)
-            _correct(connection, {**first, **before}, judged.stands)
-            added = added_totals(labels, judged, time())
-            add_totals(added[self._model.id], rejected_totals(rejected))
-            totals = self._add(connection, added)
-            self._see(connection, {fingerprint(model) for model in {label.model for label in labels}})
+            previous = self._insert_new(connection, first)
+            judgement = judge(labels, previous, since_s, time(), last_wins=self._rules.last_wins)
+            _correct(connection, judgement.corrections)
+            add_totals(judgement.totals[self._model.id], rejected_totals(rejected))
+            totals = self._add(connection, judgement.totals)
+            self._note_seen(connection, {fingerprint(model) for model in {label.model for label in labels}})
         for model_id, key, total in totals:  # only what is committed is shown
             self._totals.setdefault(model_id, {})[key] = total
-        return judged.verdicts
+        return judgement.verdicts
 
     def read(self) -> Quality:
-        """The totals of all replicas: of our own model, and of those that may still get labels."""
+        """Reads the totals of all replicas: of the served model, and of models that may still get labels."""
         with self._connected(READS_ONLY) as connection:
             rows = connection.execute(sa.select(MODELS)).all()
             totals: dict[ModelId, Totals] = defaultdict(dict)
@@ -114,47 +113,47 @@ class Ledger:
         return self.quality()
 
     def quality(self) -> Quality:
-        """The totals as they were last seen, without asking the database."""
+        """The totals as last read or written; does not touch the database."""
         return Quality(self._id, self._shown, {model_id: dict(totals) for model_id, totals in self._totals.items()})
 
     def prune(self) -> bool:
-        """Forgets some of the labels that are late by now; totals stay. True if more are left.
+        """Deletes some of the labels that are late by now; totals stay. Returns True if more are left.
 
-        First the ledger notes since when it remembers, so that a forgotten label is late for every replica,
-        whatever its clock and its horizon.
+        First the ledger's row gets the new limit, so that a deleted label is late for every replica, whatever its
+        clock and its horizon.
         """
         since_s = int(time() - self._rules.horizon_s)
         with self._writing() as connection:
             connection.execute(LEDGER.update().where(LEDGER.c.pruned_s < since_s).values(pruned_s=since_s))
         with self._writing() as connection:
             late = sa.select(LABELS.c.key).where(LABELS.c.key < since_s.to_bytes(4, "big")).limit(PRUNED_ROWS)
-            n_forgotten: int = connection.execute(LABELS.delete().where(LABELS.c.key.in_(late))).rowcount
-        return n_forgotten == PRUNED_ROWS
+            n_deleted: int = connection.execute(LABELS.delete().where(LABELS.c.key.in_(late))).rowcount
+        return n_deleted == PRUNED_ROWS
 
     def _since(self, connection: sa.Connection) -> int:
-        """Labels of predictions before this Unix time are late; it stands until the end of the transaction."""
+        """Labels of predictions before this Unix time are late; the limit is locked until the transaction ends."""
         statement = sa.select(LEDGER.c.pruned_s).with_for_update(read=True)
         return max(int(time() - self._rules.horizon_s), int(connection.execute(statement).scalar_one()))
 
     def _insert_new(self, connection: sa.Connection, labels: Mapping[bytes, float]) -> dict[bytes, float]:
-        """Writes the labels of predictions that had none; returns what the others had."""
+        """Writes the labels of predictions that had none; returns the previous labels of the others, by key."""
         if not labels:
             return {}
         rows = [{"key": key, "actual": labels[key]} for key in sorted(labels)]
         statement = self._insert(LABELS).on_conflict_do_nothing().returning(LABELS.c.key)
         new = {bytes(key) for key in connection.execute(statement, rows).scalars()}
         old = [key for key in sorted(labels) if key not in new]
-        before: dict[bytes, float] = {}
+        previous: dict[bytes, float] = {}
         for start in range(0, len(old), _KEYS_IN_QUERY):
             query = (
                 sa.select(LABELS).where(LABELS.c.key.in_(old[start : start + _KEYS_IN_QUERY])).order_by(LABELS.c.key)
             )
             for key, actual in connection.execute(query.with_for_update() if self._rules.last_wins else query):
-                before[bytes(key)] = actual
-        return before
+                previous[bytes(key)] = actual
+        return previous
 
     def _add(self, connection: sa.Connection, added: TotalsByModel) -> list[tuple[ModelId, TotalKey, Total]]:
-        """Adds to the totals; returns what they are now."""
+        """Adds to the totals; returns the new value of each."""
         rows = [
             {"name": model_id.name, "version": model_id.version, **key._asdict(), "count": total.n, "sum": total.sum}
             for model_id in sorted(added, key=lambda each: (each.name, each.version))
@@ -170,8 +169,8 @@ class Ledger:
             (ModelId(row[0], row[1]), TotalKey(*row[2:6]), Total(*row[6:])) for row in connection.execute(adding, rows)
         ]
 
-    def _enter(self, connection: sa.Connection) -> None:
-        """Enters our model, so that any replica understands its predictions."""
+    def _write_model(self, connection: sa.Connection) -> None:
+        """Writes the served model into its table, so that any replica can judge labels of its predictions."""
         model = self._model
         entry = {
             "fingerprint": fingerprint(model),
@@ -185,8 +184,8 @@ class Ledger:
         seen = {"seen_s": statement.excluded.seen_s}
         connection.execute(statement.on_conflict_do_update(index_elements=[MODELS.c.fingerprint], set_=seen))
 
-    def _see(self, connection: sa.Connection, models: Iterable[bytes]) -> None:
-        """Notes that these models still get labels."""
+    def _note_seen(self, connection: sa.Connection, models: Iterable[bytes]) -> None:
+        """Writes the current time to models that still get labels, at most once per hour."""
         now_s = int(time())
         is_old = MODELS.c.fingerprint.in_(sorted(models)) & (MODELS.c.seen_s < now_s - _SEEN_EVERY_S)
         connection.execute(MODELS.update().where(is_old).values(seen_s=now_s))
@@ -196,7 +195,7 @@ class Ledger:
 
     @contextmanager
     def _connected(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
-        """One transaction. Raises LedgerDownError for whatever the database does."""
+        """Opens one transaction. Raises LedgerDownError for any error of the database."""
         try:
             with self._engine.connect() as connection:
                 connection.execution_options(**options)
@@ -208,11 +207,11 @@ class Ledger:
             ) from error
 
 
-def _correct(connection: sa.Connection, written: Mapping[bytes, float], stands: Mapping[bytes, float]) -> None:
-    changed = [{"of": key, "becomes": actual} for key, actual in sorted(stands.items()) if written[key] != actual]
-    if changed:
-        statement = LABELS.update().where(LABELS.c.key == sa.bindparam("of")).values(actual=sa.bindparam("becomes"))
-        connection.execute(statement, changed)
+def _correct(connection: sa.Connection, corrections: Mapping[bytes, float]) -> None:
+    if corrections:
+        rows = [{"corrected_key": key, "corrected": corrections[key]} for key in sorted(corrections)]
+        is_corrected = LABELS.c.key == sa.bindparam("corrected_key")
+        connection.execute(LABELS.update().where(is_corrected).values(actual=sa.bindparam("corrected")), rows)
 
 
 def _model(row: Any) -> JudgedModel:

@@ -1,20 +1,20 @@
-"""Signed prediction ids: what is needed to judge a label travels with the client, and is kept nowhere.
+"""Signed prediction ids carry what is needed to judge a label, so the service stores nothing per prediction.
 
 An id is URL-safe base64 of
 
     format    1 byte
-    key       1 byte, which of the keys signed
+    key       1 byte, names the key that signed
     model     4 bytes, a fingerprint of its name, version and classes
     made      4 bytes, Unix time in seconds
     nonce     8 bytes, random for each response
     row       3 bytes, the row of the response
     outcome   2 bytes, index of the class that was predicted
     scores    0 or more float64: probabilities, or the value of a regression
-    tag       9 to 11 bytes: so many that base64 needs no padding
+    tag       9 to 11 bytes, the number with which base64 needs no padding
 
-The tag is a keyed BLAKE2b (RFC 7693, a MAC without the two passes of HMAC) over all before it. With two classes one
-probability says both, and its sign bit whose it is. Everything is in the open, as it is in the response; no
-feature is in here.
+The tag is a keyed BLAKE2b (RFC 7693, a MAC without the two passes of HMAC) over everything before it. For two classes
+one probability is stored; its sign bit says which class it belongs to. Nothing is encrypted, as the response has the
+same values; an id holds no feature.
 """
 
 import binascii
@@ -41,7 +41,7 @@ from sightline_telemetry.model.quality import JudgedModel
 _log = logging.getLogger(__name__)
 
 SCORED_CLASSES = 32
-"""A model with more classes has ids without probabilities, else they would grow by 11 characters a class."""
+"""Ids of a model with more classes hold no probabilities, which would take 11 characters per class."""
 
 MAX_ID_CHARS = 400
 MIN_SECRET_CHARS = 16
@@ -49,7 +49,6 @@ MIN_SECRET_CHARS = 16
 _FORMAT = 1
 _HEAD = struct.Struct(">6sI8s")  # format, key and model; made; nonce
 _ROW = struct.Struct(">BHH")  # row (3 bytes, as 1 and 2) and outcome
-_BODIES = [struct.Struct(f">6sI8sBHH{n_scores}d") for n_scores in range(SCORED_CLASSES + 1)]
 _MODEL, _KEY_OF_LEDGER = slice(2, 6), slice(6, 21)
 _MIN_TAG, _GROUP = 9, 3
 _ROUNDING = 4 * float(np.finfo(np.float64).eps)
@@ -58,9 +57,9 @@ _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/=", b"
 
 @dataclass(frozen=True, slots=True)
 class SignedPrediction:
-    """What a genuine id says.
+    """The content of a genuine id.
 
-    key: (15,) bytes that are this prediction's alone, in the order of time. made_s: Unix time.
+    key: 15 bytes, unique to this prediction, in the order of time. made_s: Unix time.
     """
 
     key: bytes
@@ -72,12 +71,12 @@ class SignedPrediction:
 
 def fingerprint(model: JudgedModel) -> bytes:
     """4 bytes that tell models apart by name, version, classes and whether they have probabilities."""
-    told = json.dumps([model.id.name, model.id.version, model.outcomes, model.has_probabilities])
-    return hashlib.blake2b(told.encode(), digest_size=4).digest()
+    identity = json.dumps([model.id.name, model.id.version, model.outcomes, model.has_probabilities])
+    return hashlib.blake2b(identity.encode(), digest_size=4).digest()
 
 
 class SigningKeys:
-    """The first key signs, all verify: a new key goes in front, the old one leaves when its labels are late."""
+    """The first key signs, all verify: put a new key first, and remove the old one when its labels would be late."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         if any(len(secret) < MIN_SECRET_CHARS for secret in secrets) or not secrets:
@@ -93,15 +92,15 @@ class SigningKeys:
 
     @staticmethod
     def id_of(key: bytes) -> int:
-        """The byte that an id names its key by; two keys may share it."""
+        """The byte by which an id names its key; two keys may share it."""
         return hashlib.blake2b(key, digest_size=1, person=b"sightline-id").digest()[0]
 
     def read(self, prediction_id: str) -> SignedPrediction | None:
-        """What an id says, or None if none of the keys signed it as it stands."""
+        """Returns the content of an id, or None if none of the keys signed exactly this text."""
         if len(prediction_id) > MAX_ID_CHARS or len(prediction_id) % 4:
             return None
         try:
-            # Translated first: '+' for '-', or '=' at the end, would be another spelling of the same id.
+            # Translated first: '+' for '-', or '=' at the end, would be a second spelling of the same id.
             raw = binascii.a2b_base64(prediction_id.encode("ascii").translate(_FROM_URL), strict_mode=True)
         except ValueError:
             return None
@@ -119,7 +118,7 @@ class SigningKeys:
 
 
 class Nonces:
-    """Random bytes, eight at a time, from a stock: a system call for each response would cost more than its id."""
+    """Random bytes, eight at a time, from a stock: a system call per response would cost more than making its id."""
 
     _SIZE, _STOCK = 8, 512
 
@@ -127,63 +126,49 @@ class Nonces:
         self._left: list[bytes] = []
 
     def take(self) -> bytes:
-        """Eight bytes that nobody else gets."""
+        """Returns eight bytes that no other call returns."""
         while True:
             try:
-                return self._left.pop()  # atomic: other threads take other bytes
+                return self._left.pop()  # atomic: another thread gets other bytes
             except IndexError:
                 stock = os.urandom(self._SIZE * self._STOCK)
                 self._left.extend(stock[at : at + self._SIZE] for at in range(0, len(stock), self._SIZE))
+
+
+class _Layout:
+    """How the rows of ids with so many scores are packed, alone or in an array, and signed."""
+
+    __slots__ = ("array", "keyed_hash", "n_chars", "struct", "width")
+
+    def __init__(self, key: bytes, n_scores: int) -> None:
+        fields = [("row_high", "u1"), ("row_low", ">u2"), ("outcome", ">u2"), ("scores", ">f8", (n_scores,))]
+        self.array = np.dtype(fields)
+        self.struct = struct.Struct(f"{_HEAD.format}{_ROW.format[1:]}{n_scores}d")
+        self.width = self.array.itemsize
+        n_tag = _MIN_TAG + -(self.width + _MIN_TAG) % _GROUP
+        self.n_chars = (self.width + n_tag) // 3 * 4
+        self.keyed_hash = hashlib.blake2b(key=key, digest_size=n_tag)
+        """Before any input: copying it is cheaper than keying a new one."""
 
 
 class PredictionIds:
     """Makes the ids of one model's predictions."""
 
     def __init__(self, keys: SigningKeys, model: JudgedModel) -> None:
-        self._key = keys.signing
         self._start = bytes((_FORMAT, SigningKeys.id_of(keys.signing))) + fingerprint(model)
         self._is_scored = model.has_probabilities and len(model.outcomes) <= SCORED_CLASSES
         self._is_binary = len(model.outcomes) == 2
-        self._states: dict[int, Any] = {}
+        n_scores = {0, 1, len(model.outcomes) if self._is_scored else 0}
+        self._layouts = {n: _Layout(keys.signing, n) for n in n_scores}
         self._nonces = Nonces()
 
     def make(self, prediction: Prediction) -> list[str]:
-        """The ids of all rows of one response, in their order."""
-        if len(prediction) == 1:
-            return [self._one(prediction)]
-        head = _HEAD.pack(self._start, int(time()), self._nonces.take())
-        rows, width = self._rows(prediction)
-        begun = self._state(width).copy()
-        begun.update(head)
-        copy = begun.copy
-        signed: list[bytes] = []
-        for start in range(0, len(rows), width):
-            row, tag = rows[start : start + width], copy()
-            tag.update(row)
-            signed += (row, tag.digest())
-        n_chars = (width + _tag_bytes(width)) // 3 * 4
-        beginning, text = _base64(head), _base64(b"".join(signed))
-        return [beginning + text[start : start + n_chars] for start in range(0, len(text), n_chars)]
+        """Returns the ids of all rows of one response, in their order.
 
-    def _rows(self, prediction: Prediction) -> tuple[bytes, int]:
-        """The bytes of all rows, one after the other, and how many each has."""
-        outcomes, probabilities, values = prediction.arrays
-        scores = np.empty((len(prediction), 0))
-        if values is not None:
-            scores = values[:, np.newaxis]
-        elif probabilities is not None and self._is_scored:
-            scores = _one_of_two(probabilities) if self._is_binary else probabilities
-        n_rows, n_scores = scores.shape
-        rows = np.zeros(
-            n_rows, dtype=[("high", "u1"), ("low", ">u2"), ("outcome", ">u2"), ("scores", ">f8", (n_scores,))]
-        )
-        rows["high"], rows["low"] = np.divmod(np.arange(n_rows), 1 << 16)
-        rows["outcome"] = 0 if outcomes is None else outcomes
-        rows["scores"] = scores
-        return rows.tobytes(), rows.itemsize
-
-    def _one(self, prediction: Prediction) -> str:
-        """The id of a single row, where numpy would cost forty times as much as Python."""
+        A single row is packed without numpy, which would cost forty times as much.
+        """
+        if len(prediction) != 1:
+            return self._make_many(prediction)
         lists = prediction.lists
         outcomes, probabilities = lists.outcomes, lists.probabilities
         scores: Sequence[float] = ()
@@ -193,26 +178,51 @@ class PredictionIds:
             scores = probabilities[0]
             if self._is_binary:
                 first, second = scores
-                if abs(first + second - 1) <= _ROUNDING:
-                    is_second = 1 - second == first or (1 - first != second and second <= first)
-                    scores = (second if is_second else -first,)
-        body = _BODIES[len(scores)]
+                if _add_up(first, second):
+                    scores = (second if _is_second_stored(first, second) else -first,)
+        layout = self._layouts[len(scores)]
         outcome = outcomes[0] if outcomes is not None else 0
-        signed = body.pack(self._start, int(time()), self._nonces.take(), 0, 0, outcome, *scores)
-        tag = self._state(body.size - _HEAD.size).copy()
+        signed = layout.struct.pack(self._start, int(time()), self._nonces.take(), 0, 0, outcome, *scores)
+        tag = layout.keyed_hash.copy()
         tag.update(signed)
-        return _base64(signed + tag.digest())
+        return [_base64(signed + tag.digest())]
 
-    def _state(self, width: int) -> Any:
-        """The keyed hash before any input; copying one is cheaper than keying one."""
-        state = self._states.get(width)
-        if state is None:
-            state = self._states[width] = hashlib.blake2b(key=self._key, digest_size=_tag_bytes(width))
-        return state
+    def _make_many(self, prediction: Prediction) -> list[str]:
+        rows, layout = self._pack(prediction)
+        head = _HEAD.pack(self._start, int(time()), self._nonces.take())
+        begun = layout.keyed_hash.copy()
+        begun.update(head)
+        copy, width = begun.copy, layout.width
+        signed: list[bytes] = []
+        for start in range(0, len(rows), width):
+            row, tag = rows[start : start + width], copy()
+            tag.update(row)
+            signed += (row, tag.digest())
+        beginning, text, n_chars = _base64(head), _base64(b"".join(signed)), layout.n_chars
+        return [beginning + text[start : start + n_chars] for start in range(0, len(text), n_chars)]
+
+    def _pack(self, prediction: Prediction) -> tuple[bytes, _Layout]:
+        """Returns the bytes of all rows, one after the other, and their layout."""
+        outcomes, probabilities, values = prediction.arrays
+        scores = np.empty((len(prediction), 0))
+        if values is not None:
+            scores = values[:, np.newaxis]
+        elif probabilities is not None and self._is_scored:
+            scores = probabilities
+            if self._is_binary:
+                first, second = scores[:, 0], scores[:, 1]
+                if _add_up(first, second).all():
+                    scores = np.where(_is_second_stored(first, second), second, -first)[:, np.newaxis]
+        layout = self._layouts[scores.shape[1]]
+        rows = np.zeros(len(scores), layout.array)
+        rows["row_high"], rows["row_low"] = np.divmod(np.arange(len(scores)), 1 << 16)
+        rows["outcome"] = 0 if outcomes is None else outcomes
+        rows["scores"] = scores
+        return rows.tobytes(), layout
 
 
 def probabilities_of(scores: Floats, n_classes: int) -> Floats | None:
-    """Probabilities, (n_rows, n_classes), of scores as they were signed, (n_rows, n_scores); None if there are none."""
+    """Returns the probabilities, (n_rows, n_classes), of signed scores, (n_rows, n_scores); None if there are none."""
     if scores.shape[1] == 1 and n_classes == 2:
         one, is_of_first = np.abs(scores[:, 0]), np.signbit(scores[:, 0])
         return np.column_stack([np.where(is_of_first, one, 1 - one), np.where(is_of_first, 1 - one, one)])
@@ -220,22 +230,22 @@ def probabilities_of(scores: Floats, n_classes: int) -> Floats | None:
 
 
 def load_secrets(given: Sequence[str], made: Path) -> Sequence[str]:
-    """The secrets given; without any, the one in a file, which is made if it is not there."""
+    """Returns the given secrets; without any, the one in the file, which is written first if it does not exist."""
     if given:
         return given
     try:
         if not made.exists():
             _make_secret(made)
             _log.warning(
-                "SIGHTLINE_FEEDBACK_KEYS is not set: a key was made in %s. A replica without this file takes ids made "
-                "here for forged, so several replicas need the same SIGHTLINE_FEEDBACK_KEYS.",
+                "SIGHTLINE_FEEDBACK_KEYS is not set: a key was written to %s. A replica without this file rejects ids "
+                "of this one as forged, so several replicas need the same SIGHTLINE_FEEDBACK_KEYS.",
                 made,
             )
         return [made.read_text("ascii").strip()]
     except OSError as error:
         _log.warning(
-            "SIGHTLINE_FEEDBACK_KEYS is not set and no key can be kept in %s (%s): the ids of this process are taken "
-            "for forged by every other, and by this one after a restart.",
+            "SIGHTLINE_FEEDBACK_KEYS is not set and no key can be written to %s (%s): the ids of this process are "
+            "rejected as forged by other processes, and by this one after a restart.",
             made,
             error.strerror,
         )
@@ -243,32 +253,30 @@ def load_secrets(given: Sequence[str], made: Path) -> Sequence[str]:
 
 
 def _make_secret(path: Path) -> None:
-    """Writes a key that only its owner can read. Of several processes that start at once one wins, all read its key."""
+    """Writes a key that only its owner can read. If several processes start at once, all use the key of the first."""
     descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(os.urandom(32).hex() + "\n")
-        Path(path).hardlink_to(scratch)  # unlike a rename it fails if the file is there
+        Path(path).hardlink_to(scratch)  # unlike a rename, this fails if the file exists
     except FileExistsError:
         pass
     finally:
         Path(scratch).unlink()
 
 
-def _one_of_two(probabilities: Floats) -> Floats:
-    """One probability a row where it says both; both, where in some row they do not add up to 1.
+def _add_up(first: Any, second: Any) -> Any:
+    """Whether two probabilities add up to 1, so that one can be stored for both; floats or arrays."""
+    return abs(first + second - 1) <= _ROUNDING
 
-    The one that says the other exactly, or else the smaller, from which the other follows to the last bit but one.
+
+def _is_second_stored(first: Any, second: Any) -> Any:
+    """Whether the second of two probabilities is stored for both; floats or arrays.
+
+    It is the one from which the other follows exactly, or else the smaller, from which the other follows to the last
+    bit but one.
     """
-    first, second = probabilities[:, 0], probabilities[:, 1]
-    if (np.abs(first + second - 1) > _ROUNDING).any():
-        return probabilities
-    is_second = (1 - second == first) | ((1 - first != second) & (second <= first))
-    return np.where(is_second, second, -first)[:, np.newaxis]
-
-
-def _tag_bytes(width: int) -> int:
-    return _MIN_TAG + -(width + _MIN_TAG) % _GROUP
+    return (1 - second == first) | ((1 - first != second) & (second <= first))
 
 
 def _tag(key: bytes, n_bytes: int, signed: bytes) -> bytes:

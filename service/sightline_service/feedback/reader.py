@@ -1,4 +1,4 @@
-"""A body of labels, read and judged: ids are verified, values are looked up, the rest is the ledger's."""
+"""Reads a body of labels: verifies the ids, looks the values up, and hands the labels to the ledger."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LabelReader:
-    """Judges bodies of labels. Belongs to the ledger's thread: reading ten thousand labels takes a while, too."""
+    """Reads bodies of labels and records them. Runs in the ledger's thread, as reading 10,000 labels takes long too."""
 
     def __init__(self, keys: SigningKeys, ledger: Ledger, max_labels: int) -> None:
         self._keys = keys
@@ -33,15 +33,15 @@ class LabelReader:
         self._max_labels = max_labels
         self._decode = msgspec.json.Decoder(_Body).decode
 
-    def judge(self, body: bytes) -> list[str]:
-        """A word for each label, in their order: `accepted`, `corrected`, or the reason why it is not counted.
+    def record(self, body: bytes) -> list[str]:
+        """Returns one word per label, in their order: `accepted`, `corrected`, or why it is not counted.
 
-        Raises MalformedBodyError, InvalidRowsError, TooManyLabelsError; LedgerDownError, and nothing is counted then.
+        Raises MalformedBodyError, InvalidRowsError, TooManyLabelsError or LedgerDownError; nothing is counted then.
         """
         labels = self._read(body)
         predictions = [self._keys.read(label.prediction_id) for label in labels]
         models = self._ledger.models({each.model for each in predictions if each is not None})
-        read = [_label(label, said, models) for label, said in zip(labels, predictions, strict=True)]
+        read = [_label(label, prediction, models) for label, prediction in zip(labels, predictions, strict=True)]
         refused = [each for each in read if isinstance(each, str)]
         verdicts = iter(self._ledger.record([each for each in read if isinstance(each, Label)], Counter(refused)))
         return [each if isinstance(each, str) else next(verdicts) for each in read]
@@ -67,21 +67,19 @@ def _label(label: _Label, prediction: SignedPrediction | None, models: Mapping[b
     if model is None:
         return "unknown_model"
     if not all(abs(score) < SUMMABLE for score in prediction.scores):
-        return (
-            "unknown_outcome"  # a prediction that was no number cannot be held against anything, and would stay in sums
-        )
+        return "unknown_outcome"  # a prediction that was not a number has no error, and its nan would stay in the sums
     actual = actual_of(model, label.actual)
     return "unknown_outcome" if actual is None else Label(prediction, model, actual)
 
 
 def actual_of(model: JudgedModel, actual: object) -> float | None:
-    """What was true as a number: an index into the outcomes, or the value itself in regression. None for neither.
+    """Returns the label as a number: an index into the outcomes, or in regression the value; None if it is neither.
 
-    Classes that are numbers may come as numbers or as strings, since their probabilities have names that are strings.
+    Classes that are numbers may be sent as numbers or as strings, because in answers their names are strings.
     """
     if not model.outcomes:
         is_number = isinstance(actual, int | float) and not isinstance(actual, bool)
-        # A single value beyond this would be all that is left of the mean error.
+        # A single larger value would outweigh all others in the mean error.
         return float(actual) if is_number and abs(actual) < SUMMABLE else None  # type: ignore[arg-type]
     codes = _codes(model)
     if isinstance(actual, str):

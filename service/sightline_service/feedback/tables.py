@@ -1,4 +1,4 @@
-"""The tables of the ledger, and an engine that never waits long: SQLite beside the bundle, or PostgreSQL by URL."""
+"""The tables of the ledger, and an engine with short timeouts: SQLite beside the bundle, or PostgreSQL by URL."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ LEDGER = sa.Table(
     sa.Column("id", sa.String, nullable=False),
     sa.Column("pruned_s", sa.BigInteger, nullable=False),
 )
-"""One row: the ledger's own name, and since when (Unix time) it remembers labels."""
+"""One row: the ledger's id, and the Unix time before which labels were deleted."""
 
 MODELS = sa.Table(
     "sightline_models",
@@ -31,7 +31,7 @@ MODELS = sa.Table(
     sa.Column("has_probabilities", sa.Boolean, nullable=False),
     sa.Column("seen_s", sa.BigInteger, nullable=False),
 )
-"""Every model that was served with this ledger, so that labels of the last version are still understood."""
+"""Every model served with this ledger, so that labels of the version before can still be judged."""
 
 LABELS = sa.Table(
     "sightline_labels",
@@ -40,7 +40,7 @@ LABELS = sa.Table(
     sa.Column("actual", sa.Double, nullable=False),
     sqlite_with_rowid=False,
 )
-"""What is held to be true of a prediction: an index into the outcomes, or a value. Keys are in the order of time."""
+"""The label of each prediction: an index into the outcomes, or a value. Keys are in the order of time."""
 
 TOTALS = sa.Table(
     "sightline_totals",
@@ -54,15 +54,15 @@ TOTALS = sa.Table(
     sa.Column("count", sa.BigInteger, nullable=False),
     sa.Column("sum", sa.Double, nullable=False),
 )
-"""What all labels add up to, by model, instrument, its attributes and bucket."""
+"""The totals of all labels, by model, instrument, its attributes and bucket."""
 
 READS_ONLY = {"sightline_reads_only": True}
-"""Options of a connection that writes nothing, and so need not keep others from writing."""
+"""Options of a connection that writes nothing, and therefore need not block other writers."""
 
 _POSTGRESQL_OPTIONS = {
     "connect_timeout": str(TIMEOUT_S),
     "tcp_user_timeout": str(TIMEOUT_S * 1000),
-    # The last: a replica whose machine is gone must not hold the totals' locks.
+    # The last one: a replica whose machine is gone must not keep the locks of the totals.
     "options": " ".join(
         f"-c {name}={TIMEOUT_S * 1000}"
         for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -71,7 +71,7 @@ _POSTGRESQL_OPTIONS = {
 
 
 def open_engine(url: str) -> sa.Engine:
-    """An engine for a URL; nothing is connected yet. Raises SettingsError, which does not quote a password."""
+    """Returns an engine for a URL, not connected yet. Raises SettingsError, which does not quote a password."""
     try:
         parsed = sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -84,7 +84,7 @@ def open_engine(url: str) -> sa.Engine:
         return sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             connect_args=options,
-            isolation_level="READ COMMITTED",  # a label that another replica writes at this instant is seen after it
+            isolation_level="READ COMMITTED",  # so a label that another replica commits meanwhile is seen
             pool_pre_ping=True,
             pool_size=1,
             max_overflow=0,
@@ -97,16 +97,16 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
 
     @sa.event.listens_for(engine, "connect")
     def set_up(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # transactions begin where the next function begins them, not in the driver
+        connection.isolation_level = None  # the function below begins transactions, not the driver
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")  # what was answered outlives a power cut
+        cursor.execute("PRAGMA synchronous=FULL")  # labels that were answered survive a power cut
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
         reads_only = connection.get_execution_options().keys() & READS_ONLY.keys()
-        # A transaction that reads first and writes then would fail, not wait, where another writes in between.
+        # A transaction that reads first and writes later would fail, not wait, if another one writes in between.
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     return engine

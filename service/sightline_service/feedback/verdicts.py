@@ -1,4 +1,4 @@
-"""What a batch of labels means before any of it is written: a verdict for each, and what it adds to the totals."""
+"""Judges a body of labels before any of it is written: one verdict per label, and what they add to the totals."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,11 +23,11 @@ from sightline_telemetry.model.quality import (
 
 Verdict = Literal["accepted", "corrected", "duplicate", "conflict", "late"]
 
-TotalsByModel = dict[ModelId, Totals]
+TotalsByModel = defaultdict[ModelId, Totals]
 
 
 class Label(NamedTuple):
-    """A genuine id with what was true: an index into the model's outcomes, or a value in regression."""
+    """A genuine prediction id with its label: an index into the model's outcomes, or a value in regression."""
 
     prediction: SignedPrediction
     model: JudgedModel
@@ -35,7 +35,7 @@ class Label(NamedTuple):
 
 
 class CountedLabel(NamedTuple):
-    """A prediction counted with what is held to be true of it, or taken back."""
+    """A prediction that is counted with its label, or an earlier count of it that is withdrawn."""
 
     prediction: SignedPrediction
     model: JudgedModel
@@ -45,30 +45,38 @@ class CountedLabel(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict a label, the postings that follow, and what is held to be true after them, by prediction."""
+    """What follows from a body of labels.
+
+    verdicts: one per label. corrections: the labels that replace an earlier one, by key of the prediction.
+    totals: what the labels add to the totals of their models.
+    """
 
     verdicts: list[Verdict]
-    postings: list[CountedLabel]
-    stands: dict[bytes, float]
+    corrections: dict[bytes, float]
+    totals: TotalsByModel
 
 
-def judge(labels: Sequence[Label], before: Mapping[bytes, float], since_s: int, *, last_wins: bool) -> Judgement:
+def judge(
+    labels: Sequence[Label], previous: Mapping[bytes, float], since_s: int, now_s: float, *, last_wins: bool
+) -> Judgement:
     """Judges labels in their order.
 
-    before: what the ledger held to be true, by key of the prediction. since_s: labels of older predictions are late.
-    A second label is a duplicate if it says the same, otherwise a conflict, or a correction if the last one wins.
+    previous: the labels that the ledger had, by key of the prediction. since_s: labels of older predictions are late.
+    now_s: Unix time, from which the delay of each label follows.
+    A second label is a duplicate if it is the same, otherwise a conflict, or a correction if the last one wins.
     """
     verdicts: list[Verdict] = []
-    postings: list[CountedLabel] = []
-    stands = dict(before)
+    counted: list[CountedLabel] = []
+    corrections: dict[bytes, float] = {}
+    actual_by_key = dict(previous)
     for prediction, model, actual in labels:
-        held = stands.get(prediction.key)
+        earlier = actual_by_key.get(prediction.key)
         if prediction.made_s < since_s:
             verdicts.append("late")
             continue
-        if held is None:
+        if earlier is None:
             verdicts.append("accepted")
-        elif held == actual:
+        elif earlier == actual:
             verdicts.append("duplicate")
             continue
         elif not last_wins:
@@ -76,42 +84,47 @@ def judge(labels: Sequence[Label], before: Mapping[bytes, float], since_s: int, 
             continue
         else:
             verdicts.append("corrected")
-            postings.append(CountedLabel(prediction, model, held, is_withdrawn=True))
-        postings.append(CountedLabel(prediction, model, actual, is_withdrawn=False))
-        stands[prediction.key] = actual
-    return Judgement(verdicts, postings, stands)
-
-
-def added_totals(labels: Sequence[Label], judged: Judgement, now_s: float) -> TotalsByModel:
-    """What these labels add to the totals of their models. now_s: Unix time, for how late the labels are."""
-    added: TotalsByModel = defaultdict(dict)
-    delays_s: dict[ModelId, list[float]] = defaultdict(list)
-    for label, verdict in zip(labels, judged.verdicts, strict=True):
-        if verdict == "accepted":
-            delays_s[label.model.id].append(max(0.0, now_s - label.prediction.made_s))
-        elif verdict != "corrected":
-            add_totals(added[label.model.id], rejected_totals({verdict: 1}))
-    for model_id, delays in delays_s.items():
-        add_totals(added[model_id], count_delays(np.array(delays)))
-    alike: dict[tuple[JudgedModel, bool, int], list[CountedLabel]] = defaultdict(list)
-    for posting in judged.postings:
-        # Grouped by the number of scores too: an id says both probabilities where they do not add up to 1.
-        alike[posting.model, posting.is_withdrawn, len(posting.prediction.scores)].append(posting)
-    for (model, is_withdrawn, _), postings in alike.items():
-        totals = count_labelled(model, _labelled(model, postings), is_withdrawn=is_withdrawn)
-        add_totals(added[model.id], totals)
-    return added
+            counted.append(CountedLabel(prediction, model, earlier, is_withdrawn=True))
+            corrections[prediction.key] = actual
+        counted.append(CountedLabel(prediction, model, actual, is_withdrawn=False))
+        actual_by_key[prediction.key] = actual
+    totals: TotalsByModel = defaultdict(dict)
+    _add_verdicts(totals, labels, verdicts, now_s)
+    _add_counted(totals, counted)
+    return Judgement(verdicts, corrections, totals)
 
 
 def rejected_totals(reasons: Mapping[str, int]) -> Totals:
-    """What labels that are not counted, by reason, add to the totals."""
+    """What labels that are not counted add to the totals. reasons: reason -> labels."""
     return {TotalKey(FEEDBACK_REJECTED.name, reason): Total(count) for reason, count in reasons.items()}
 
 
-def _labelled(model: JudgedModel, postings: Iterable[CountedLabel]) -> Labelled:
-    scores = np.array([posting.prediction.scores for posting in postings], dtype=np.float64)
-    actual = np.array([posting.actual for posting in postings])
+def _add_verdicts(totals: TotalsByModel, labels: Sequence[Label], verdicts: Sequence[Verdict], now_s: float) -> None:
+    """Adds the delays of accepted labels, and the number of labels that are not counted."""
+    delays_s: dict[ModelId, list[float]] = defaultdict(list)
+    for label, verdict in zip(labels, verdicts, strict=True):
+        if verdict == "accepted":
+            delays_s[label.model.id].append(max(0.0, now_s - label.prediction.made_s))
+        elif verdict != "corrected":
+            add_totals(totals[label.model.id], rejected_totals({verdict: 1}))
+    for model_id, delays in delays_s.items():
+        add_totals(totals[model_id], count_delays(np.array(delays)))
+
+
+def _add_counted(totals: TotalsByModel, counted: Iterable[CountedLabel]) -> None:
+    """Adds confusions, losses and errors, group by group of labels that numpy can count together."""
+    groups: dict[tuple[JudgedModel, bool, int], list[CountedLabel]] = defaultdict(list)
+    for label in counted:
+        # Grouped by the number of scores too: an id has both probabilities where they do not add up to 1.
+        groups[label.model, label.is_withdrawn, len(label.prediction.scores)].append(label)
+    for (model, is_withdrawn, _), group in groups.items():
+        add_totals(totals[model.id], count_labelled(model, _labelled(model, group), is_withdrawn=is_withdrawn))
+
+
+def _labelled(model: JudgedModel, group: Sequence[CountedLabel]) -> Labelled:
+    scores = np.array([label.prediction.scores for label in group], dtype=np.float64)
+    actual = np.array([label.actual for label in group])
     if not model.outcomes:
         return Labelled(scores[:, 0], actual)
-    predicted = np.array([posting.prediction.outcome for posting in postings], dtype=np.intp)
+    predicted = np.array([label.prediction.outcome for label in group], dtype=np.intp)
     return Labelled(predicted, actual.astype(np.intp), probabilities_of(scores, len(model.outcomes)))

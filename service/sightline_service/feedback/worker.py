@@ -1,9 +1,9 @@
-"""The one thread that works the ledger, so that neither the event loop nor an export ever waits for a database.
+"""The one thread that uses the ledger, so that neither the event loop nor an export ever waits for a database.
 
-What exports show are the totals as last seen. They are those of this replica's last transaction, and of all
-replicas' a second ago. If the database is gone they stay as they are: totals only grow, so an old one is still
-true, and a gap would look like a loss. Before the database has answered for the first time there are none:
-a zero would be false.
+Exports show the totals as last seen: after this replica's last transaction, or as read from all replicas a second
+ago. While the database is gone they stay as they are: totals only grow, so an old one is still true, and a gap
+would look like a loss. Before the database has answered for the first time nothing is shown, as a zero would be
+false.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
-from typing import Any, TypeVar
 
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.ledger import Ledger
@@ -28,26 +27,31 @@ READS_EVERY_S = 1.0
 RETRIES_EVERY_S = 3.0
 PRUNES_EVERY_S = 600.0
 WAITING_BODIES = 64
-"""Bodies that may wait for the ledger; above that a client is told to come back."""
+"""Bodies that may wait for the ledger; further ones are refused with a 503."""
 ANSWER_S = 10.0
 OPEN_S = 3.0
-"""So long the start of the service waits for the ledger; it serves predictions without."""
-
-T = TypeVar("T")
+"""How long the start of the service waits for the ledger, without which it serves predictions too."""
+CLOSE_S = 1.0
+"""How long the end of the service waits for the bodies that are still to be recorded."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    work: Callable[[], Any]
-    future: "Future[Any]"
+    body: bytes
+    verdicts: "Future[list[str]]"
 
 
 class LedgerWorker:
-    """Works the ledger in a thread of its own, and keeps the totals as last seen."""
+    """Records bodies of labels in a thread of its own, and keeps the totals as last seen.
 
-    def __init__(self, ledger: Ledger, faults: Faults) -> None:
+    record: records one body in the ledger and returns one verdict per label.
+    """
+
+    def __init__(self, ledger: Ledger, record: Callable[[bytes], list[str]], faults: Faults) -> None:
         self._ledger = ledger
+        self._record = record
         self._faults = faults
+        self._thread = Thread(target=self._work, name="ledger", daemon=True)  # a database that hangs must not keep us
         self._jobs: Queue[_Job | None] = Queue(WAITING_BODIES)
         self._is_tried: Future[None] = Future()
         self._is_open = False
@@ -55,34 +59,37 @@ class LedgerWorker:
         self._quality: Quality | None = None
 
     async def start(self) -> None:
-        """Starts the thread and waits for the ledger's first answer, but not long."""
-        Thread(target=self._run, name="ledger", daemon=True).start()  # a database that hangs must not keep us alive
+        """Starts the thread, and waits up to OPEN_S for the first answer of the ledger."""
+        self._thread.start()
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(self._is_tried)), OPEN_S)
         if not self._is_open:
             _log.warning("the ledger does not answer: /feedback answers 503 until it does; predictions are served")
 
     def close(self) -> None:
-        """Lets the thread end after the work that it has; nobody waits for it."""
+        """Ends the thread after the bodies that wait. A database that hangs delays this by CLOSE_S, no longer."""
         self._jobs.put_nowait(None)
+        if self._thread.is_alive():
+            self._thread.join(CLOSE_S)
 
     def quality(self) -> Quality | None:
         """The totals as last seen; None before the ledger has answered. Never waits."""
         return self._quality
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """Does some work with the ledger in its thread. Raises LedgerDownError if it does not end in time."""
-        job = _Job(work, Future())
+    async def run(self, body: bytes) -> list[str]:
+        """Records a body and returns one verdict per label. Raises LedgerDownError if that does not end in time."""
+        job = _Job(body, Future())
         if not self._is_open or self._jobs.qsize() >= WAITING_BODIES - 1:
             raise LedgerDownError("the ledger does not answer, or too much waits for it; send this again")
         self._jobs.put_nowait(job)
         try:
-            done: T = await asyncio.wait_for(asyncio.wrap_future(job.future), ANSWER_S)
-        except TimeoutError:  # what still waits is cancelled; what runs is counted whole or not at all
+            return await asyncio.wait_for(asyncio.wrap_future(job.verdicts), ANSWER_S)
+        except (
+            TimeoutError
+        ):  # a body that waits is cancelled; one that is being recorded is counted whole or not at all
             raise LedgerDownError("the ledger took too long; send this again, nothing is counted twice") from None
-        return done
 
-    def _run(self) -> None:
+    def _work(self) -> None:
         while True:
             self._read_if_due()
             try:
@@ -92,18 +99,18 @@ class LedgerWorker:
             if job is None:
                 self._ledger.close()
                 return
-            self._work(job)
+            self._answer(job)
 
-    def _work(self, job: _Job) -> None:
-        if not job.future.set_running_or_notify_cancel():
+    def _answer(self, job: _Job) -> None:
+        if not job.verdicts.set_running_or_notify_cancel():
             return
         try:
-            done = job.work()
+            verdicts = self._record(job.body)
         except BaseException as error:
-            job.future.set_exception(error)
+            job.verdicts.set_exception(error)
             return
         self._quality = self._ledger.quality()
-        job.future.set_result(done)
+        job.verdicts.set_result(verdicts)
 
     def _read_if_due(self) -> None:
         now_s = monotonic()
@@ -116,7 +123,7 @@ class LedgerWorker:
             self._is_open = True
             self._prune_if_due(now_s)
         except Exception:
-            self._is_open = False  # nobody waits for a database that is known to be away; it is opened anew
+            self._is_open = False  # requests are refused at once until it can be opened again
             self._faults.note("ledger")
             self._next_read_s = monotonic() + RETRIES_EVERY_S
         else:
@@ -126,5 +133,5 @@ class LedgerWorker:
 
     def _prune_if_due(self, now_s: float) -> None:
         if now_s >= self._next_prune_s:
-            has_more = self._ledger.prune()  # some at a time: labels that wait go in between
+            has_more = self._ledger.prune()  # in steps, so that bodies are recorded in between
             self._next_prune_s = now_s if has_more else now_s + PRUNES_EVERY_S

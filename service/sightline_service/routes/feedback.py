@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from sightline_service.errors import PROBLEM, ClientGoneError, SightlineError, problem
-from sightline_service.feedback.reader import LabelReader
 from sightline_service.feedback.worker import LedgerWorker
 from sightline_service.routes.openapi import ProblemOut
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply, read_body, respond
@@ -57,9 +56,8 @@ class FeedbackOut(BaseModel):
 class FeedbackEndpoint:
     """Hands a body to the ledger's thread and answers with its verdicts."""
 
-    def __init__(self, reader: LabelReader, clerk: LedgerWorker, max_body_bytes: int) -> None:
-        self._judge = reader.judge
-        self._clerk = clerk
+    def __init__(self, worker: LedgerWorker, max_body_bytes: int) -> None:
+        self._worker = worker
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +65,7 @@ class FeedbackEndpoint:
         timeline: Timeline = scope[TIMELINE]
         try:
             body = await read_body(scope, receive, self._max_body_bytes, {JSON})
-            verdicts = await self._clerk.do(lambda: self._judge(body))
+            verdicts = await self._worker.run(body)
         except SightlineError as error:
             refusal = problem(error.status, error.detail, timeline.trace_id_hex, error.faults)
             await respond(send, Reply(refusal, error.status, PROBLEM, error.headers))

@@ -1,4 +1,4 @@
-"""What was true, as clients may spell it."""
+"""Labels, as clients may spell them, become numbers or are refused."""
 
 import math
 from pathlib import Path
@@ -44,7 +44,7 @@ ID = ModelId("m", "1")
     ],
 )
 def test_classes(outcomes: tuple[str, ...], actual: object, expected: int | None) -> None:
-    """A class may come as its name or, if it is a number or a boolean, as that; nothing else is guessed."""
+    """A class may be sent as its name or, if it is a number or a boolean, as such; nothing else is guessed."""
     assert actual_of(JudgedModel(ID, outcomes, has_probabilities=True), actual) == expected
 
 
@@ -64,18 +64,18 @@ def test_classes(outcomes: tuple[str, ...], actual: object, expected: int | None
     ],
 )
 def test_values(actual: object, expected: float | None) -> None:
-    """A value of a regression is a finite number, and none so large that it would be all of the mean error."""
+    """In regression a label is a finite number that does not outweigh all others in the mean error."""
     assert actual_of(JudgedModel(ID, (), has_probabilities=False), actual) == expected
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e200])
-def test_a_value_that_is_no_number_is_not_judged(value: float, tmp_path: Path) -> None:
-    """A regression that overflows would leave its error in the sums of its ledger for ever."""
+def test_a_prediction_that_is_not_finite_is_not_judged(value: float, tmp_path: Path) -> None:
+    """A label of a prediction that overflowed is refused, as its error would stay in the sums for ever."""
     model, keys = JudgedModel(ID, (), has_probabilities=False), SigningKeys(["the secret of this test"])
     ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", model, LedgerRules(86_400.0))
     ledger.open()
     ids = PredictionIds(keys, model).make(ArrayPrediction(OutputArrays(None, None, np.array([value, 2.0])), ()))
     body = {"labels": [{"prediction_id": prediction_id, "actual": 1.5} for prediction_id in ids]}
-    assert LabelReader(keys, ledger, 10).judge(msgspec.json.encode(body)) == ["unknown_outcome", "accepted"]
+    assert LabelReader(keys, ledger, 10).record(msgspec.json.encode(body)) == ["unknown_outcome", "accepted"]
     assert sum(snapshot.sum for _, snapshot in ledger.quality().snapshots(FEEDBACK_ERROR)) == 0.5
     ledger.close()
