@@ -1,7 +1,7 @@
 # Every command of the project. They need bash, Python 3.11+ and `make`; what else they use is installed by uv, which is
 # taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast compose-test scenarios check fix docs dashboards rules stack bench bench-servers clean
+.PHONY: help demo test test-fast compose-test scenarios check fix docs docs-site dashboards rules stack bench bench-servers clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -49,6 +49,12 @@ rules: .venv/.synced  ## write prometheus/rules/*.yaml from the Python beside it
 docs: .venv/.synced  ## the pages that are made from code
 	$(RUN) python docs/metrics.py
 	$(RUN) python docs/settings.py
+	$(RUN) python docs/alerts.py
+
+docs-site: export UV_PROJECT_ENVIRONMENT := .site/venv
+docs-site:  ## the documents as a site in .site/html; a dead link fails
+	@$(UV) sync --frozen --quiet --only-group docs
+	.site/venv/bin/python docs/site.py
 
 stack: | $(OWN_UV)  ## build collector, Prometheus, Jaeger and VictoriaMetrics into a cache, once
 	@UV=$(abspath $(UV)) tests/stack/build.sh >/dev/null
@@ -73,7 +79,7 @@ bench-servers:  ## the servers of others to compare with, and the profiler, each
 	done
 
 clean:  ## forget the environment and the demo's bundle
-	rm -rf .venv .uv .sightline .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv .site .sightline .mypy_cache .ruff_cache .pytest_cache
 
 .venv/.synced: uv.lock pyproject.toml service/pyproject.toml telemetry/pyproject.toml | $(OWN_UV)
 	@$(UV) sync --frozen --quiet

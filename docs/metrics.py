@@ -22,15 +22,15 @@ _HEAD = """\
 
 Made by `make docs` from [instruments.py](../telemetry/sightline_telemetry/instruments.py); change that, not this.
 
-Every `ml.*` series carries `model.name` and `model.version`, and exists at 0 before the service says that it \
-is ready. In Prometheus, dots of names and labels become underscores; a histogram has `_bucket`, `_sum` and \
+Every `ml.*` series carries `model.name` and `model.version`, and exists at 0 before the service is \
+ready. In Prometheus, dots of names and labels become underscores; a histogram has `_bucket`, `_sum` and \
 `_count` behind its name. The values of `feature`, `category`, `outcome`, `predicted` and `actual` come from \
-the training data: `__missing__` is a missing value, `__unseen__` a category that training did not know, \
+the training data: `__missing__` is a missing value, `__unseen__` a category that training did not have, \
 `__other__` any known category beyond the 200 most frequent.
 
 A histogram of values that may be negative (`ml.feature.value`, scores of a regression) has a sum that may \
 fall: use its buckets and its count. In regression the rows are one series of `ml.predictions`, without \
-`outcome`, so that the sum of `ml_predictions_total` is the rows answered whatever the model is.
+`outcome`, so that the sum of `ml_predictions_total` is the number of rows answered for every kind of model.
 """
 
 
@@ -41,16 +41,16 @@ def metrics_page() -> str:
 
 def _section(source: Source, title: str) -> str:
     rows = [_row(instrument) for instrument in INSTRUMENTS if instrument.source == source]
-    head = ("| instrument | in Prometheus | kind, unit | attributes | what it says |", "|---|---|---|---|---|")
+    head = ("| instrument, and its name in Prometheus | kind, unit | attributes | meaning |", "|---|---|---|---|")
     return "\n".join([f"## {title}\n", *head, *rows, ""])
 
 
 def _row(instrument: Instrument) -> str:
     unit = f", {instrument.unit}" if instrument.unit else ""
     attributes = ", ".join(f"`{each}`" for each in instrument.attributes if each not in MODEL)
-    where = f" Only of {instrument.where}." if instrument.where else ""
+    where = f" Only for {instrument.where}." if instrument.where else ""
     return (
-        f"| `{instrument.name}` | `{instrument.prometheus_name}` | {instrument.kind}{unit} | {attributes} "
+        f"| `{instrument.name}`<br>`{instrument.prometheus_name}` | {instrument.kind}{unit} | {attributes} "
         f"| {instrument.description}{where} |"
     )
 

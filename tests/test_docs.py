@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from docs import metrics, settings
+from docs import alerts, metrics, settings, site
 from sightline_service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -120,6 +120,20 @@ def test_the_page_of_metrics_is_up_to_date() -> None:
 def test_the_page_of_settings_is_up_to_date() -> None:
     """docs/settings.md is what `make docs` makes of service/sightline_service/settings.py."""
     assert settings.PAGE.read_text(encoding="utf-8") == settings.settings_page()
+
+
+def test_the_page_of_alerts_is_up_to_date() -> None:
+    """docs/alerts.md is what `make docs` makes of the rules and their runbooks."""
+    assert alerts.PAGE.read_text(encoding="utf-8") == alerts.alerts_page()
+
+
+def test_every_page_is_in_the_menu_of_the_site() -> None:
+    """Each page of docs/, but for single decisions, has its place in the site's menu."""
+    menu = site.CONFIG.read_text(encoding="utf-8").partition("\nnav = [\n")[2].partition("\n]\n")[0]
+    pages = {str(path) for path in site.pages() if path.parent == Path("docs") and path.suffix == ".md"}
+    assert pages == {page for page in re.findall(r'"(\S+\.md)"', menu) if page.startswith("docs/")} - {
+        "docs/decisions/README.md"
+    }
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
