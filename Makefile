@@ -10,6 +10,8 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 OWN_UV := $(filter .uv/bin/uv,$(UV))
 RUN := $(UV) run --frozen --no-sync
 SIDE_BY_SIDE := -n auto --dist loadfile
+# Images for containers like to forbid bytecode; here each of many processes would compile all libraries for itself.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON_FOLDERS := service telemetry grafana prometheus tests benchmarks docs
 
 help:  ## this list
@@ -18,8 +20,14 @@ help:  ## this list
 demo: .venv/.synced  ## train, serve, replay flights; ARGS="--duration 20" ends by itself
 	@$(RUN) sightline demo $(ARGS)
 
-test: stack .venv/.synced  ## every test, those on the real collector, Prometheus and trace store too
-	$(RUN) pytest $(SIDE_BY_SIDE) $(ARGS)
+# Tests run on all cores side by side, so the threads of one operation would only wait for each other.
+test test-fast: export OMP_NUM_THREADS := 1
+
+test: stack .venv/.synced  ## every test, those on the real collector too; without ARGS branches are held to a floor
+	@$(RUN) coverage erase
+	$(RUN) coverage run -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	@$(RUN) coverage combine --quiet
+	$(RUN) coverage report $(if $(ARGS),--fail-under=0)
 
 test-fast: .venv/.synced  ## tests that need no stack, in under a minute
 	$(RUN) pytest $(SIDE_BY_SIDE) -m "not stack and not slow" $(ARGS)
@@ -79,7 +87,7 @@ bench-servers:  ## the servers of others to compare with, and the profiler, each
 	done
 
 clean:  ## forget the environment and the demo's bundle
-	rm -rf .venv .uv .site .sightline .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv .site .sightline .mypy_cache .ruff_cache .pytest_cache .coverage
 
 .venv/.synced: uv.lock pyproject.toml service/pyproject.toml telemetry/pyproject.toml | $(OWN_UV)
 	@$(UV) sync --frozen --quiet

@@ -17,10 +17,16 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sightline_service.bundles.bundle import save_bundle
 from sightline_service.bundles.profiling import make_bundle
 from sightline_service.demo.training import train
+from tests.leaks import Leaks
 
 # A busy machine makes a test slow, not wrong.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has every test checked for threads and processes that it leaves behind."""
+    config.pluginmanager.register(Leaks())
 
 
 @pytest.fixture(scope="session")

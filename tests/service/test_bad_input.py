@@ -2,6 +2,7 @@
 
 import json
 import socket
+from time import process_time
 from typing import Any
 
 import httpx2 as httpx
@@ -163,13 +164,14 @@ def test_wrong_addresses_are_problems(small_service: Running, method: str, path:
 
 
 def test_what_is_quoted_is_short(small_service: Running) -> None:
-    """However long a wrong name is, and whatever is in it, the answer is short and quick."""
+    """However long a wrong name is, and whatever is in it, the answer is short and takes little work."""
     name = "x - at `$." * 300_000
     sent = json.dumps({"instances": [ROW | {name: 1}]}).encode()
+    start_s = process_time()
     response = small_service.client.post("/predict/model", content=sent, headers=JSON)
     assert response.status_code == 422
     assert len(response.content) < 3000
-    assert response.elapsed.total_seconds() < 2
+    assert process_time() - start_s < 2
 
 
 def test_enormous_numbers_leave_sums_finite(small_service: Running) -> None:

@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from tests.stack.polling import poll_until
+
 SIGHTLINE = Path(sys.executable).with_name("sightline")
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
 
@@ -37,15 +39,15 @@ def serving(bundle: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            until = time.monotonic() + 60
-            while True:
+
+            def is_ready() -> bool:
+                assert process.poll() is None, log.read_text()
                 try:
-                    client.get("/readyz").raise_for_status()
-                    break
+                    return client.get("/readyz").is_success
                 except httpx.HTTPError:
-                    assert process.poll() is None, log.read_text()
-                    assert time.monotonic() < until, log.read_text()
-                    time.sleep(0.1)
+                    return False
+
+            poll_until(is_ready, 60)
             yield process, client
     finally:
         process.kill()

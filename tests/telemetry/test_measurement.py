@@ -152,6 +152,7 @@ def test_it_leaves_the_process_as_it_was(
         assert (dict(os.environ), metrics.get_meter_provider(), trace.get_tracer_provider()) == before
 
 
+@pytest.mark.slow
 def test_a_dead_endpoint_holds_nobody_up(profile: ReferenceProfile, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first prediction, which starts everything, is measured at once though the endpoint hangs."""
     with socket.socket() as endpoint:

@@ -1,6 +1,7 @@
 """True labels of the replayed flights: they come late, some never, some twice, some wrong, as labels do."""
 
 from collections import Counter
+from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
 from threading import Lock
@@ -25,10 +26,14 @@ LABELS_IN_BODY = 500
 
 
 class Arrivals:
-    """Labels that are due later. answered: what became of those that were sent, as the service said."""
+    """Labels that are due later.
 
-    def __init__(self, random: Random) -> None:
+    clock: the time in seconds. answered: what became of the labels that were sent, as the service answered.
+    """
+
+    def __init__(self, random: Random, clock: Callable[[], float] = monotonic) -> None:
         self._random = random
+        self._clock = clock
         self._lock = Lock()
         self._due: list[tuple[float, str, str]] = []
         self.answered: Counter[str] = Counter()
@@ -61,7 +66,7 @@ class Arrivals:
             self.answered[f"error {response.status_code}"] += n_labels
 
     def _plan(self, prediction_id: str, arrival: str) -> None:
-        due_s = monotonic() + self._random.expovariate(1 / MEAN_DELAY_S)
+        due_s = self._clock() + self._random.expovariate(1 / MEAN_DELAY_S)
         with self._lock:
             heappush(self._due, (due_s, prediction_id, arrival))
 
@@ -69,7 +74,7 @@ class Arrivals:
         """The labels whose time has come, each once."""
         labels: list[dict[str, str]] = []
         with self._lock:
-            while self._due and self._due[0][0] <= monotonic() and len(labels) < LABELS_IN_BODY:
+            while self._due and self._due[0][0] <= self._clock() and len(labels) < LABELS_IN_BODY:
                 _, prediction_id, arrival = heappop(self._due)
                 labels.append({"prediction_id": prediction_id, "actual": arrival})
         return labels

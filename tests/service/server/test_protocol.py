@@ -5,7 +5,7 @@ import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import perf_counter, sleep
 from typing import Any
 
 import httpx2 as httpx
@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from sightline_service.server.asgi import Reply
 from sightline_service.server.protocol import MAX_ANSWERS, MAX_BYTES
 from tests.service.running import Running, running
+from tests.stack.polling import poll_until
 
 ROW = {"age": 30.0, "income": 900.0, "city": "Oslo", "plan": "free"}
 BODY = json.dumps({"instances": [ROW]}).encode()
@@ -202,10 +203,11 @@ def test_head_and_body_in_two_packets_take_the_asgi_bypass(service: Running, mon
     bodies = watch_bypass(service, monkeypatch)
     count, total = _durations(service, "200")
     whole = request()
+    start_s = perf_counter()
     ((status, _, _),) = exchange(service, whole[: -len(BODY)], BODY)
     assert (status, bodies) == (200, [BODY])
     after, longer = _durations(service, "200")
-    assert (after - count, 0.05 <= longer - total < 1.0) == (1, True)
+    assert (after - count, 0.05 <= longer - total <= perf_counter() - start_s) == (1, True)
 
 
 def test_a_client_that_leaves_in_between_is_counted(small_bundle: Path) -> None:
@@ -214,9 +216,7 @@ def test_a_client_that_leaves_in_between_is_counted(small_bundle: Path) -> None:
         with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
             connection.sendall(request()[:-5])
             sleep(0.1)
-        deadline = monotonic() + 5
-        while not service.errors()["cancelled"] and monotonic() < deadline:
-            sleep(0.02)
+        poll_until(lambda: service.errors()["cancelled"], 5, pause_s=0.02)
         assert service.errors() == {"rejected": 0, "failed": 0, "cancelled": 1}
         active = service.samples("http_server_active_requests")
         assert [value for labels, value in active.items() if ("http_request_method", "POST") in labels] == [0]
