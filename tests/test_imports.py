@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "service.app": {
         "service.bundles",
+        "service.errors",
         "service.feedback",
         "service.prediction",
         "service.routes",

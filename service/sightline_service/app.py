@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from sightline_service.bundles.bundle import Bundle, load_bundle
 from sightline_service.bundles.verification import sample_columns
+from sightline_service.errors import naming_extras
 from sightline_service.feedback.ledger import Ledger, LedgerRules
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys, load_secrets
 from sightline_service.feedback.reader import LabelReader
@@ -90,6 +91,7 @@ class Parts:
         self.telemetry.stop()
 
 
+@naming_extras()
 def create_app(**given: object) -> BypassApp:
     """Builds the service for one bundle; settings come from the environment, overridden by those that are given.
 

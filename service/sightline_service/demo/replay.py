@@ -16,14 +16,17 @@ DUMMY_PERIOD_S = 0.5
 LABEL_PERIOD_S = 0.5
 DUMMY = {"time_delay_scale": 0.3, "error_rate": 0.1}
 ASKED_SHARE = 0.02
-"""Of the requests, so many come from a caller that traces them itself."""
+"""Share of the requests whose caller traces them itself."""
 
 Counted = Counter[tuple[str, str]]
 """(model, outcome or error) -> rows or requests."""
 
 
 class Replay:
-    """Traffic of one demo: `received` holds what clients got back, row by row, `arrivals` the labels that follow."""
+    """The traffic of one demo.
+
+    received: rows and failed requests as clients got them. arrivals: the labels that follow.
+    """
 
     def __init__(self, url: str, rate: float, stream: FlightStream, seed: int = 2013) -> None:
         self._url = url
@@ -33,16 +36,16 @@ class Replay:
         self.stream = stream
         self.arrivals = Arrivals(Random(seed + 1))  # noqa: S311
         self.received: Counted = Counter()
+        self._dummy_received: Counted = Counter()  # by its own thread
         self.n_requests = 0
 
     def run(self, duration_s: float | None) -> None:
-        """Sends until the time is over or `stop` is called."""
+        """Sends requests until the time is over or `stop` is called."""
         until = monotonic() + (duration_s if duration_s is not None else float("inf"))
-        dummy_received: Counted = Counter()
-        dummy = Thread(target=self._call_dummy, args=(until, dummy_received), daemon=True)
-        dummy.start()
         labels = Thread(target=self._send_labels, args=(until,), daemon=True)
         labels.start()
+        dummy = Thread(target=self._call_dummy, args=(until,), daemon=True)
+        dummy.start()
         with httpx.Client(base_url=self._url, timeout=30) as client:
             due = monotonic()
             while monotonic() < until and not self._stop.is_set():
@@ -51,7 +54,7 @@ class Replay:
                 self._stop.wait(max(0.0, min(due, until) - monotonic()))
         dummy.join(timeout=15)
         labels.join(timeout=15)
-        self.received += dummy_received
+        self.received += self._dummy_received
 
     def stop(self) -> None:
         """Ends `run` after the request that is under way."""
@@ -81,12 +84,12 @@ class Replay:
                 self.arrivals.send(client)
                 self._stop.wait(LABEL_PERIOD_S)
 
-    def _call_dummy(self, until: float, received: Counted) -> None:
+    def _call_dummy(self, until: float) -> None:
         with httpx.Client(base_url=self._url, timeout=30) as client:
             while monotonic() < until and not self._stop.is_set():
                 response = client.get("/predict/random", params=DUMMY)
                 if response.status_code == httpx.codes.OK:
-                    received["random", response.json()["predictions"][0]["outcome"]] += 1
+                    self._dummy_received["random", response.json()["predictions"][0]["outcome"]] += 1
                 else:
-                    received["random", "failed"] += 1
+                    self._dummy_received["random", "failed"] += 1
                 self._stop.wait(DUMMY_PERIOD_S)

@@ -1,4 +1,4 @@
-"""`sightline demo`: trains if there is no bundle, serves, replays, and says what to look at."""
+"""`sightline demo`: trains if there is no bundle, serves, replays flights, and prints what to look at."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from sightline_service.server.options import server_options
 _READY_S = 60
 _LOOK_AT = (
     ("/docs", "the API, with an example that works as it stands"),
-    ("/metrics", "everything that is counted, with exemplars for those who ask for OpenMetrics"),
+    ("/metrics", "everything that is counted; in OpenMetrics with exemplars"),
     ("/traces/{trace_id}", "a kept trace as OTLP/JSON; ids are in every response and exemplar"),
     ("/predict/random?time_delay_scale=1&error_rate=0.2", "make a spike or an error of your own"),
 )
 
 
 class Demo:
-    """One run of the demo in one process: the service in front, the replay in a thread."""
+    """One run of the demo in one process: the service in the main thread, the replay in another."""
 
     def __init__(self, bundle: Path, port: int, rate: float, duration_s: float | None, console: Console) -> None:
         self._bundle = bundle
@@ -42,7 +42,7 @@ class Demo:
         self._agrees = True
 
     def run(self) -> bool:
-        """True if everything that clients received was counted."""
+        """Runs the demo to its end; returns True if everything that clients received was counted."""
         options = server_options("127.0.0.1", self._port, log_level="warning")
         server = uvicorn.Server(uvicorn.Config(self._build_app(), **options))
         self._console.log("reading the flights of July to December")
@@ -58,7 +58,7 @@ class Demo:
         try:
             return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True, request_log=False)
         except BundleError as error:
-            self._console.log(f"training, since {error}")
+            self._console.log(f"training, because {error}")
         train(self._bundle, self._console.log)
         return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True, request_log=False)
 
@@ -66,7 +66,7 @@ class Demo:
         try:
             with httpx.Client(base_url=self._url, timeout=30) as client:
                 _wait_until_ready(client, server)
-                self._say_where_to_look()
+                self._print_where_to_look()
                 labels_before = labels_counted(scrape(client))
                 with self._console.status("") as status:
                     ticking = Thread(target=_tick, args=(status.update, replay, server), daemon=True)
@@ -77,11 +77,11 @@ class Demo:
         finally:
             server.should_exit = True
 
-    def _say_where_to_look(self) -> None:
+    def _print_where_to_look(self) -> None:
         self._console.print("\nserving, and replaying the flights of July to December; look at")
-        for path, what in _LOOK_AT:
+        for path, description in _LOOK_AT:
             self._console.print(f"  {self._url}{path}", soft_wrap=True, highlight=False)
-            self._console.print(f"      {what}", soft_wrap=True, highlight=False)
+            self._console.print(f"      {description}", soft_wrap=True, highlight=False)
         self._console.print("Ctrl-C ends the demo with a summary.\n" if self._duration_s is None else "")
 
     def _summarise(self, client: httpx.Client, replay: Replay, labels_before: Counter[str]) -> None:

@@ -1,10 +1,12 @@
-"""What may happen to a service: flights as training saw them, and what can go wrong with them."""
+"""The scenarios that can be simulated: flights as in training, and one fault each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
+if TYPE_CHECKING:  # the command line imports this module for its options
+    import numpy as np
+    import pandas as pd
 
 DRIFTED = "temp"
 LOST = "wind_speed"
@@ -12,23 +14,23 @@ LOST_SHARE = 0.5
 
 
 class Scenario(StrEnum):
-    """What is sent. Each but the first is one fault that one alert should find."""
+    """The traffic that is sent. Each scenario but the first is one fault that one alert should find."""
 
     NORMAL = "normal"
-    """Training's months, drawn anew with replacement: nothing to find."""
+    """Flights of the training months, drawn with replacement: no alert should fire."""
     DRIFT = "drift"
-    """Warm days only: `temp` comes from the warmer half of training's hours, whatever the flight."""
+    """Warm days only: `temp` is drawn from the warmer half of the training data."""
     MISSING = "missing"
     """A sensor is down half of the time: `wind_speed` is null."""
     SLOW = "slow"
-    """One request in five waits, for a second and a half in the mean."""
+    """One request in five waits for 1.5 s on average."""
     ERRORS = "errors"
-    """One request in five goes where every second one fails."""
+    """One request in five goes to the dummy model, where every second one fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dummy:
-    """Requests to `/predict/random`: their share of all, and what they ask for."""
+    """Requests to `/predict/random`: their share of all requests, and their parameters."""
 
     share: float
     time_delay_scale: float = 0.0
@@ -43,12 +45,12 @@ class Dummy:
 DUMMIES = {Scenario.SLOW: Dummy(0.2, time_delay_scale=1.5), Scenario.ERRORS: Dummy(0.2, error_rate=0.5)}
 
 
-def draw_flights(training: pd.DataFrame, scenario: Scenario, generator: np.random.Generator) -> pd.DataFrame:
-    """As many flights as training has, (n_rows, n_columns), drawn with replacement and bent as the scenario says."""
+def draw_flights(training: "pd.DataFrame", scenario: Scenario, generator: "np.random.Generator") -> "pd.DataFrame":
+    """Returns as many flights as training has, drawn with replacement and changed as the scenario says."""
     drawn = training.iloc[generator.integers(len(training), size=len(training))].reset_index(drop=True)
     if scenario is Scenario.DRIFT:
-        present = training[DRIFTED].dropna().to_numpy()
-        drawn[DRIFTED] = generator.choice(present[present > np.median(present)], len(drawn))
+        present = training[DRIFTED].dropna()
+        drawn[DRIFTED] = generator.choice(present[present > present.median()].to_numpy(), len(drawn))
     elif scenario is Scenario.MISSING:
-        drawn.loc[generator.random(len(drawn)) < LOST_SHARE, LOST] = np.nan
+        drawn.loc[generator.random(len(drawn)) < LOST_SHARE, LOST] = float("nan")
     return drawn

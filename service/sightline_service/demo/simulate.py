@@ -1,4 +1,4 @@
-"""`sightline simulate`: a scenario with a live line of what it does and a summary at the end."""
+"""`sightline simulate`: runs a scenario with a live line of its progress and a summary at the end."""
 
 import asyncio
 import signal
@@ -17,17 +17,17 @@ _LOG_EVERY_S = 10.0
 
 
 def simulate(url: str, scenario: Scenario, rate: float, duration_s: float | None, console: Console) -> bool:
-    """Runs a scenario to its end; True if at least one request was answered."""
+    """Runs a scenario to its end; returns True if at least one request was answered."""
     simulation = Simulation(url, scenario, rate)
     with console.status("reading the flights of January to June"):
         flights = simulation.prepare()
     console.print(
-        f"scenario [bold]{scenario}[/]: {rate:g} requests a second to {url}, "
+        f"scenario [bold]{scenario}[/]: {rate:g} requests per second to {url}, "
         f"{'until Ctrl-C' if duration_s is None else f'for {duration_s:g} s'}"
     )
     asyncio.run(_run(simulation, flights, duration_s, console))
     console.print(_summary(simulation))
-    _say_where_to_look(simulation, console)
+    _print_where_to_look(simulation, console)
     return bool(simulation.tally.durations_s)
 
 
@@ -35,17 +35,17 @@ async def _run(simulation: Simulation, flights: FlightStream, duration_s: float 
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, simulation.stop)
-    telling = asyncio.create_task(_tell(simulation, duration_s, console))
+    showing = asyncio.create_task(_show_progress(simulation, duration_s, console))
     try:
         await simulation.run(flights, duration_s)
     finally:
-        telling.cancel()
+        showing.cancel()
         for signum in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(signum)
 
 
-async def _tell(simulation: Simulation, duration_s: float | None, console: Console) -> None:
-    """Keeps a line up to date on a terminal; elsewhere, as in a container's log, prints one now and then."""
+async def _show_progress(simulation: Simulation, duration_s: float | None, console: Console) -> None:
+    """Keeps one line up to date on a terminal; elsewhere, as in a container's log, prints a line every 10 s."""
     start_s = monotonic()
     with console.status("") as status:
         while True:
@@ -76,7 +76,7 @@ def _ms(seconds: float) -> str:
 
 def _summary(simulation: Simulation) -> Table:
     tally = simulation.tally
-    table = Table("what", "how many", title="what came back")
+    table = Table("answer", "count", title="answers")
     for status, count in sorted(tally.statuses.items()):
         table.add_row(f"requests: {status}", f"{count:,}")
     for outcome, count in sorted(tally.outcomes.items()):
@@ -88,10 +88,10 @@ def _summary(simulation: Simulation) -> Table:
     return table
 
 
-def _say_where_to_look(simulation: Simulation, console: Console) -> None:
+def _print_where_to_look(simulation: Simulation, console: Console) -> None:
     tally = simulation.tally
     if tally.slowest is not None:
         duration_s, trace_id = tally.slowest
         console.print(f"the slowest took {duration_s:.3f} s: trace {trace_id}", highlight=False)
     if tally.last_failed is not None:
-        console.print(f"the last that failed: trace {tally.last_failed}", highlight=False)
+        console.print(f"the last one that failed: trace {tally.last_failed}", highlight=False)

@@ -19,7 +19,7 @@ ROWS = (1, 1, 1, 2, 4, 8)
 """A request has one of these numbers of rows, each as likely as the other."""
 
 MAX_RUNNING = 500
-"""More requests at once than these are not begun: a service that hangs must not fill our memory."""
+"""More requests at once than these are not begun: a service that hangs must not fill the memory of this process."""
 
 _TIMEOUT_S = 30.0
 _LABELS_EVERY_S = 0.5
@@ -27,11 +27,11 @@ _RECENT = 20_000
 
 
 class SimulationError(StartupError):
-    """There is no service, or none that takes flights."""
+    """There is no service, or it does not take flights."""
 
 
 class Tally:
-    """What came of the requests so far; durations are those of the last 20,000."""
+    """The answers to the requests so far; durations of the last 20,000."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
@@ -43,7 +43,7 @@ class Tally:
         """Trace id of the last request that was answered with a 5xx."""
 
     def add(self, response: httpx.Response, duration_s: float) -> None:
-        """Takes one answer into account."""
+        """Counts one answer."""
         self.statuses[str(response.status_code)] += 1
         self.durations_s.append(duration_s)
         trace_id = response.headers.get("traceresponse", "--").split("-")[1]
@@ -62,9 +62,10 @@ class Tally:
 
 
 class Simulation:
-    """One scenario against one service. rate: requests a second; they do not wait for one another.
+    """One scenario against one service.
 
-    arrivals: the labels that follow; not all come, and not all are good.
+    rate: requests per second, which do not wait for one another. arrivals: the labels that follow; some never come,
+    and some are wrong.
     """
 
     def __init__(self, url: str, scenario: Scenario, rate: float, seed: int = 2013) -> None:
@@ -83,13 +84,13 @@ class Simulation:
         self._stop.set()
 
     def prepare(self) -> FlightStream:
-        """The flights to send. Raises SimulationError if the service does not answer or does not take them."""
+        """Returns the flights to send. Raises SimulationError if the service does not answer or does not take them."""
         self._check_service()
         training = training_months(load_flights())
         return FlightStream(draw_flights(training, self._scenario, np.random.default_rng(self._seed)))
 
     async def run(self, flights: FlightStream, duration_s: float | None) -> None:
-        """Sends until the time is over or `stop` is called."""
+        """Sends requests until the time is over or `stop` is called."""
         until = monotonic() + (duration_s if duration_s is not None else float("inf"))
         limits = httpx.Limits(max_connections=MAX_RUNNING, max_keepalive_connections=50)
         async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S, limits=limits) as client:
@@ -98,7 +99,7 @@ class Simulation:
             while monotonic() < until and not self._stop.is_set():
                 if len(self._running) < MAX_RUNNING:
                     self._begin(client, flights)
-                due = max(due + 1 / self._rate, monotonic() - 1)  # after a pause, no burst of more than a second
+                due = max(due + 1 / self._rate, monotonic() - 1)  # after a pause, a burst of one second at most
                 await self._pause(min(due, until) - monotonic())
             await asyncio.gather(*self._running)
             labelling.cancel()

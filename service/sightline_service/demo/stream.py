@@ -1,4 +1,4 @@
-"""The flights of July to December as request bodies, in the order of the timetable."""
+"""Reads the flights of July to December as rows of requests, in the order of the timetable."""
 
 from datetime import datetime
 
@@ -11,9 +11,9 @@ _CHUNK = 2000
 
 
 class FlightStream:
-    """Gives flights out in time order, and begins anew after the last one.
+    """Returns flights in the order of time, and begins again after the last one.
 
-    now: the scheduled departure of the next flight. rounds: how often the year was gone through.
+    rounds: how often the last flight was passed.
     """
 
     def __init__(self, flights: pd.DataFrame | None = None) -> None:
@@ -24,16 +24,16 @@ class FlightStream:
 
     @property
     def now(self) -> datetime:
-        """Where in the year the stream is."""
+        """The scheduled departure of the next flight."""
         moment: pd.Timestamp = self._flights["scheduled"].iloc[(self._next - len(self._chunk)) % len(self._flights)]
         return moment.to_pydatetime()
 
     def take(self, n_rows: int) -> list[SampleRow]:
-        """The next n_rows flights; a missing value is None."""
+        """Returns the next n_rows flights; a missing value is None."""
         return [row for row, _ in self.take_labelled(n_rows)]
 
     def take_labelled(self, n_rows: int) -> list[tuple[SampleRow, str]]:
-        """The next n_rows flights, each with what is known only after its arrival: in time, or late."""
+        """Returns the next n_rows flights, each with its label, in time or late, which is known only later."""
         while len(self._chunk) < n_rows:
             if self._next >= len(self._flights):
                 self._next = 0

@@ -1,4 +1,4 @@
-"""What the demo says at its end: sent against counted, and one slow request found through an exemplar."""
+"""The demo's summary: received beside counted, and one slow request found through an exemplar."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class SlowRequest:
 
 
 def counted(families: Iterable[Metric]) -> Counted:
-    """Rows by model and outcome, and failed requests, as the service counted them."""
+    """Returns rows by model and outcome, and failed requests, as the service counted them."""
     counts: Counted = Counter()
     for family in families:
         for sample in family.samples:
@@ -40,7 +40,7 @@ def counted(families: Iterable[Metric]) -> Counted:
 
 
 def labels_counted(families: Iterable[Metric]) -> Counter[str]:
-    """Labels by what became of them, as the service counted them; the ledger knows those of earlier runs, too."""
+    """Returns labels by verdict, as the service counted them; the ledger has those of earlier runs too."""
     counts: Counter[str] = Counter()
     for family in families:
         for sample in family.samples:
@@ -52,16 +52,16 @@ def labels_counted(families: Iterable[Metric]) -> Counter[str]:
 
 
 def label_comparison(answered: Counter[str], counts: Counter[str]) -> Table:
-    """A table of what clients were told of their labels beside what was counted."""
+    """Returns a table of the verdicts that clients received beside those that were counted."""
     table = Table("label", "answered", "counted", "", title="labels sent back, late, some twice, some wrong")
-    for what in sorted(answered.keys() | {key for key, count in counts.items() if count}):
-        mine, theirs = answered[what], counts[what]
-        table.add_row(what, f"{mine:,}", f"{theirs:,}", "agree" if mine == theirs else f"{theirs - mine:+,}")
+    for verdict in sorted(answered.keys() | {key for key, count in counts.items() if count}):
+        mine, theirs = answered[verdict], counts[verdict]
+        table.add_row(verdict, f"{mine:,}", f"{theirs:,}", "agree" if mine == theirs else f"{theirs - mine:+,}")
     return table
 
 
 def slowest(families: Iterable[Metric]) -> SlowRequest | None:
-    """The exemplar with the longest duration, of requests for predictions: a scrape may take its time."""
+    """Returns the exemplar with the longest duration, of requests for predictions: scrapes take long too."""
     exemplars = [
         SlowRequest(sample.exemplar.value, sample.exemplar.labels["trace_id"])
         for family in families
@@ -73,17 +73,17 @@ def slowest(families: Iterable[Metric]) -> SlowRequest | None:
 
 
 def comparison(received: Counted, counts: Counted) -> Table:
-    """A table of what clients received beside what was counted."""
+    """Returns a table of what clients received beside what was counted."""
     table = Table("model", "outcome", "received", "counted", "", title="received by clients, counted by the service")
     for model, outcome in sorted(received.keys() | {key for key, count in counts.items() if count}):
         mine, theirs = received[model, outcome], counts[model, outcome]
-        verdict = "agree" if mine == theirs else f"{theirs - mine:+,}"
-        table.add_row(model, outcome, f"{mine:,}", f"{theirs:,}", verdict)
+        difference = "agree" if mine == theirs else f"{theirs - mine:+,}"
+        table.add_row(model, outcome, f"{mine:,}", f"{theirs:,}", difference)
     return table
 
 
 def draw_slowest(client: httpx.Client, families: Iterable[Metric]) -> str:
-    """The slowest request that an exemplar points at, drawn."""
+    """Returns a drawing of the slowest request that has an exemplar."""
     slow = slowest(families)
     if slow is None:
         return "no exemplar yet: no request was traced"

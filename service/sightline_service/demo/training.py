@@ -1,4 +1,4 @@
-"""The demo's model: trained on January to June, bundled with its profile."""
+"""Trains the demo's model on January to June, and bundles it with its profile."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ Progress = Callable[[str], None]
 
 
 def fit_flights(progress: Progress) -> tuple[Pipeline, pd.DataFrame]:
-    """The fitted pipeline, and the flights it was fitted on."""
+    """Returns the fitted pipeline, and the flights it was fitted on."""
     progress("reading the flights of 2013, with weather and planes")
     training = training_months(load_flights())
     progress(f"fitting on {len(training):,} flights from January to June (about ten seconds)")
@@ -26,7 +26,7 @@ def fit_flights(progress: Progress) -> tuple[Pipeline, pd.DataFrame]:
 
 
 def train(folder: Path, progress: Progress) -> None:
-    """Trains the demo's model and writes its bundle; tells each stage as it begins."""
+    """Trains the demo's model and writes its bundle; progress gets one sentence per stage as it begins."""
     model, training = fit_flights(progress)
     progress("profiling the training data and the model's predictions for them")
     periods = RowTimes(training["scheduled"], WINDOW_H * 3600)

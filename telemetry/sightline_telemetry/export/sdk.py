@@ -6,6 +6,7 @@
 import logging
 import os
 from collections.abc import Mapping
+from importlib import import_module
 from threading import Thread
 from time import monotonic
 from typing import Any
@@ -115,6 +116,8 @@ class Providers:
         self._writer: SpanWriter | None = None
         self._process_metrics = SystemMetricsInstrumentor(config=_PROCESS_METRICS)
         self.scrape = Scrape(producer, self._resolves, is_only_reader=not self._exports("METRICS"))
+        if any(self._exports(signal) and self._is_grpc(signal) for signal in ("METRICS", "TRACES")):
+            import_module("opentelemetry.exporter.otlp.proto.grpc")  # an extra: found missing now, not in `start`
 
     @property
     def keeps_traces(self) -> bool:

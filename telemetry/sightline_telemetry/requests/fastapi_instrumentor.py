@@ -104,6 +104,9 @@ class ContribTracing:
     """FastAPIInstrumentor around one application, from `start` to `stop`; its metrics go nowhere."""
 
     def __init__(self, app: FastAPI) -> None:
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # an extra
+
+        self._instrumentor = FastAPIInstrumentor
         self._app = app
         self._unveiled = Middleware(RestoreScope)
 
@@ -113,10 +116,8 @@ class ContribTracing:
         Raises RuntimeError if other semantic conventions than the stable ones are set in this process.
         """
         _insist_on_stable_conventions()
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # only where it is asked for
-
         self._app.user_middleware.insert(0, self._unveiled)
-        FastAPIInstrumentor.instrument_app(
+        self._instrumentor.instrument_app(
             self._app,
             tracer_provider=tracers,
             meter_provider=NoOpMeterProvider(),
@@ -126,11 +127,9 @@ class ContribTracing:
 
     def stop(self) -> None:
         """Leaves the application as it was, and Starlette too, whose background tasks the instrumentation patches."""
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-
         if self._unveiled in self._app.user_middleware:
             self._app.user_middleware.remove(self._unveiled)
-            FastAPIInstrumentor.uninstrument_app(self._app)
+            self._instrumentor.uninstrument_app(self._app)
 
 
 def _insist_on_stable_conventions() -> None:

@@ -15,26 +15,26 @@ N_SAMPLED = 10_000
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
-    """OpenMP threads wait for each other busily: on cores shared with others, two are slower than one by far."""
+    """One OpenMP thread: on shared cores two are far slower, because they wait for each other busily."""
     with threadpool_limits(1, user_api="openmp"):
         yield
 
 
 @pytest.fixture(scope="session")
 def flights() -> pd.DataFrame:
-    """Every flight of 2013 that arrived."""
+    """All flights of 2013 that arrived."""
     return load_flights()
 
 
 @pytest.fixture(scope="session")
 def training(flights: pd.DataFrame) -> pd.DataFrame:
-    """January to June."""
+    """The flights from January to June."""
     return training_months(flights)
 
 
 @pytest.fixture(scope="session")
 def replayed(flights: pd.DataFrame) -> pd.DataFrame:
-    """July to December."""
+    """The flights from July to December."""
     return replay_months(flights)
 
 

@@ -15,7 +15,7 @@ TYPICAL_ROWS = 1_000
 
 
 def test_every_flight_that_arrived_is_there_once(flights: pd.DataFrame) -> None:
-    """Joining weather and planes neither loses nor doubles one of the 327,346 flights that arrived."""
+    """Joining weather and planes loses and doubles none of the 327,346 flights that arrived."""
     assert len(flights) == 327_346
 
 
@@ -34,7 +34,7 @@ def test_flights_are_in_the_order_of_the_timetable(flights: pd.DataFrame) -> Non
 
 
 def test_a_quarter_of_the_training_flights_is_late(training: pd.DataFrame) -> None:
-    """Two labels, 24.9 % of them the positive one."""
+    """There are two labels, and 24.9 % of the training flights are late."""
     assert training[TARGET].nunique() == 2
     assert (training[TARGET] == LATE).mean() == pytest.approx(0.249, abs=0.0005)
 
@@ -53,12 +53,12 @@ def test_lateness_changes_with_the_month(replayed: pd.DataFrame, month: int, sha
     [("wind_gust", 0.7634), ("plane_year", 0.1634), ("seats", 0.1476), ("pressure", 0.1104), ("temp", 0.0047)],
 )
 def test_shares_of_missing_values(flights: pd.DataFrame, feature: str, share: float) -> None:
-    """Gusts are mostly missing, planes and pressure often, the rest of the weather hardly ever."""
+    """Gusts are mostly missing, planes and pressure often, the temperature hardly ever."""
     assert flights[feature].isna().mean() == pytest.approx(share, abs=0.0001)
 
 
 def test_categories_are_never_missing_in_training(training: pd.DataFrame) -> None:
-    """Every training flight has its four categories, on which the choice of the imputer rests."""
+    """Every training flight has its four categories, which the choice of the imputer relies on."""
     assert training[list(CATEGORICAL)].isna().to_numpy().sum() == 0
 
 
@@ -68,7 +68,7 @@ def test_four_destinations_are_new_after_june(training: pd.DataFrame, replayed: 
     assert new == {"origin": [], "dest": ["ANC", "ILM", "LEX", "SBN"], "carrier": [], "weekday": []}
 
 
-def test_features_know_nothing_of_the_flight_itself(flights: pd.DataFrame) -> None:
+def test_features_are_known_before_departure(flights: pd.DataFrame) -> None:
     """No column is known only after departure, and neither the target nor the timestamp is a feature."""
     assert ONLY_KNOWN_AFTERWARDS.isdisjoint(flights.columns)
     assert {TARGET, "scheduled"}.isdisjoint(FEATURES)

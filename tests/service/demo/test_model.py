@@ -1,4 +1,4 @@
-"""The demo's pipeline: its steps, how good it is, and that it survives being written without pickle."""
+"""The demo's pipeline: its steps, its quality, and that it can be written and read without pickle."""
 
 import numpy as np
 import pandas as pd
@@ -25,15 +25,15 @@ def test_the_steps_have_the_names_that_metrics_show() -> None:
     assert list(make_pipeline().named_steps) == ["preprocess", "classify"]
 
 
-def test_july_is_told_apart(fitted: Pipeline, replayed: pd.DataFrame) -> None:
+def test_late_flights_of_july_are_recognised(fitted: Pipeline, replayed: pd.DataFrame) -> None:
     """On flights of July the AUC is above .68, even after training on a sample."""
     july = replayed[replayed["scheduled"].dt.month == 7]
     score = fitted.predict_proba(_features(july))[:, list(fitted.classes_).index(LATE)]
     assert roc_auc_score(july[TARGET] == LATE, score) > 0.68
 
 
-def test_no_round_is_cut_by_chance(fitted: Pipeline) -> None:
-    """Every boosting round is run: no early stopping takes a random part of the data away."""
+def test_every_boosting_round_is_run(fitted: Pipeline) -> None:
+    """All boosting rounds are run: early stopping, which would set a random part of the data aside, is off."""
     assert fitted["classify"].n_iter_ == fitted["classify"].max_iter
 
 
@@ -46,7 +46,7 @@ def test_a_second_fit_is_the_same(sample: pd.DataFrame, replayed: pd.DataFrame) 
 
 @pytest.mark.parametrize("dest", ["ANC", "ILM", "LEX", "SBN", "no such place"])
 def test_an_unseen_destination_sets_no_column(fitted: Pipeline, replayed: pd.DataFrame, dest: str) -> None:
-    """A destination that training has not seen is encoded as none of the known ones."""
+    """A destination that training has not seen sets none of the columns of known ones."""
     row = _features(replayed.head(1)).assign(dest=dest)
     columns = fitted["preprocess"].get_feature_names_out()
     encoded = pd.Series(fitted["preprocess"].transform(row)[0], index=columns)
@@ -64,7 +64,7 @@ def test_a_row_of_nothing_is_imputed(fitted: Pipeline, replayed: pd.DataFrame) -
 
 
 def test_skops_gives_the_same_model_back(fitted: Pipeline, replayed: pd.DataFrame) -> None:
-    """Two types beyond skops' own list are to be trusted, and the loaded model predicts the same to the last bit."""
+    """Two types beyond skops' own list must be trusted, and the loaded model predicts the same to the last bit."""
     written = skops.io.dumps(fitted)
     assert skops.io.get_untrusted_types(data=written) == SKOPS_TYPES
     loaded = skops.io.loads(written, trusted=SKOPS_TYPES)
@@ -72,13 +72,13 @@ def test_skops_gives_the_same_model_back(fitted: Pipeline, replayed: pd.DataFram
     assert np.array_equal(loaded.predict_proba(rows), fitted.predict_proba(rows))
 
 
-def test_fitting_tells_its_progress(monkeypatch: pytest.MonkeyPatch, sample: pd.DataFrame) -> None:
+def test_fitting_reports_its_progress(monkeypatch: pytest.MonkeyPatch, sample: pd.DataFrame) -> None:
     """Reading and fitting are announced in sentences, the second with the number of flights."""
     monkeypatch.setattr(training_module, "load_flights", lambda: sample.head(N_ROWS))
-    told: list[str] = []
-    model, training = fit_flights(told.append)
+    sentences: list[str] = []
+    model, training = fit_flights(sentences.append)
     data, labels = training[list(FEATURES)], training[TARGET]
-    assert [sentence.split(" from ")[0] for sentence in told] == [
+    assert [sentence.split(" from ")[0] for sentence in sentences] == [
         "reading the flights of 2013, with weather and planes",
         "fitting on 2,000 flights",
     ]

@@ -1,4 +1,4 @@
-"""Scenarios: training's flights drawn anew, each bent in one way and in no other."""
+"""Scenarios: flights drawn from the training data, changed in one way each."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ def _draw(training: pd.DataFrame, scenario: Scenario) -> pd.DataFrame:
 
 @pytest.mark.parametrize("scenario", Scenario)
 def test_every_value_is_one_of_training(training: pd.DataFrame, scenario: Scenario) -> None:
-    """No scenario invents a value: as many rows as training, each column's values among training's."""
+    """A scenario has as many rows as training, and every value of a column is one of the training data."""
     drawn = _draw(training, scenario)
     assert len(drawn) == len(training)
     for name in FEATURES:
@@ -22,11 +22,11 @@ def test_every_value_is_one_of_training(training: pd.DataFrame, scenario: Scenar
 
 
 @pytest.mark.parametrize("scenario", Scenario)
-def test_a_scenario_bends_one_column_at_most(training: pd.DataFrame, scenario: Scenario) -> None:
-    """Beside the same draw of `normal`, the columns that differ are the scenario's own."""
+def test_a_scenario_changes_one_column_at_most(training: pd.DataFrame, scenario: Scenario) -> None:
+    """Compared with the same draw of `normal`, only the scenario's own column differs."""
     normal, drawn = _draw(training, Scenario.NORMAL), _draw(training, scenario)
-    bent = {name for name in FEATURES if not drawn[name].equals(normal[name])}
-    assert bent == {Scenario.DRIFT: {DRIFTED}, Scenario.MISSING: {LOST}}.get(scenario, set())
+    changed = {name for name in FEATURES if not drawn[name].equals(normal[name])}
+    assert changed == {Scenario.DRIFT: {DRIFTED}, Scenario.MISSING: {LOST}}.get(scenario, set())
 
 
 def test_drift_is_of_the_warmer_half(training: pd.DataFrame) -> None:
@@ -41,7 +41,7 @@ def test_half_of_the_sensor_is_missing(training: pd.DataFrame) -> None:
 
 
 def test_a_draw_repeats_rows_of_training(training: pd.DataFrame) -> None:
-    """A draw with replacement holds about 63 % of training's rows, whole rows of it and not their columns apart."""
+    """A draw with replacement has whole rows of the training data, some of them several times."""
     drawn = _draw(training, Scenario.NORMAL)
     rows, drawn_rows = (set(frame[list(FEATURES)].itertuples(index=False, name=None)) for frame in (training, drawn))
     known = {row for row in drawn_rows if not pd.isna(list(row)).any()}

@@ -1,4 +1,4 @@
-"""The replay: flights of July to December as request bodies, in order, round after round."""
+"""The replay returns flights of July to December as rows of requests, in order, again and again."""
 
 import json
 from itertools import pairwise
@@ -18,7 +18,7 @@ def _short(replayed: pd.DataFrame) -> FlightStream:
 
 
 def test_instances_are_the_rows_in_order(replayed: pd.DataFrame) -> None:
-    """Whatever the sizes asked for, the values come as they stand in the data, with None for NaN."""
+    """For any numbers of rows, the values are those of the data in their order, with None for NaN."""
     stream = FlightStream(replayed)
     taken = [instance for n_rows in (1, 2500, 7, 1499) for instance in stream.take(n_rows)]
     expected = replayed.head(len(taken))
@@ -45,7 +45,7 @@ def test_values_are_plain_python(replayed: pd.DataFrame) -> None:
     assert {tuple(instance) for instance in instances} == {FEATURES}
 
 
-def test_the_stream_begins_anew(replayed: pd.DataFrame) -> None:
+def test_the_stream_begins_again(replayed: pd.DataFrame) -> None:
     """After the last flight comes the first again, and the rounds are counted."""
     stream = _short(replayed)
     first = stream.take(N_SHORT)
@@ -67,6 +67,6 @@ def test_time_goes_forward(replayed: pd.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, N_SHORT, 12])
-def test_as_many_instances_as_asked_for(replayed: pd.DataFrame, n_rows: int) -> None:
-    """A request gets exactly the rows it asks for, none and more than a round too."""
+def test_as_many_instances_as_requested(replayed: pd.DataFrame, n_rows: int) -> None:
+    """As many rows are returned as requested, for none and for more than one round too."""
     assert len(_short(replayed).take(n_rows)) == n_rows
