@@ -40,10 +40,12 @@ CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "sightline-b
 _APPS = Path(__file__).parent / "apps"
 _PLAIN = (sys.executable, "-m", "benchmarks.apps.plain")
 _OURS = (str(Path(sys.executable).with_name("sightline")), "serve", "{bundle}", "--port", "{port}")
+_BYPASS = (sys.executable, "-m", "benchmarks.apps.bypass")
 _SINK = "http://127.0.0.1:{sink}"
 _OTLP = {"OTEL_EXPORTER_OTLP_ENDPOINT": _SINK}
 _METRICS = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{_SINK}/v1/metrics"}
 _CONTRIB = {"SIGHTLINE_HTTP_TRACING": "contrib"}
+_NO_BYPASS = {"SIGHTLINE_ASGI_BYPASS": "false"}
 _NO_LOG = {"SIGHTLINE_REQUEST_LOG": "false"}
 SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
 KINDS = {
@@ -88,6 +90,19 @@ KINDS = {
         Kind("F-no-traces", "Sightline without traces", _OURS, environment=_METRICS),
         Kind("F-no-log", "Sightline without the request log", _OURS, environment={**_OTLP, **_NO_LOG}),
         Kind("F", "Sightline, everything on", _OURS, environment=_OTLP),
+        Kind("F-no-bypass", "Sightline without the bypass of ASGI", _OURS, environment={**_OTLP, **_NO_BYPASS}),
+        Kind(
+            "F-no-joined-writes",
+            "Sightline, bypass without joined writes",
+            (*_BYPASS, "no-joined-writes", "{bundle}", "{port}"),
+            environment=_OTLP,
+        ),
+        Kind(
+            "F-no-busy-rule",
+            "Sightline, bypass whose lone answers wait too",
+            (*_BYPASS, "no-busy-rule", "{bundle}", "{port}"),
+            environment=_OTLP,
+        ),
         Kind("F-contrib", "Sightline, everything on, contrib's spans", _OURS, environment={**_OTLP, **_CONTRIB}),
     )
 }

@@ -199,4 +199,4 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
     if telemetry.ring is not None:
         app.include_router(traces_router(telemetry.ring))
     app.include_router(health_router(lambda: parts.is_ready))
-    app.include_router(metrics_router(telemetry.providers.scrape))
+    app.include_router(metrics_router(parts.telemetry.providers.scrape))

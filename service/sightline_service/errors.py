@@ -1,44 +1,53 @@
-"""One base error; each subclass knows its HTTP status and how it is counted.
+"""One base error; each subclass has its HTTP status, and the type and title of its problem.
 
     SightlineError
-        RequestError            the client's to mend: 4xx, counted as `rejected`
-            MalformedBodyError       400
-            BadTensorError           400, names the input or the output
-            UnknownModelError        404
-            BodyTooLargeError        413
-            TooManyLabelsError       413
-            UnsupportedMediaError    415
-            InvalidRowsError         422, names field and row
-        QueueFullError          503
-        NotReadyError           503
-        LedgerDownError         503, nothing of the body was counted
-        PredictionFailedError   500
-        StartupError            never over HTTP: a bundle or a setting that stops start-up
+        RequestError                the client can correct the request: 4xx, counted as `rejected`
+            MalformedBodyError          400
+            BadTensorError              400, names the input or the output
+            NotFoundError               404
+                UnknownModelError
+                UnknownTraceError
+            MethodNotAllowedError       405
+            BodyTooLargeError           413
+            TooManyLabelsError          413
+            UnsupportedMediaError       415
+            InvalidRowsError            422, names field and row
+            InvalidParameterError       422, names the parameter
+        QueueFullError              503
+        NotReadyError               503
+        LedgerDownError             503, nothing of the body was counted
+        PredictionFailedError       500
+        UnexpectedError             500
+        HttpError                   an HTTPException of another route in the same app
+        StartupError                never over HTTP: stops the start
             BundleError
             SettingsError
             MissingExtraError    a package that an extra brings is not installed
 
-Over HTTP an error is a problem of RFC 9457, `application/problem+json`.
+Over HTTP an error is a problem of RFC 9457, `application/problem+json`. docs/problems.md lists the types.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
+from http.client import responses
 
-import msgspec
+PROBLEM_TYPES = "urn:sightline:problem:"
+"""Before the name of each problem's type.
 
-PROBLEM = b"application/problem+json"
+A URN and no web address: a type must not change when a site moves, and the RFC compares types without resolving them.
+"""
+
 SHOWN_CHARS = 300
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before it was answered; nobody is there to tell."""
+    """The client closed the connection before it had an answer, so none is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with one value: its field, its row where there is one, and why."""
+    """One wrong value: its field, its row where there is one, and the reason."""
 
     message: str
     field: str | None = None
@@ -46,9 +55,14 @@ class Fault:
 
 
 class SightlineError(Exception):
-    """Base of all errors that are raised on purpose; its text says what, which value, and what to do."""
+    """Base of all errors that are raised on purpose; its text names what is wrong, which value, and what to do.
+
+    problem: the last part of the type URI. reason: how a request for predictions is counted.
+    """
 
     status = 500
+    problem = ""
+    title = ""
     reason = "failed"
     retry_after_s: int | None = None
 
@@ -59,59 +73,107 @@ class SightlineError(Exception):
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Headers of the response to it."""
+        """Headers of the response."""
         return () if self.retry_after_s is None else ((b"retry-after", b"%d" % self.retry_after_s),)
 
 
 class RequestError(SightlineError):
-    """The request is at fault."""
+    """The request is wrong."""
 
     status = 400
     reason = "rejected"
 
 
 class MalformedBodyError(RequestError):
-    """The body is not JSON."""
+    """The body is not JSON, or not a request of the protocol."""
+
+    problem = "malformed-body"
+    title = "The body cannot be read"
 
 
 class BadTensorError(RequestError):
     """A tensor of the Open Inference Protocol does not fit the model."""
 
+    problem = "bad-tensor"
+    title = "A tensor does not fit the model"
 
-class UnknownModelError(RequestError):
-    """The path names a model, or a version of it, that is not served here."""
+
+class NotFoundError(RequestError):
+    """No route has the path of the request."""
 
     status = 404
+    problem = "not-found"
+    title = "Nothing has this address"
+
+
+class UnknownModelError(NotFoundError):
+    """The path names a model, or a version of it, that is not served here."""
+
+    problem = "unknown-model"
+    title = "The model is not served here"
+
+
+class UnknownTraceError(NotFoundError):
+    """The trace is not in the ring."""
+
+    problem = "unknown-trace"
+    title = "The trace is not held in memory"
+
+
+class MethodNotAllowedError(RequestError):
+    """The path has no route for the method of the request."""
+
+    status = 405
+    problem = "method-not-allowed"
+    title = "The address does not allow this method"
 
 
 class BodyTooLargeError(RequestError):
-    """The body is larger than the service takes."""
+    """The body is larger than SIGHTLINE_MAX_BODY_BYTES."""
 
     status = 413
+    problem = "body-too-large"
+    title = "The body is too large"
 
 
 class TooManyLabelsError(RequestError):
-    """The body has more labels than the service takes at once."""
+    """The body has more labels than SIGHTLINE_MAX_LABELS."""
 
     status = 413
+    problem = "too-many-labels"
+    title = "The body has too many labels"
 
 
 class UnsupportedMediaError(RequestError):
-    """The body is of a type that the route does not read."""
+    """The body has a content type that the route does not read."""
 
     status = 415
+    problem = "unsupported-media-type"
+    title = "The content type is not read here"
 
 
 class InvalidRowsError(RequestError):
-    """The body is JSON, and some value in it is not what the model takes."""
+    """The body is JSON, and a value in it does not fit."""
 
     status = 422
+    problem = "invalid-rows"
+    title = "A value in the body does not fit"
+
+
+class InvalidParameterError(RequestError):
+    """A parameter of the path or the query does not fit."""
+
+    status = 422
+    problem = "invalid-parameter"
+    title = "A parameter does not fit"
 
 
 class QueueFullError(SightlineError):
-    """Too many rows wait for the model already."""
+    """Too many rows already wait for the model."""
 
     status = 503
+    problem = "queue-full"
+    title = "Too many rows wait for the model"
     reason = "rejected"
     retry_after_s = 1
 
@@ -120,6 +182,8 @@ class NotReadyError(SightlineError):
     """The service starts up or shuts down."""
 
     status = 503
+    problem = "not-ready"
+    title = "The service is not ready"
     reason = "rejected"
 
 
@@ -127,15 +191,36 @@ class LedgerDownError(SightlineError):
     """The ledger of labels does not answer."""
 
     status = 503
+    problem = "ledger-down"
+    title = "The ledger does not answer"
     retry_after_s = 1
 
 
 class PredictionFailedError(SightlineError):
-    """The model raised."""
+    """The model raised an exception."""
+
+    problem = "prediction-failed"
+    title = "The model failed"
+
+
+class UnexpectedError(SightlineError):
+    """The service raised an exception that it does not know."""
+
+    problem = "unexpected"
+    title = "The service failed"
+
+
+class HttpError(SightlineError):
+    """An HTTPException that another route of the app raised; without a type, the status is all that is known."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = responses.get(status, "Error")
 
 
 class StartupError(SightlineError):
-    """The service cannot start; the text says what to do."""
+    """The service cannot start; the text contains what to do."""
 
 
 class BundleError(StartupError):
@@ -143,7 +228,7 @@ class BundleError(StartupError):
 
 
 class SettingsError(StartupError):
-    """A setting has a value that makes no sense, or a name that does not exist."""
+    """A setting has a value that does not fit, or a name that does not exist."""
 
 
 class MissingExtraError(StartupError):
@@ -178,23 +263,5 @@ def naming_extras() -> Iterator[None]:
 
 
 def shortened(text: str) -> str:
-    """The text, or its beginning and its end: what a client sent may be quoted in it at any length."""
+    """Returns the text, or its beginning and its end: it may quote what a client sent, at any length."""
     return text if len(text) <= 2 * SHOWN_CHARS else f"{text[:SHOWN_CHARS]} ... {text[-SHOWN_CHARS:]}"
-
-
-def problem(status: int, detail: str, trace_id: str | None, faults: tuple[Fault, ...] = ()) -> bytes:
-    """The body of an error, as RFC 9457 shapes it, with the trace id to ask us about."""
-    body: dict[str, object] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
-    body["detail"] = shortened(detail)
-    if faults:
-        body["errors"] = [
-            {
-                key: value
-                for key, value in (("field", f.field), ("row", f.row), ("message", f.message))
-                if value is not None
-            }
-            for f in faults
-        ]
-    if trace_id is not None:
-        body["trace_id"] = trace_id
-    return msgspec.json.encode(body)

@@ -1,27 +1,37 @@
 """`POST /feedback`: true labels of predictions; each is answered, each is counted once."""
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from sightline_service.errors import PROBLEM, ClientGoneError, SightlineError, problem
+from sightline_service.errors import (
+    BodyTooLargeError,
+    ClientGoneError,
+    InvalidRowsError,
+    LedgerDownError,
+    MalformedBodyError,
+    SightlineError,
+    TooManyLabelsError,
+    UnsupportedMediaError,
+)
 from sightline_service.feedback.worker import LedgerWorker
-from sightline_service.routes.openapi import ProblemOut
+from sightline_service.routes.problems import documented_problems, problem_reply
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply, read_body, respond
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
 PATH = "/feedback"
-_ERRORS = {
-    400: "The body is not JSON.",
-    413: "The body is too large, or has too many labels.",
-    415: "The body is not `application/json`.",
-    422: "The body is not a list of labels.",
-    503: "The ledger does not answer; nothing was counted. Send the same again after `Retry-After` seconds.",
-}
+_ERRORS = (
+    MalformedBodyError,
+    BodyTooLargeError,
+    TooManyLabelsError,
+    UnsupportedMediaError,
+    InvalidRowsError,
+    LedgerDownError,
+)
 
 Status = Literal["accepted", "corrected", "duplicate", "conflict", "late", "forged", "unknown_model", "unknown_outcome"]
 
@@ -67,8 +77,7 @@ class FeedbackEndpoint:
             body = await read_body(scope, receive, self._max_body_bytes, {JSON})
             verdicts = await self._worker.run(body)
         except SightlineError as error:
-            refusal = problem(error.status, error.detail, timeline.trace_id_hex, error.faults)
-            await respond(send, Reply(refusal, error.status, PROBLEM, error.headers))
+            await respond(send, problem_reply(error, timeline.trace_id_hex))
             return
         except ClientGoneError:
             return
@@ -82,9 +91,7 @@ def feedback_route(endpoint: FeedbackEndpoint) -> AsgiRoute:
     async def feedback(body: FeedbackIn) -> FeedbackOut:  # type: ignore[empty-body]
         """Takes true labels. Sending one again does no harm: it is a `duplicate`, or a `conflict` if it differs."""
 
-    errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": text, "model": ProblemOut} for status, text in _ERRORS.items()
-    }
+    errors = documented_problems(*_ERRORS)
     return AsgiRoute(
         PATH, feedback, endpoint, methods=["POST"], response_model=FeedbackOut, responses=errors, tags=["feedback"]
     )

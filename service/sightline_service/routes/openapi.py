@@ -69,7 +69,7 @@ class FaultOut(BaseModel):
 class ProblemOut(BaseModel):
     """An error, as RFC 9457 shapes it."""
 
-    type: str
+    type: str | None = Field(None, description="A URI that stays the same for errors of one kind.")
     title: str
     status: int
     detail: str

@@ -5,25 +5,34 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Scope
 
-from sightline_service.errors import PROBLEM, SightlineError, problem
+from sightline_service.errors import (
+    BodyTooLargeError,
+    InvalidRowsError,
+    MalformedBodyError,
+    PredictionFailedError,
+    QueueFullError,
+    SightlineError,
+    UnsupportedMediaError,
+)
 from sightline_service.prediction.columns import ColumnBuilder, Columns
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.routes.json_rows import RowWriter
-from sightline_service.routes.openapi import ProblemOut, request_model, response_model
+from sightline_service.routes.openapi import request_model, response_model
 from sightline_service.routes.prediction_endpoint import Predicted
+from sightline_service.routes.problems import documented_problems, problem_reply
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile
 
 PATH = "/predict/model"
-_ERRORS = {
-    400: "The body is not JSON.",
-    413: "The body is too large.",
-    415: "The body is not `application/json`.",
-    422: "A value is not what the model takes; field and row are named.",
-    500: "The model failed.",
-    503: "Too many rows wait; try again after `Retry-After` seconds.",
-}
+_ERRORS = (
+    MalformedBodyError,
+    BodyTooLargeError,
+    UnsupportedMediaError,
+    InvalidRowsError,
+    PredictionFailedError,
+    QueueFullError,
+)
 
 
 class JsonDialect:
@@ -57,8 +66,7 @@ class JsonDialect:
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:
         """A problem that names what is wrong."""
-        body = problem(error.status, error.detail, trace_id, error.faults)
-        return Reply(body, error.status, PROBLEM, error.headers)
+        return problem_reply(error, trace_id)
 
 
 def predict_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -> AsgiRoute:
@@ -69,7 +77,7 @@ def predict_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -
 
     answer = response_model(profile)
     predict.__annotations__ = {"body": request_model(profile, max_rows), "return": answer}
-    errors = {status: {"description": text, "model": ProblemOut} for status, text in _ERRORS.items()}
+    errors = documented_problems(*_ERRORS)
     return AsgiRoute(
         PATH, predict, endpoint, methods=["POST"], response_model=answer, responses=errors, tags=["predict"]
     )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from random import expovariate, random
 from secrets import token_urlsafe
 from time import perf_counter_ns
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from fastapi import Query, Request, Response
@@ -13,8 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline_service.errors import PredictionFailedError
-from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut, ProblemOut
+from sightline_service.errors import InvalidParameterError, PredictionFailedError
+from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut
+from sightline_service.routes.problems import documented_problems
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile, profile_outcomes
@@ -90,10 +91,7 @@ def random_route(recorder: PredictionRecorder, faults: Faults) -> APIRoute:
 
             return handle_and_count
 
-    errors: dict[int | str, dict[str, Any]] = {
-        422: {"description": "A parameter is out of range.", "model": ProblemOut},
-        500: {"description": "The dummy model failed, as it was asked to.", "model": ProblemOut},
-    }
+    errors = documented_problems(InvalidParameterError, PredictionFailedError)
     return CountingRoute(
         PATH, predict_random, methods=["GET"], response_model=PredictOut, responses=errors, tags=["predict"]
     )

@@ -62,15 +62,10 @@ class ServedModel:
             raise NotReadyError(f"the model {self.name!r} is not ready")
 
 
-def error_body(detail: str) -> bytes:
-    """An error in the protocols' shape."""
-    return msgspec.json.encode({"error": shortened(detail)})
-
-
 def refusal(error: SightlineError) -> Reply:
     """The reply to a request without a prediction; the protocols know no 422."""
     status = 400 if isinstance(error, InvalidRowsError) else error.status
-    return Reply(error_body(error.detail), status, headers=error.headers)
+    return Reply(msgspec.json.encode({"error": shortened(error.detail)}), status, headers=error.headers)
 
 
 def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, Path
 
-from sightline_service.routes.openapi import ProblemOut
+from sightline_service.errors import InvalidParameterError, UnknownTraceError
+from sightline_service.routes.problems import documented_problems
 from sightline_telemetry.export.trace_ring import TraceRing
 
 
@@ -12,12 +13,12 @@ def traces_router(ring: TraceRing) -> APIRouter:
     """Serves the last kept traces."""
     router = APIRouter(tags=["telemetry"])
 
-    @router.get("/traces/{trace_id}", responses={404: {"description": "Not held.", "model": ProblemOut}})
+    @router.get("/traces/{trace_id}", responses=documented_problems(UnknownTraceError, InvalidParameterError))
     async def trace(trace_id: Annotated[str, Path(pattern="^[0-9a-f]{32}$")]) -> dict[str, Any]:
         """The trace's spans; 404 if it was never kept, or is no longer among the last 1,000."""
         traces = ring.read(int(trace_id, 16))
         if traces is None:
-            raise HTTPException(404, f"the trace {trace_id} was not kept, or is no longer among the last ones")
+            raise UnknownTraceError(f"the trace {trace_id} was not kept, or is no longer among the last ones")
         return traces
 
     return router

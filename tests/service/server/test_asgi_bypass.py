@@ -20,7 +20,7 @@ from sightline_service.app import create_app
 from sightline_service.bundles.bundle import load_bundle
 from sightline_service.prediction import batching
 from sightline_service.routes.openapi import request_model
-from sightline_service.server.asgi import AsgiRoute
+from sightline_service.server.asgi import AsgiRoute, fastapi_options
 from tests.service.running import Running, running
 
 N_BODIES = 3_000
@@ -84,8 +84,7 @@ def stack(small_bundle: Path) -> Iterator[TestClient]:
 def plain(small_bundle: Path) -> TestClient:
     """A plain FastAPI route with the request model that the hot one documents."""
     # FastAPI's own telemetry would count into the global providers, which are those of another test's service.
-    parts = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
-    app = FastAPI(telemetry=dict.fromkeys(parts, False))  # type: ignore[arg-type]
+    app = FastAPI(**fastapi_options())
 
     async def predict(body: Any) -> dict[str, int]:
         return {"rows": len(body.instances)}
@@ -246,6 +245,15 @@ def test_a_slower_model_has_no_asgi_bypass(small_bundle: Path, monkeypatch: pyte
         assert queued.app.asgi_bypass is not None
         assert queued.app.asgi_bypass.paths == frozenset()
         assert queued.predict([ROW]).status_code == 200
+
+
+def test_a_setting_switches_the_bypass_off(small_bundle: Path) -> None:
+    """With SIGHTLINE_ASGI_BYPASS=false every request goes through ASGI, and is answered and counted the same."""
+    with running(small_bundle, asgi_bypass=False) as through_asgi:
+        assert through_asgi.app.asgi_bypass is not None
+        assert through_asgi.app.asgi_bypass.paths == frozenset()
+        assert through_asgi.predict([ROW]).status_code == 200
+        assert _counted(through_asgi) == {"rows": 1, "requests": 1}
 
 
 def test_other_methods_take_the_stack(service: Running) -> None:
