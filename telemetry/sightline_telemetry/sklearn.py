@@ -22,6 +22,7 @@ import numpy as np
 from sklearn.impute import SimpleImputer as SklearnSimpleImputer
 from sklearn.preprocessing import OneHotEncoder as SklearnOneHotEncoder
 
+from sightline_telemetry.estimators import active_steps, branches, inner_models
 from sightline_telemetry.measurement import Measurement
 from sightline_telemetry.model.column_values import category_codes, numbers
 from sightline_telemetry.model.table import column_at
@@ -124,31 +125,15 @@ def _drop_ins(model: Any, names: Sequence[str]) -> Iterator[tuple[_Counting, Seq
         yield model, names
     elif hasattr(model, "steps"):
         # Behind the first step that changes them, columns are no longer what the client sent.
-        first = next((step for _, step in model.steps if step is not None and step != "passthrough"), None)
-        yield from _drop_ins(first, names)
-    elif hasattr(model, "transformers_"):
+        for _, first in active_steps(model)[:1]:
+            yield from _drop_ins(first, names)
+    elif (parts := branches(model, names)) is not None:
         _check_in_process(model)
-        for _, transformer, columns in model.transformers_:
-            yield from _drop_ins(transformer, _selected(columns, names))
-    elif hasattr(model, "transformer_list"):
-        _check_in_process(model)
-        for _, transformer in model.transformer_list:
-            yield from _drop_ins(transformer, names)
+        for _, part, positions in parts:
+            yield from _drop_ins(part, [names[position] for position in positions])
     else:
-        for inner in _inner_models(model):
-            yield from _drop_ins(inner, names)
-
-
-def _inner_models(model: Any) -> Iterator[Any]:
-    """The fitted models that a search, a calibration or a vote asks with the rows as they come."""
-    for attribute in ("best_estimator_", "estimator_"):
-        if hasattr(model, attribute):
-            yield getattr(model, attribute)
-            return
-    for calibrated in getattr(model, "calibrated_classifiers_", ()):
-        yield calibrated.estimator
-    if hasattr(model, "named_estimators_"):
-        yield from model.estimators_
+        for inner, seen in inner_models(model):
+            yield from _drop_ins(inner, names if seen is None else [names[position] for position in seen])
 
 
 def _check_in_process(model: Any) -> None:
@@ -157,16 +142,3 @@ def _check_in_process(model: Any) -> None:
             f"{type(model).__name__} has n_jobs={model.n_jobs}: its transformers would count in processes of their "
             "own, where the counts are lost; set n_jobs=None before you bind it"
         )
-
-
-def _selected(columns: Any, names: Sequence[str]) -> Sequence[str]:
-    """The names that a ColumnTransformer's columns mean: names, indices, a mask or a slice."""
-    if isinstance(columns, str):
-        return [columns]
-    if isinstance(columns, slice) and isinstance(columns.start or columns.stop, str):
-        first = names.index(columns.start) if columns.start is not None else 0
-        last = names.index(columns.stop) + 1 if columns.stop is not None else len(names)
-        return names[first:last]
-    if not isinstance(columns, slice) and len(columns) and isinstance(columns[0], str):
-        return [str(column) for column in columns]
-    return [str(name) for name in np.atleast_1d(np.array(names, dtype=object)[columns])] if names else []

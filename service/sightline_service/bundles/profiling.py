@@ -1,6 +1,5 @@
 """A fitted estimator and its training data become a bundle: profiled, tried, and compared with the estimator."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,21 +15,16 @@ from sightline_service.bundles.bundle import Bundle, read_back
 from sightline_service.bundles.drift_floors import RowTimes, drift_floors
 from sightline_service.bundles.verification import compare, sample_by_column, sample_rows, with_probed_capabilities
 from sightline_service.errors import BundleError, PredictionFailedError, RequestError
-from sightline_service.prediction.inspection import Inputs, feature_names, takes_arrays, unwrapped, walk
+from sightline_service.prediction.inspection import feature_names, takes_arrays, unwrapped, walk
+from sightline_telemetry.estimators import active_steps
+from sightline_telemetry.model.dataframes import profile_feature
 from sightline_telemetry.model.profile import (
     CategoricalFeature,
-    CategoryType,
-    Feature,
     NumericFeature,
-    NumericType,
     ReferenceProfile,
-    profile_categorical,
-    profile_numeric,
     profile_outcomes,
     profile_values,
 )
-
-_TYPE_OF: dict[str, CategoryType] = {"string": "str", "integer": "int64", "floating": "float64", "boolean": "bool"}
 
 
 def make_bundle(
@@ -63,9 +57,8 @@ def check_servable(model: Any, data: pd.DataFrame) -> None:
     if not hasattr(model, "predict") or not (is_classifier(model) or is_regressor(model)):
         raise BundleError(f"{_described(model)} is neither a classifier nor a regressor; only those are served")
     try:
-        for _, step in model.steps if isinstance(model, Pipeline) else ():
-            if step is not None and step != "passthrough":
-                check_is_fitted(step)
+        for _, step in active_steps(model):
+            check_is_fitted(step)
         check_is_fitted(model)
     except NotFittedError as error:
         raise BundleError(f"{_described(model)} is not fitted ({shortest(error)}); fit it, then bundle it") from error
@@ -83,49 +76,19 @@ def check_servable(model: Any, data: pd.DataFrame) -> None:
 def profile_training(model: Any, data: pd.DataFrame, labels: "pd.Series[Any]") -> ReferenceProfile:
     """What the training data, the labels and the model's predictions for them look like."""
     inputs = walk(model, list(data.columns))
-    features = [profile_feature(data[name], inputs) for name in data.columns]
+    try:
+        features = [
+            profile_feature(name, data[name], inputs.imputed_by.get(name), inputs.known.get(name))
+            for name in data.columns
+        ]
+    except ValueError as error:
+        raise BundleError(str(error)) from error
     return ReferenceProfile(
         order=tuple(data.columns),
         numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),
         categorical=tuple(feature for feature in features if isinstance(feature, CategoricalFeature)),
         **_profile_outputs(model, data.to_numpy() if takes_arrays(model) else data, labels),
     )
-
-
-def profile_feature(column: "pd.Series[Any]", inputs: Inputs) -> Feature:
-    """Profiles one column: as categories if it holds words or the model encodes it, otherwise as numbers."""
-    name, imputed_by = str(column.name), inputs.imputed_by.get(str(column.name))
-    is_levelled = isinstance(column.dtype, pd.CategoricalDtype)
-    held = column.cat.categories.to_series() if is_levelled else column
-    kind = pd.api.types.infer_dtype(held, skipna=True)
-    if isinstance(column.dtype, pd.StringDtype):
-        kind = "string"
-    if kind in ("mixed-integer-float", "decimal"):
-        kind = "floating"
-    if kind not in (*_TYPE_OF, "empty"):
-        what = f"holds values of type {kind}; the service takes numbers, booleans and words"
-        raise BundleError(f"the column {name!r} {what}: turn it into such in the data and fit again")
-    if not is_levelled and kind != "string" and name not in inputs.known:
-        values = pd.to_numeric(column.astype(object), errors="raise") if column.dtype == object else column
-        numbers = values.to_numpy(np.float64, na_value=np.nan)
-        return replace(profile_numeric(name, numbers, imputed_by), dtype=_numeric_type(column, kind))
-    try:
-        feature = profile_categorical(name, words(column), imputed_by, inputs.known.get(name, ()))
-    except ValueError as error:
-        raise BundleError(f"{error}; rename the category and fit again") from error
-    return replace(
-        feature,
-        dtype=_TYPE_OF.get(kind, "str"),
-        levels=tuple(map(str, held.tolist())) if is_levelled else None,
-        none_is_missing=column.dtype == object and any(value is None for value in column.tolist()),
-    )
-
-
-def words(column: "pd.Series[Any]") -> list[str | None]:
-    """The values of a column as strings, None where missing."""
-    codes, values = pd.factorize(column.astype(object))
-    known: list[str | None] = [str(value) for value in values.tolist()]
-    return [*map([*known, None].__getitem__, codes.tolist())]  # the code of what is missing is -1: the last
 
 
 def class_codes(classes: NDArray[Any], labels: "pd.Series[Any]") -> NDArray[np.intp]:
@@ -191,7 +154,7 @@ def _read_back(model: Any) -> Any:
     try:
         return read_back(model)
     except BundleError as error:
-        for name, step in model.steps if isinstance(model, Pipeline) else ():
+        for name, step in active_steps(model):
             try:
                 read_back(step)
             except BundleError as reason:
@@ -200,10 +163,8 @@ def _read_back(model: Any) -> Any:
 
 
 def _refusing_step(model: Any, data: Any) -> tuple[str | None, Any]:
-    steps: Sequence[tuple[str, Any]] = model.steps if isinstance(model, Pipeline) else ()
+    steps = active_steps(model)
     for name, step in steps[:-1]:
-        if step is None or step == "passthrough":
-            continue
         try:
             data = step.transform(data)
         except Exception:
@@ -216,11 +177,3 @@ def _described(model: Any) -> str:
         name, last = model.steps[-1]
         return f"the step {name!r} ({type(last).__name__})"
     return type(model).__name__
-
-
-def _numeric_type(column: "pd.Series[Any]", kind: str) -> NumericType:
-    if kind == "boolean":
-        return "bool"
-    if pd.api.types.is_integer_dtype(column):
-        return "int64"
-    return "float32" if column.dtype == np.float32 else "float64"

@@ -21,6 +21,7 @@ from sightline_service.prediction.inspection import takes_arrays
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import OutputArrays
+from sightline_telemetry.estimators import is_passed_through
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, NumericFeature, ReferenceProfile
 
 SAMPLE_ROWS = 200
@@ -135,7 +136,7 @@ def _first_difference(served: Any, ours: Any, model: Any, theirs: Any, rows: sli
     if not isinstance(model, Pipeline):
         return f"{type(model).__name__} gives another value each time, or depends on what the service cannot send"
     for (name, step), (_, other) in zip(served.steps[:-1], model.steps[:-1], strict=True):
-        if step is None or step == "passthrough":
+        if is_passed_through(step):
             continue
         ours, theirs = step.transform(ours), other.transform(theirs)
         if not _is_same_output(ours, theirs, rows):

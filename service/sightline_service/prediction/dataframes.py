@@ -45,7 +45,7 @@ def _integers(values: Floats) -> NDArray[Any]:
 
 
 def _booleans(values: Floats) -> NDArray[Any]:
-    return values.astype(np.bool) if bool(((values == 0) | (values == 1)).all()) else values.copy()
+    return values.astype(np.bool_) if bool(((values == 0) | (values == 1)).all()) else values.copy()
 
 
 _NUMERIC: dict[str, Callable[[Floats], NDArray[Any]]] = {

@@ -15,6 +15,7 @@ from sightline_service.prediction.fastpath.reading import NotReadableError
 from sightline_service.prediction.fastpath.verification import verify
 from sightline_service.prediction.inspection import takes_arrays
 from sightline_service.prediction.result import ArrayPrediction, OutputArrays, Prediction
+from sightline_telemetry.estimators import active_steps
 from sightline_telemetry.model.profile import ReferenceProfile
 
 ESTIMATOR_STEP = "estimator"
@@ -31,11 +32,7 @@ class Predictor:
         self._profile = profile
         self._frames = FrameBuilder(profile)
         self._takes_arrays = takes_arrays(model)
-        self._transforms: list[tuple[str, Any]] = []
-        last, self._estimator = ESTIMATOR_STEP, model
-        if hasattr(model, "steps"):
-            *before, (last, self._estimator) = model.steps
-            self._transforms = [(name, step) for name, step in before if step is not None and step != "passthrough"]
+        *self._transforms, (last, self._estimator) = active_steps(model) or [(ESTIMATOR_STEP, model)]
         self._threads = ThreadpoolController()
         self._is_regression = profile.task == "regression"
         self._has_probabilities = bool(profile.scores)

@@ -253,7 +253,7 @@ def output_tensor(name: str, values: Sequence[str] | Floats, *, is_binary: bool)
     return OutputTensor(name, datatype, shape, parameters={"binary_data_size": len(binary)}), binary
 
 
-def _refuse_any(is_wrong: NDArray[np.bool], tensor: InputTensor, what: str) -> None:
+def _refuse_any(is_wrong: NDArray[np.bool_], tensor: InputTensor, what: str) -> None:
     if is_wrong.any():
         raise _wrong(tensor.name, what, int(is_wrong.argmax()))
 

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sightline_service.bundles.bundle import save_bundle
 from sightline_service.bundles.drift_floors import RowTimes, drift_floors
-from sightline_service.bundles.profiling import make_bundle, profile_feature
-from sightline_service.prediction.inspection import Inputs
+from sightline_service.bundles.profiling import make_bundle
+from sightline_telemetry.model.dataframes import profile_feature
 from sightline_telemetry.model.profile import ReferenceProfile, profile_outcomes
 from tests.service.running import running
 
@@ -38,7 +38,7 @@ def _data() -> pd.DataFrame:
 
 @pytest.fixture(name="profile")
 def _profile(data: pd.DataFrame) -> ReferenceProfile:
-    features = [profile_feature(data[name], Inputs()) for name in "xyc"]
+    features = [profile_feature(name, data[name]) for name in "xyc"]
     codes = np.arange(len(data)) % 2
     outcomes = profile_outcomes(("a", "b"), codes, codes, None)
     return ReferenceProfile(order=("x", "y", "c"), numeric=features[:2], categorical=features[2:], **outcomes)  # type: ignore[arg-type]

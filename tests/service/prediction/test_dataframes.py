@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sightline_service.bundles.profiling import profile_feature
 from sightline_service.bundles.verification import sample_columns
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.dataframes import FrameBuilder
-from sightline_service.prediction.inspection import Inputs
+from sightline_telemetry.model.dataframes import profile_feature
 from sightline_telemetry.model.profile import CategoricalFeature, NumericFeature, ReferenceProfile, profile_values
 
 TRAINING = pd.DataFrame(
@@ -28,7 +27,8 @@ TRAINING = pd.DataFrame(
 
 @pytest.fixture(name="profile")
 def _profile() -> ReferenceProfile:
-    features = [profile_feature(TRAINING[name], Inputs(known={"code": ("10", "20")})) for name in TRAINING]
+    known = {"code": ("10", "20")}
+    features = [profile_feature(str(name), TRAINING[name], known=known.get(str(name))) for name in TRAINING]
     return ReferenceProfile(
         order=tuple(TRAINING.columns),
         numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),

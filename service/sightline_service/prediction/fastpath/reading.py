@@ -31,21 +31,24 @@ from sightline_service.prediction.fastpath.ready import (
     Numeric,
     Scale,
 )
+from sightline_telemetry.estimators import active_steps, branches, is_passed_through
 
 MAX_TABLE = 4_000_000
 """Values in the tables of one encoder, at most (32 MB): larger ones are left to the pipeline."""
 
-Columns = tuple[Column, ...]
+ReadyColumns = tuple[Column, ...]
 
 
 class NotReadableError(Exception):
     """The preprocessing cannot be read; its text says which part of it and why."""
 
 
-def read(transformer: Any, columns: Columns) -> Columns:
+def read(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
     """The columns behind a fitted transformer. Raises NotReadableError."""
-    if transformer is None or isinstance(transformer, str):
-        return () if isinstance(transformer, str) and transformer == "drop" else columns
+    if isinstance(transformer, str) and transformer == "drop":
+        return ()
+    if is_passed_through(transformer):
+        return columns
     reader = _READERS.get(type(transformer))
     if reader is None and isinstance(transformer, SelectorMixin):
         reader = _read_selector
@@ -53,45 +56,24 @@ def read(transformer: Any, columns: Columns) -> Columns:
     return made if made is not None else _call(transformer, columns)
 
 
-def _read_pipeline(pipeline: Pipeline, columns: Columns) -> Columns:
-    for _, step in pipeline.steps:
+def _read_pipeline(pipeline: Pipeline, columns: ReadyColumns) -> ReadyColumns:
+    for _, step in active_steps(pipeline):
         columns = read(step, columns)
     return columns
 
 
-def _read_union(union: FeatureUnion, columns: Columns) -> Columns | None:
-    if union.transformer_weights:
-        return None
-    return tuple(made for _, part in union.transformer_list for made in read(part, columns))
-
-
-def _read_column_transformer(transformer: ColumnTransformer, columns: Columns) -> Columns | None:
+def _read_branches(transformer: Any, columns: ReadyColumns) -> ReadyColumns | None:
+    """Reads a ColumnTransformer or a FeatureUnion; a ColumnTransformer's remainder comes last, as in its output."""
     if transformer.transformer_weights:
         return None
-    names = getattr(transformer, "feature_names_in_", np.arange(len(columns)))
-    positions = pd.Series(np.arange(len(columns)), index=names)
-    # `transformers_` holds what is left over last, wherever its columns stand; the output has the same order.
     return tuple(
         made
-        for _, part, chosen in transformer.transformers_
-        for made in read(part, tuple(columns[position] for position in _positions(chosen, positions)))
+        for _, part, positions in branches(transformer, range(len(columns))) or ()
+        for made in read(part, tuple(columns[position] for position in positions))
     )
 
 
-def _positions(chosen: Any, positions: "pd.Series[int]") -> list[int]:
-    """Where columns are that were chosen by names, numbers, slices of either, or a mask."""
-    if isinstance(chosen, str | int | np.integer):
-        chosen = [chosen]
-    if isinstance(chosen, slice):
-        is_by_name = isinstance(chosen.start, str) or isinstance(chosen.stop, str)
-        return (positions.loc[chosen] if is_by_name else positions.iloc[chosen]).tolist()
-    chosen = list(chosen)
-    if chosen and isinstance(chosen[0], bool | np.bool):
-        return positions[np.array(chosen)].tolist()
-    return [int(positions[each] if isinstance(each, str) else positions.iloc[each]) for each in chosen]
-
-
-def _read_imputer(imputer: SimpleImputer, columns: Columns) -> Columns | None:
+def _read_imputer(imputer: SimpleImputer, columns: ReadyColumns) -> ReadyColumns | None:
     if not pd.isna(imputer.missing_values):
         return None
     statistics = imputer.statistics_
@@ -102,53 +84,53 @@ def _read_imputer(imputer: SimpleImputer, columns: Columns) -> Columns | None:
     return filled + (_indicators(imputer.indicator_, columns) if imputer.add_indicator else ())
 
 
-def _read_indicator(indicator: MissingIndicator, columns: Columns) -> Columns | None:
+def _read_indicator(indicator: MissingIndicator, columns: ReadyColumns) -> ReadyColumns | None:
     return _indicators(indicator, columns) if pd.isna(indicator.missing_values) else None
 
 
-def _indicators(indicator: MissingIndicator, columns: Columns) -> Columns:
+def _indicators(indicator: MissingIndicator, columns: ReadyColumns) -> ReadyColumns:
     return tuple(columns[index].then(IsMissing()) for index in indicator.features_)
 
 
-def _read_standard(scaler: StandardScaler, columns: Columns) -> Columns:
+def _read_standard(scaler: StandardScaler, columns: ReadyColumns) -> ReadyColumns:
     means = scaler.mean_ if scaler.with_mean else [None] * len(columns)
     scales = scaler.scale_ if scaler.with_std else [None] * len(columns)
     return _scaled(columns, subtracted=means, divided=scales)
 
 
-def _read_robust(scaler: RobustScaler, columns: Columns) -> Columns:
+def _read_robust(scaler: RobustScaler, columns: ReadyColumns) -> ReadyColumns:
     centers = scaler.center_ if scaler.with_centering else [None] * len(columns)
     scales = scaler.scale_ if scaler.with_scaling else [None] * len(columns)
     return _scaled(columns, subtracted=centers, divided=scales)
 
 
-def _read_max_abs(scaler: MaxAbsScaler, columns: Columns) -> Columns:
+def _read_max_abs(scaler: MaxAbsScaler, columns: ReadyColumns) -> ReadyColumns:
     return _clipped(scaler, _scaled(columns, divided=scaler.scale_), (-1.0, 1.0))
 
 
-def _read_min_max(scaler: MinMaxScaler, columns: Columns) -> Columns:
+def _read_min_max(scaler: MinMaxScaler, columns: ReadyColumns) -> ReadyColumns:
     return _clipped(scaler, _scaled(columns, multiplied=scaler.scale_, added=scaler.min_), scaler.feature_range)
 
 
-def _scaled(columns: Columns, **factors: Any) -> Columns:
+def _scaled(columns: ReadyColumns, **factors: Any) -> ReadyColumns:
     each = [dict(zip(factors, values, strict=True)) for values in zip(*factors.values(), strict=True)]
     numbers = [{name: None if v is None else float(v) for name, v in one.items()} for one in each]
     return tuple(column.then(Scale(**one)) for column, one in zip(columns, numbers, strict=True))
 
 
-def _clipped(scaler: Any, columns: Columns, limits: tuple[float, float]) -> Columns:
+def _clipped(scaler: Any, columns: ReadyColumns, limits: tuple[float, float]) -> ReadyColumns:
     return tuple(column.then(Clip(*limits)) for column in columns) if getattr(scaler, "clip", False) else columns
 
 
-def _read_selector(selector: Any, columns: Columns) -> Columns:
+def _read_selector(selector: Any, columns: ReadyColumns) -> ReadyColumns:
     return tuple(column for column, is_kept in zip(columns, selector.get_support(), strict=True) if is_kept)
 
 
-def _read_function(transformer: FunctionTransformer, columns: Columns) -> Columns | None:
+def _read_function(transformer: FunctionTransformer, columns: ReadyColumns) -> ReadyColumns | None:
     return columns if transformer.func is None else None
 
 
-def _read_encoder(encoder: Any, columns: Columns) -> Columns | None:
+def _read_encoder(encoder: Any, columns: ReadyColumns) -> ReadyColumns | None:
     """Asks an encoder, which takes each column by itself, what it makes of each category."""
     if not all(isinstance(column, Lookup) for column in columns):
         return None
@@ -198,8 +180,8 @@ def _encoded(encoder: Any, varied: Any, base: Any) -> Any:
         return encode(varied)
 
 
-def _call(transformer: Any, columns: Columns) -> Columns:
-    """Columns of a transformer that is not read but called, if all that reaches it are numbers."""
+def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
+    """ReadyColumns of a transformer that is not read but called, if all that reaches it are numbers."""
     name = type(transformer).__name__
     if any(isinstance(column, Lookup) and column.values.dtype == object for column in columns):
         raise NotReadableError(f"{name} takes categories and is not known")
@@ -236,10 +218,10 @@ def _inputs(columns: Sequence[Column], kind: type) -> list[int]:
     return found
 
 
-_READERS: dict[type, Callable[[Any, Columns], Columns | None]] = {
+_READERS: dict[type, Callable[[Any, ReadyColumns], ReadyColumns | None]] = {
     Pipeline: _read_pipeline,
-    FeatureUnion: _read_union,
-    ColumnTransformer: _read_column_transformer,
+    FeatureUnion: _read_branches,
+    ColumnTransformer: _read_branches,
     SimpleImputer: _read_imputer,
     MissingIndicator: _read_indicator,
     StandardScaler: _read_standard,
