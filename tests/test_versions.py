@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ RUNTIME = {
 TOLD = sorted(RUNTIME.keys() - {"sightline-telemetry"})
 
 
+@cache
 def _locked() -> dict[str, set[str]]:
     """Package -> its versions; some have one for each of several Pythons."""
     found: dict[str, set[str]] = {}

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def _of_panel(item: tuple[str, Json]) -> str:
     return f"{item[0]}-{item[1]['title']}"
 
 
+@cache
 def _recorded() -> dict[str, set[str]]:
     """Recorded series -> labels that its rule sets by itself."""
     rules: dict[str, set[str]] = {}
@@ -53,6 +55,7 @@ def _recorded() -> dict[str, set[str]]:
     return rules
 
 
+@cache
 def _ours() -> dict[str, set[str]]:
     """Series in Prometheus -> its labels, of every instrument."""
     labels: dict[str, set[str]] = {}

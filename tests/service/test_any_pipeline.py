@@ -17,6 +17,9 @@ from sightline_telemetry.model.profile import MAX_CATEGORIES, ReferenceProfile
 from tests.service.running import running
 from tests.service.zoo import CASES, Case, many, table
 
+# One of each way through the service runs in `make test-fast`; all of them run in `make test`.
+FAST = {"logistic", "regression", "multiclass words", "boosting takes all", "no probabilities", "array"}
+
 N_SENT = 60
 STRANGER = "Atlantis"
 
@@ -98,7 +101,9 @@ METRICS = (
 
 
 @pytest.mark.filterwarnings("ignore:Skipping features without any observed values")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
+)
 def test_any_pipeline_is_served_and_counted(name: str, tmp_path: Path) -> None:
     """From files to /metrics: the answers are the estimator's, the counts are those of pandas, the example works."""
     case = CASES[name]
