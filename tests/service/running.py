@@ -1,5 +1,6 @@
 """A service under test: a real uvicorn on a free port of loopback, in a thread of the test's process."""
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from sightline_service.app import Parts, create_app
 from sightline_service.server.asgi_bypass import BypassApp
 from sightline_service.server.options import server_options
 from sightline_telemetry.model.recorder import Recorder
+
+# Nothing here speaks TLS, and the context that a client makes otherwise reads all certificates of the machine.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Running:
     def post_alone(self, body: bytes) -> httpx.Response:
         """The same over a connection of its own, which the server closes after a failure."""
         url = f"http://127.0.0.1:{self.port}/predict/model"
-        return httpx.post(url, content=body, headers={"content-type": "application/json"})
+        return httpx.post(url, content=body, headers={"content-type": "application/json"}, verify=NO_TLS)
 
     def samples(self, name: str) -> dict[frozenset[tuple[str, str]], float]:
         """Returns the samples of `/metrics` with this name, by their labels.
@@ -92,7 +96,7 @@ def running(
         sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, verify=NO_TLS) as client:
             yield Running(client, app, server, port)
     finally:
         server.should_exit = True

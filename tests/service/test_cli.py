@@ -1,6 +1,7 @@
 """The commands, run as processes: what they print, and their exit codes."""
 
 import json
+import os
 import platform
 import re
 import shutil
@@ -22,6 +23,8 @@ from sightline_service.bundles.drift_floors import WINDOW_H
 from sightline_service.cli import bundle
 from tests.stack.polling import poll_until
 
+# What has coverage measure a process, which otherwise gets no variable of the machine's.
+COVERAGE = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 SIGHTLINE = Path(sys.executable).with_name("sightline")
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
 
@@ -38,7 +41,8 @@ def serving(folder: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    environment = {"PATH": "/usr/bin", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
+    environment = {"PATH": "/usr/bin", **COVERAGE, **variables}
     command = [str(SIGHTLINE), "serve", str(folder), "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
@@ -139,7 +143,7 @@ def test_an_altered_bundle_stops_serve(small_bundle: Path, tmp_path: Path, n_wor
     """`serve` refuses an altered bundle before it listens, whatever the number of workers."""
     folder = shutil.copytree(small_bundle, tmp_path / "bundle")
     (folder / "profile.json").write_text("{}")
-    environment = {"PATH": "/usr/bin", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    environment = {"PATH": "/usr/bin", **COVERAGE, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     ended = sightline("serve", folder, "--workers", n_workers, environment=environment)
     assert ended.returncode == 2
     assert "profile.json was altered" in ended.stderr

@@ -80,7 +80,8 @@ class Process:
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment
             )
         try:
-            poll_until(self._is_ready, READY_S)
+            with httpx.Client(timeout=2) as client:  # one for all attempts: each makes a TLS context, which takes long
+                poll_until(lambda: self._is_ready(client), READY_S)
         except TimeoutError:
             self.kill()
             raise RuntimeError(f"{self.name} does not answer at {self._ready_url}:\n{self.tail()}") from None
@@ -112,11 +113,11 @@ class Process:
             running.wait()
             raise
 
-    def _is_ready(self) -> bool:
+    def _is_ready(self, client: httpx.Client) -> bool:
         if self._running is not None and self._running.poll() is not None:
             raise RuntimeError(f"{self.name} ended with exit code {self._running.returncode}:\n{self.tail()}")
         try:
-            return httpx.get(self._ready_url, timeout=2).is_success
+            return client.get(self._ready_url).is_success
         except httpx.TransportError:
             return False
 
