@@ -253,7 +253,7 @@ def _joined_exemplar(deployment: Deployment) -> StoredExemplar | None:
 
 
 def _failed_export(export: Export) -> BrokenError:
-    """The error that says what is wrong at the other end of an export that failed."""
+    """Returns the error of an export that failed, with the likely cause at its other end."""
     cause = f"no collector listens at {export.address}: start it, or correct the service's OTEL_EXPORTER_OTLP_ENDPOINT"
     if export.failure.startswith("HTTP "):
         cause = (

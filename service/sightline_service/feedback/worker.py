@@ -84,9 +84,7 @@ class LedgerWorker:
         self._jobs.put_nowait(job)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job.verdicts), ANSWER_S)
-        except (
-            TimeoutError
-        ):  # a body that waits is cancelled; one that is being recorded is counted whole or not at all
+        except TimeoutError:  # a waiting body is cancelled; one that is being recorded is counted whole or not at all
             raise LedgerDownError("the ledger took too long; send this again, nothing is counted twice") from None
 
     def _work(self) -> None:
