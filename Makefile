@@ -1,13 +1,15 @@
 # Every command of the project. They need bash, Python 3.11+ and `make`; what else they use is installed by uv, which is
 # taken from PATH, or installed into .uv at the version pinned here.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast compose-test scenarios check fix docs docs-site dashboards rules stack bench bench-servers clean
+.PHONY: help demo test test-fast compose-test scenarios check lock-check lint types fix docs docs-site dashboards rules \
+  stack dist test-dist test-lowest test-pythons bench bench-servers clean
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .uv/bin/uv)
 OWN_UV := $(filter .uv/bin/uv,$(UV))
+PYTHON := python3
 RUN := $(UV) run --frozen --no-sync
 SIDE_BY_SIDE := -n auto --dist loadfile
 # Images for containers like to forbid bytecode; here each of many processes would compile all libraries for itself.
@@ -46,10 +48,16 @@ compose-test: .venv/.synced  ## the stack of docker-compose.yaml, once through; 
 scenarios: .venv/.synced  ## simulate each scenario on the stack: which alerts fire, when, and the way to a trace
 	$(RUN) python -m tests.stack.scenarios $(ARGS)
 
-check: .venv/.synced  ## formatting, lint, types, lock file
+check: lock-check lint types  ## formatting, lint, types, lock file
+
+lock-check: | $(OWN_UV)
 	$(UV) lock --check
+
+lint: .venv/.synced
 	$(RUN) ruff format --check $(PYTHON_FOLDERS)
 	$(RUN) ruff check $(PYTHON_FOLDERS)
+
+types: .venv/.synced
 	$(RUN) mypy $(PYTHON_FOLDERS)
 
 fix: .venv/.synced  ## format, and mend what the linter can mend
@@ -83,6 +91,18 @@ dist: | $(OWN_UV)  ## build the wheel and the source distribution of both packag
 test-dist: dist .venv/.synced  ## install the wheels beside a project of a user's, and use them as its users do
 	$(RUN) pytest -m dist tests/packaging $(ARGS)
 
+LOWEST := .environments/lowest
+test-lowest: | $(OWN_UV)  ## the library and the pipelines on the lowest versions that pyproject.toml claims
+	@$(UV) venv --quiet --allow-existing --python 3.11 $(LOWEST)
+	@$(UV) pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --group dev \
+	  --editable telemetry --editable 'service[contrib,demo,grpc,parquet,postgresql]'
+	$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not stack and not dist" $(LOWEST_TESTS) $(ARGS)
+LOWEST_TESTS := tests/telemetry tests/service/test_any_pipeline.py tests/service/prediction tests/service/bundles \
+  tests/service/feedback
+
+test-pythons: | $(OWN_UV)  ## the library's tests on every Python from 3.11 on that the machine has
+	@UV=$(abspath $(UV)) ONLY=$(ONLY) $(PYTHON) tests/packaging/pythons.py $(SIDE_BY_SIDE) $(ARGS)
+
 bench: .venv/.synced  ## what is claimed in figures, measured here; ARGS="parts" for a chapter, ARGS=--quick to try
 	$(RUN) python -m benchmarks.bench $(ARGS)
 
@@ -95,7 +115,7 @@ bench-servers:  ## the servers of others to compare with, and the profiler, each
 	done
 
 clean:  ## forget the environment and the demo's bundle
-	rm -rf .venv .uv .site .sightline .mypy_cache .ruff_cache .pytest_cache .coverage
+	rm -rf .venv .uv .environments .site .sightline .mypy_cache .ruff_cache .pytest_cache .coverage dist
 
 .venv/.synced: uv.lock pyproject.toml service/pyproject.toml telemetry/pyproject.toml | $(OWN_UV)
 	@$(UV) sync --frozen --quiet
@@ -103,6 +123,6 @@ clean:  ## forget the environment and the demo's bundle
 
 # Newer than this file, or made again: UV_VERSION may have changed.
 .uv/bin/uv: Makefile
-	@python3 -m venv .uv
+	@$(PYTHON) -m venv .uv
 	@.uv/bin/pip install --quiet --no-input --disable-pip-version-check uv==$(UV_VERSION)
 	@touch $@

@@ -52,6 +52,11 @@ def _workflow_steps() -> list[dict[str, Any]]:
     return [step for job in WORKFLOW["jobs"].values() for step in job["steps"]]
 
 
+def _strings(group: list[Any]) -> list[str]:
+    """The requirements of a dependency group, without the groups that it includes."""
+    return [each for each in group if isinstance(each, str)]
+
+
 @pytest.mark.parametrize(("component", "built"), _builder_versions().items())
 def test_collector_is_built_of_one_version(component: str, built: str) -> None:
     """The builder, which .env names, and each of its components are of one release; otherwise it does not build."""
@@ -82,11 +87,49 @@ def test_uv_is_pinned_once() -> None:
 
 
 def test_lowest_python_is_the_one_that_ci_runs() -> None:
-    """What pyproject.toml promises as the lowest Python is checked: by ruff, and by running on it in CI."""
+    """The lowest Python of pyproject.toml is the one that ruff checks for and that .ci/run runs on."""
     (lowest,) = {project["requires-python"].removeprefix(">=") for project in DISTRIBUTIONS.values()}
     assert PROJECT["tool"]["ruff"]["target-version"] == f"py{lowest.replace('.', '')}"
-    in_ci = {step["with"]["python-version"] for step in _workflow_steps() if "setup-python" in step.get("uses", "")}
-    assert in_ci == {lowest}
+    steps = [step for step in WORKFLOW["jobs"]["test"]["steps"] if "setup-python" in step.get("uses", "")]
+    assert [step["with"]["python-version"] for step in steps] == [lowest]
+
+
+def test_ci_runs_each_python_that_is_claimed() -> None:
+    """The classifiers of both distributions are the Pythons of the workflow's matrix, and of `make test-pythons`."""
+    matrix = WORKFLOW["jobs"]["pythons"]["strategy"]["matrix"]["python"]
+    for project in DISTRIBUTIONS.values():
+        claimed = [text.rpartition(" ")[2] for text in project["classifiers"] if "Python :: 3." in text]
+        assert claimed == matrix
+    (minors,) = re.findall(r"^MINORS = \((.+)\)$", (ROOT / "tests/packaging/pythons.py").read_text(), re.MULTILINE)
+    assert [f"3.{minor}" for minor in minors.split(", ")] == matrix
+
+
+@pytest.mark.parametrize("name", sorted({step["uses"] for step in _workflow_steps() if "uses" in step}))
+def test_actions_are_pinned_by_commit(name: str) -> None:
+    """Each action of the workflow is named by a commit, with its release in a comment."""
+    assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}", name)
+    lines = [line for line in (ROOT / ".github/workflows/ci.yaml").read_text().splitlines() if name in line]
+    assert all(re.search(r" # v\d+\.\d+\.\d+$", line) for line in lines)
+
+
+def test_upper_bounds_are_few() -> None:
+    """OpenTelemetry ends before its next major version; nothing else has an upper bound."""
+    requirements = [
+        Requirement(text)
+        for project in DISTRIBUTIONS.values()
+        for texts in (project["dependencies"], *project["optional-dependencies"].values())
+        for text in texts
+    ]
+    bounded = {each.name for each in requirements if any(part.operator in ("<", "<=") for part in each.specifier)}
+    assert bounded == {each.name for each in requirements if each.name.startswith("opentelemetry-")}
+
+
+def test_sync_brings_every_extra() -> None:
+    """Plain `uv sync` brings both packages with all their extras, whether or not a test needs each."""
+    asked = {each.name: each.extras for each in map(Requirement, _strings(PROJECT["dependency-groups"]["dev"]))}
+    service = DISTRIBUTIONS["service"]["optional-dependencies"]
+    assert asked["sightline-service"] == service.keys()
+    assert asked["sightline-telemetry"] == DISTRIBUTIONS["telemetry"]["optional-dependencies"].keys()
 
 
 def test_cached_stack_is_keyed_by_what_it_is_built_from() -> None:

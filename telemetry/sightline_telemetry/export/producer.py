@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from time import time_ns
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
-from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge
+from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge, export
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
-    CardinalityLimits,
     Histogram,
     HistogramDataPoint,
     Metric,
@@ -38,8 +37,13 @@ from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, Attributes, Nu
 from sightline_telemetry.requests.golden_signals import GoldenSignals
 from sightline_telemetry.requests.tail_sampling import TailSampler
 
-# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones.
-LIMITS: CardinalityLimits = {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}
+# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones. Releases
+# before 1.45.2 have neither that limit nor a parameter for it.
+LIMITS: dict[str, Any] = (
+    {"cardinality_limits": {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}}
+    if hasattr(export, "CardinalityLimits")
+    else {}
+)
 
 # The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
 HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")

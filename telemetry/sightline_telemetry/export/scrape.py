@@ -30,7 +30,7 @@ class ScrapeReader(PrometheusMetricReader):
     """The SDK's reader, less a trap: after its `force_flush` the next scrape would show every sample twice."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__(scope_info_enabled=False, registry=registry, cardinality_limits=LIMITS)
+        super().__init__(scope_info_enabled=False, registry=registry, **LIMITS)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002  # the signature is the SDK's
         """Nothing to do: a scrape collects for itself."""

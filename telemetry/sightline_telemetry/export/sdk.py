@@ -79,7 +79,7 @@ class ExportReader(PeriodicExportingMetricReader):
     def __init__(self, exporter: MetricExporter, producer: Producer, interval_ms: float) -> None:
         self._producer = producer
         self._process = os.getpid()
-        super().__init__(exporter, export_interval_millis=interval_ms, cardinality_limits=LIMITS)
+        super().__init__(exporter, export_interval_millis=interval_ms, **LIMITS)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
         if os.getpid() != self._process:  # the SDK lives on in a forked child, which would send its parent's counts
