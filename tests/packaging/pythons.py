@@ -51,7 +51,7 @@ def _run_tests(python: Path, minor: int, options: list[str]) -> tuple[bool, int]
     report = folder / "report.xml"
     sync = [UV, "sync", "--frozen", "--quiet", "--python", str(python)]
     subprocess.run(sync, check=True, cwd=ROOT, env={**os.environ, "UV_PROJECT_ENVIRONMENT": str(folder)})
-    pytest = [folder / "bin" / "python", "-m", "pytest", "tests/telemetry", f"--junitxml={report}", *options]
+    pytest = [str(folder / "bin" / "python"), "-m", "pytest", "tests/telemetry", f"--junitxml={report}", *options]
     status = subprocess.run(pytest, check=False, cwd=ROOT).returncode
     suite = ET.parse(report).getroot()[0]  # noqa: S314  # pytest wrote it a moment ago
     return status == 0, int(suite.attrib["tests"]) - int(suite.attrib["skipped"])
