@@ -1,6 +1,7 @@
 """Models to record: a classifier with numeric and categorical features, one without probabilities, a regressor."""
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from unittest.mock import patch
@@ -70,6 +71,18 @@ def sink() -> Iterator[Sink]:
     """A running OTLP endpoint."""
     with receiving() as server:
         yield server
+
+
+@pytest.fixture
+def exporters_end() -> Iterator[None]:
+    """Waits for the threads of exporters that `shutdown` gave up: they try on, at times that they draw from `random`.
+
+    They end when a try has lasted as long as the exporter's timeout, or when its connection is closed.
+    """
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
 
 
 @pytest.fixture

@@ -123,19 +123,17 @@ def test_without_an_endpoint_there_is_the_scrape(profile: ReferenceProfile) -> N
         assert measure.scrape("application/openmetrics-text")[0].endswith(b"# EOF\n")
 
 
-def test_the_lines_in_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's way to measure a batch is at most ten lines, and counts every row of the file."""
-    text = (ROOT / "README.md").read_text().partition("## Without the service")[2]
+def test_the_lines_in_the_readme_run() -> None:
+    """The README's way to measure without the service is at most ten lines, and counts every row."""
+    text = (ROOT / "README.md").read_text().partition("An application of your own")[2]
     lines = text.partition("```python\n")[2].partition("```")[0]
     assert len([line for line in lines.splitlines() if line.strip()]) <= 10
     data, outcomes, _ = frame(500)
     data[["age", "city"]] = data[["age", "city"]].fillna({"age": 0.0, "city": "Bern"})
     data["city"] = data["city"].where(data["city"] != "__unseen__", "Oslo")
-    data.to_csv(tmp_path / "tonight.csv", index=False)
-    monkeypatch.chdir(tmp_path)
     words = ColumnTransformer([("city", OneHotEncoder(handle_unknown="ignore"), ["city"])], remainder="passthrough")
     model = make_pipeline(words, DecisionTreeClassifier(max_depth=2)).fit(data, outcomes)
-    names: dict[str, Any] = {"X": data, "y": outcomes, "model": model, "pd": pd}
+    names: dict[str, Any] = {"X": data, "y": outcomes, "model": model, "rows": data}
     exec(lines, names)  # noqa: S102  # the README's own
     assert names["measure"].recorder.rows() == 500
 
@@ -153,6 +151,7 @@ def test_it_leaves_the_process_as_it_was(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exporters_end")
 def test_a_dead_endpoint_holds_nobody_up(profile: ReferenceProfile, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first prediction, which starts everything, is measured at once though the endpoint hangs."""
     with socket.socket() as endpoint:

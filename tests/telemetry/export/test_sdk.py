@@ -55,6 +55,7 @@ def test_the_last_count_leaves_at_shutdown(recorder: Recorder, sink: Sink) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exporters_end")
 @pytest.mark.parametrize("is_hanging", [False, True], ids=["dead", "hanging"])
 def test_shutdown_ends_in_time(recorder: Recorder, is_hanging: bool) -> None:
     """With a dead or hanging endpoint shutdown takes at most five seconds and raises nothing."""
