@@ -53,9 +53,9 @@ def main() -> None:
     names = [chapter.name for chapter in CHAPTERS]
     if unknown := sorted(set(given.chapters) - set(names)):
         parser.error(f"there is no chapter {', '.join(unknown)}; there are {', '.join(names)}")
-    effort, results, path = (FULL, Results(CACHE / "results"), PAGE)
+    run_profile, results, path = (FULL, Results(CACHE / "results"), PAGE)
     if given.quick:
-        effort, results, path = (QUICK, Results(CACHE / "quick"), CACHE / "quick" / PAGE.name)
+        run_profile, results, path = (QUICK, Results(CACHE / "quick"), CACHE / "quick" / PAGE.name)
     console = Console(soft_wrap=True, highlight=False)
     start, failed = monotonic(), []
     for chapter in CHAPTERS:
@@ -63,7 +63,7 @@ def main() -> None:
             continue
         console.rule(f"{chapter.name}: {chapter.title} ({(monotonic() - start) / 60:.0f} min so far)")
         try:
-            for value in chapter.measure(effort, console):
+            for value in chapter.measure(run_profile, console):
                 results.save(chapter.name, value)
                 path.write_text(page(CHAPTERS, results), encoding="utf-8")
         except Exception:  # the other chapters are worth having

@@ -1,6 +1,6 @@
 """Large requests through the real server, everything on, against the pipeline alone on rows that are ready.
 
-The pipeline gets a DataFrame that somebody else made; a request brings JSON that has to be read, and its rows are
+The pipeline gets a DataFrame that is ready; a request brings JSON that has to be read, and its rows are
 counted and answered with an id each. Both in turn, in interleaved rounds. What the server answers and counts is
 checked first.
 """
@@ -25,7 +25,7 @@ from benchmarks.bodies import Body, binary_tensors, instances
 from benchmarks.claims import Claim, at_most
 from benchmarks.load import HOST, drive, post
 from benchmarks.models import CLASSIFIERS, bundle_folder
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, SINK, Server, running
 from sightline_service.bundles.bundle import Bundle, load_bundle
@@ -78,7 +78,7 @@ class Flights:
     bodies: Mapping[str, Sequence[Body]]
 
 
-def measure(effort: Effort, console: Console) -> Iterator[list[Bulk]]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[list[Bulk]]:
     """One request, then many, with both models; gives what there is after each."""
     bulks: list[Bulk] = []
     for model in CLASSIFIERS:
@@ -93,8 +93,8 @@ def measure(effort: Effort, console: Console) -> Iterator[list[Bulk]]:
             running(kind, bundle_folder(model), sink.port) as server,
         ):
             _check(server.port, bundle, flights)
-            for n_requests, way in product((1, effort.bulk_requests), WAYS):
-                times = _interleaved(_works(server, bundle, flights, way, n_requests), _rounds(effort, n_requests))
+            for n_requests, way in product((1, run_profile.bulk_requests), WAYS):
+                times = _interleaved(_works(server, bundle, flights, way, n_requests), _rounds(run_profile, n_requests))
                 bulks.append(Bulk(model, way, threads, n_requests, *times))
                 console.print(bulks[-1].line())
                 yield bulks
@@ -106,7 +106,7 @@ def section(bulks: Sequence[Bulk]) -> list[str]:
         f"Requests of {N_ROWS:,} rows, one after the other over one connection, through the real server with "
         "everything on (body read, rows counted, answered), against `pipeline.predict_proba` alone on a DataFrame that "
         "is ready. As objects to `/predict/model`, answered with an id each; or as tensors of the Open Inference "
-        "Protocol, one a feature and numbers as binary data, answered with outcomes and probabilities. "
+        "Protocol, one per feature, and numbers as binary data, answered with outcomes and probabilities. "
         "Times in ms: median and range of interleaved rounds. Both have as many OpenMP "
         "threads as make the pipeline quickest here. The answers are those of the pipeline, and `/metrics` has counted "
         "every row: the run stops if not. Counting, a part of what is served, is the recorder's time for as many rows.",
@@ -125,9 +125,9 @@ def claims(bulks: Sequence[Bulk]) -> list[Claim]:
     ]
 
 
-def _rounds(effort: Effort, n_requests: int) -> int:
+def _rounds(run_profile: RunProfile, n_requests: int) -> int:
     """Many for one request, which is quick; fewer for many, which take most of a minute."""
-    return 4 * effort.rounds if n_requests == 1 else max(1, effort.rounds - 2)
+    return 4 * run_profile.rounds if n_requests == 1 else max(1, run_profile.rounds - 2)
 
 
 def _works(server: Server, bundle: Bundle, flights: Flights, way: str, n_requests: int) -> list[Callable[[], object]]:
@@ -177,16 +177,16 @@ def flight_batches(bundle: Bundle) -> Flights:
 
 def _check(port: int, bundle: Bundle, flights: Flights) -> None:
     """Sends one body each way, and compares the answers and the counts with the pipeline's own."""
-    expected, said = bundle.model.predict_proba(flights.frames[0]), bundle.model.predict(flights.frames[0]).tolist()
+    expected, chosen = bundle.model.predict_proba(flights.frames[0]), bundle.model.predict(flights.frames[0]).tolist()
     answer = msgspec.json.decode(_ask(port, "POST", WAYS["objects"], flights.bodies["objects"][0]))["predictions"]
     names = [str(name) for name in bundle.model.classes_]
     ours = np.array([[each["probabilities"][name] for name in names] for each in answer])
     assert np.abs(ours - expected).max() < 1e-9
-    assert [each["outcome"] for each in answer] == said
+    assert [each["outcome"] for each in answer] == chosen
     tensors = _ask(port, "POST", WAYS["tensors"], flights.bodies["tensors"][0])
     binary = np.frombuffer(tensors[-expected.nbytes :]).reshape(expected.shape)
     assert np.abs(binary - expected).max() < 1e-9
-    assert msgspec.json.decode(tensors[: -expected.nbytes])["outputs"][0]["data"] == said
+    assert msgspec.json.decode(tensors[: -expected.nbytes])["outputs"][0]["data"] == chosen
     lines = _ask(port, "GET", "/metrics").decode().splitlines()
     counts = [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ml_predictions_total{")]
     assert sum(counts) == 2 * N_ROWS
@@ -198,10 +198,10 @@ def _ask(port: int, method: str, path: str, body: Body | None = None) -> bytes:
         headers = {"content-type": "application/json", **body.headers} if body else {}
         connection.request(method, path, body.content if body else None, headers)
         response = connection.getresponse()
-        said = response.read()
+        content = response.read()
         if response.status != 200:
-            raise ConnectionError(f"{method} {path} answered {response.status}: {said[:300]!r}")
-        return said
+            raise ConnectionError(f"{method} {path} answered {response.status}: {content[:300]!r}")
+        return content
     finally:
         connection.close()
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from rich.console import Console
 
 from benchmarks.claims import Claim
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 
 T = TypeVar("T")
 
@@ -22,6 +22,6 @@ class Chapter(Generic[T]):
     name: str
     title: str
     kind: Any
-    measure: Callable[[Effort, Console], Iterator[T]]
+    measure: Callable[[RunProfile, Console], Iterator[T]]
     section: Callable[[T], list[str]]
     claims: Callable[[T], Sequence[Claim]] = lambda _: ()

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from benchmarks.claims import Asked, Claim, at_least, at_most
 from benchmarks.compare import Plan, compare
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import Cell, find, heading, table
 from benchmarks.servers import KINDS
 
@@ -16,12 +16,12 @@ THROUGHPUT: dict[str, dict[str, Asked]] = {
     "logistic": {"A": at_least(2.0, 2.7), "E": at_least(8), "B": at_least(70)},
     "boosting": {"A": at_least(1.5), "E": at_least(4)},
 }
-"""Requests a second of F at 64 clients and one row, as a multiple of another server's."""
+"""Requests per second of F at 64 clients and one row, as a multiple of another server's."""
 
 _TITLES = {"A": "A, the empty endpoint", "B": "B, FastAPI + scikit-learn", "E": "the best of E"}
 
 
-def measure(model: str, effort: Effort, console: Console) -> Iterator[list[Cell]]:
+def measure(model: str, run_profile: RunProfile, console: Console) -> Iterator[list[Cell]]:
     """Everything that the page compares with one model; gives all cells so far after each load."""
     servers = []
     for kind in (KINDS[name] for name in SERVERS):
@@ -29,7 +29,9 @@ def measure(model: str, effort: Effort, console: Console) -> Iterator[list[Cell]
             servers.append(kind.name)
         else:
             console.print(f"{kind.name}: {kind.title} is not installed and left out; `make bench-servers` installs it")
-    plan = Plan([model], servers, (1, 8, 64), (1, 32), effort.rounds, effort.seconds, effort.slow_seconds)
+    plan = Plan(
+        [model], servers, (1, 8, 64), (1, 32), run_profile.rounds, run_profile.seconds, run_profile.slow_seconds
+    )
     yield from compare(plan, console)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from benchmarks.profile import FULL, Effort
+from benchmarks.profile import FULL, RunProfile
 from benchmarks.servers import ROOT, bare_environment
 
 SCRIPTS = ("request_cost.py", "log_cost.py", "label_cost.py", "batch_cost.py")
@@ -23,12 +23,12 @@ class Cost:
     printed: str
 
 
-def measure(effort: Effort, console: Console) -> Iterator[list[Cost]]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[list[Cost]]:
     """Runs the scripts one after the other; gives what there is after each."""
     costs: list[Cost] = []
     for script in SCRIPTS:
         file = ROOT / "benchmarks" / script
-        command = [sys.executable, str(file), *(() if effort == FULL else QUICK.get(script, ()))]
+        command = [sys.executable, str(file), *(() if run_profile == FULL else QUICK.get(script, ()))]
         ended = subprocess.run(  # noqa: S603  # the scripts of this folder
             command, cwd=ROOT, env=bare_environment(), stdout=subprocess.PIPE, text=True, check=True
         )

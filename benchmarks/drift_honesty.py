@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.drift_samples import N_FEATURES, N_REFERENCE, Sample, flights, independent
-from prometheus.windows import Timing, parse, text
+from prometheus.windows import Windows, parse, text
 from sightline_telemetry.model import drift
 from sightline_telemetry.model.counts import Floats
 from sightline_telemetry.model.profile import N_BINS, deciles
@@ -86,19 +86,19 @@ def other(name: str) -> Judge:
 
 def false_tickets(window: str, random: np.random.Generator) -> tuple[int, int, float]:
     """Tickets in MONTHS months without drift, with the steps and the hold of the rules: tickets, windows judged, and
-    the largest ratio seen. Twenty features, ROWS_PER_HOUR rows an hour.
+    the largest ratio seen. Twenty features, ROWS_PER_HOUR rows per hour.
     """
-    timing = Timing(parse(window))
-    per_step, steps = ROWS_PER_HOUR * timing.step_s / 3_600, timing.window_s // timing.step_s
-    hold, tickets, judged, largest = timing.hold_s // timing.step_s, 0, 0, 0.0
-    n_steps = 30 * 86_400 // timing.step_s
+    windows = Windows(parse(window))
+    per_step, steps = ROWS_PER_HOUR * windows.step_s / 3_600, windows.window_s // windows.step_s
+    hold, tickets, judged, largest = windows.hold_s // windows.step_s, 0, 0, 0.0
+    n_steps = 30 * 86_400 // windows.step_s
     q = np.full(N_BINS, N_REFERENCE / N_BINS)
     for _ in range(MONTHS * N_FEATURES):
         arrived = random.multinomial(random.poisson(per_step, n_steps + steps), [1 / N_BINS] * N_BINS)
         total = np.concatenate([np.zeros((1, N_BINS)), np.cumsum(arrived, axis=0)])
         ratios = _ratios(q, total[steps:] - total[:-steps])
-        held = np.convolve(ratios > 1, np.ones(hold + 1), "valid") > hold
-        tickets += int(np.diff(held.astype(int), prepend=0).clip(0).sum())
+        lasted = np.convolve(ratios > 1, np.ones(hold + 1), "valid") > hold
+        tickets += int(np.diff(lasted.astype(int), prepend=0).clip(0).sum())
         judged += len(ratios)
         largest = max(largest, float(ratios.max()))
     return tickets, judged, largest
@@ -174,7 +174,7 @@ def _judges(rows: str) -> dict[str, Judge]:
 
 def _table(rows: str, samples: list[Sample]) -> Iterator[str]:
     judges = _judges(rows)
-    yield f"| change | rows a window | windows x features | {' | '.join(judges)} |"
+    yield f"| change | rows per window | windows x features | {' | '.join(judges)} |"
     yield "|---|---:|---:|" + "---:|" * len(judges)
     for sample in sorted(samples, key=lambda each: [each.change for each in samples].index(each.change)):
         cells = [f"{judge(sample):.1%}" for judge in judges.values()]

@@ -20,7 +20,7 @@ import msgspec
 from rich.console import Console
 
 from benchmarks.models import bundle_folder, flight_rows
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import spread
 from benchmarks.servers import ROOT, SINK, bare_environment, running
 from sightline_service.app import Parts, create_app
@@ -48,7 +48,7 @@ class Export:
     idle_ms: tuple[float, ...]
 
 
-def measure(effort: Effort, console: Console) -> Iterator[Export]:  # noqa: ARG001  # an export is an export
+def measure(run_profile: RunProfile, console: Console) -> Iterator[Export]:  # noqa: ARG001  # an export is an export
     """Exports the metrics of the flights' bundle to a sink, in a process of its own."""
     with running(SINK, Path(), 0) as sink:
         environment = bare_environment() | {

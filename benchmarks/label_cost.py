@@ -42,7 +42,7 @@ def fastest_us(work: Callable[[], object], repeats: int, per: int = 1) -> float:
 
 def main() -> None:
     """Prints the costs."""
-    keys = SigningKeys(["a secret that nobody needs to keep"])
+    keys = SigningKeys(["a key of sixteen characters"])
     make = PredictionIds(keys, MODEL).make
     late = np.random.default_rng(0).random(N_ROWS)
     arrays = OutputArrays((late > 0.5).astype(np.intp), np.column_stack([1 - late, late]))

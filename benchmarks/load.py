@@ -2,7 +2,7 @@
 
 Each client sends its next request as soon as the answer to the last one is whole. A round is over when the requests
 that were under way at its end are answered too: so it counts whole answers of servers that answer in bursts, and
-leaves nobody work to do while the next one is measured. Requests are built beforehand, and of an answer only the
+leaves no work to do while the next one is measured. Requests are built beforehand, and of an answer only the
 status and the length are read, so that the generator takes little of the two cores from the server under test.
 """
 
@@ -23,7 +23,7 @@ _PATIENCE_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One round: answers a second, and milliseconds an answer."""
+    """One round: answers per second, and milliseconds per answer."""
 
     requests: int
     seconds: float
@@ -32,7 +32,7 @@ class Measured:
 
     @property
     def per_s(self) -> float:
-        """Answers a second."""
+        """Answers per second."""
         return self.requests / self.seconds
 
 

@@ -1,4 +1,4 @@
-"""Memory that a server shares with nobody, after ten thousand requests and after a million."""
+"""Memory that a server does not share, after ten thousand requests and after a million."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from benchmarks.bodies import requests
 from benchmarks.claims import Claim, at_most
 from benchmarks.load import drive
 from benchmarks.models import bundle_folder
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.servers import KINDS, SINK, running
 
 CLIENTS = 64
@@ -34,14 +34,14 @@ class Memory:
         return (self.size_bytes[-1] / self.size_bytes[0] - 1) * 100
 
 
-def measure(effort: Effort, console: Console) -> Iterator[Memory]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[Memory]:
     """Sends the requests, everything on, and reads the server's memory twice."""
     sizes: list[int] = []
     with running(SINK, Path(), 0) as sink, running(KINDS["F"], bundle_folder("logistic"), sink.port) as server:
         bodies, sent = requests(server, 1), 0
         with Progress(console=console, transient=True) as progress:
-            task = progress.add_task("requests", total=effort.requests[-1])
-            for total in effort.requests:
+            task = progress.add_task("requests", total=run_profile.requests[-1])
+            for total in run_profile.requests:
                 while sent < total:
                     number = min(AT_ONCE, total - sent)
                     drive(server.port, bodies, clients=CLIENTS, seconds=600, at_most=number)
@@ -49,7 +49,7 @@ def measure(effort: Effort, console: Console) -> Iterator[Memory]:
                     progress.update(task, completed=sent)
                 sleep(SETTLE_S)
                 sizes.append(server.memory_bytes())
-    memory = Memory(effort.requests, tuple(sizes))
+    memory = Memory(run_profile.requests, tuple(sizes))
     console.print(*section(memory), sep="\n")
     yield memory
 
@@ -58,7 +58,7 @@ def section(memory: Memory) -> list[str]:
     """A table."""
     return [
         f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row a request; bytes that the process "
-        "shares with nobody (USS), after an export.",
+        "does not share (USS), after an export.",
         "",
         "| after requests | MB |",
         "|---:|---:|",

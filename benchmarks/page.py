@@ -1,4 +1,4 @@
-"""The page of results, written anew after each chapter from what has been measured so far."""
+"""The page of results, written after each chapter from the measurements so far."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
+class RunProfile:
     """rounds: interleaved ones, beside a first that warms up. seconds: of load on a server in one round.
 
     slow_seconds: the same for servers slow enough to show what they do in less.
@@ -18,5 +18,5 @@ class Effort:
     bulk_requests: int
 
 
-FULL = Effort(rounds=5, seconds=1.5, slow_seconds=1.0, requests=(10**4, 10**6), bulk_requests=100)
-QUICK = Effort(rounds=1, seconds=0.4, slow_seconds=0.4, requests=(10**3, 10**4), bulk_requests=3)
+FULL = RunProfile(rounds=5, seconds=1.5, slow_seconds=1.0, requests=(10**4, 10**6), bulk_requests=100)
+QUICK = RunProfile(rounds=1, seconds=0.4, slow_seconds=0.4, requests=(10**3, 10**4), bulk_requests=3)

@@ -4,7 +4,7 @@
 
 One bare ASGI endpoint, called in process without a server, with and without the telemetry middleware, in
 interleaved rounds. With it, a request gets its ids and its context, is timed, counted in its histogram, and
-decided upon; its latency bucket has a dot already, so the trace is not kept.
+decided upon; its latency bucket has an exemplar already, so the trace is not kept.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ class Cell:
 
     @property
     def per_s(self) -> float:
-        """Answers a second, the median of the rounds."""
+        """Answers per second, the median of the rounds."""
         return median(each.per_s for each in self.rounds)
 
     def times(self, base: "Cell") -> list[float]:
@@ -69,7 +69,7 @@ def table(cells: Sequence[Cell], bases: Sequence[str]) -> list[str]:
         *(f"times {base.server}" for base in found),
         "p50 ms",
         "p99 ms",
-        "CPU us a request",
+        "CPU us per request",
     ]
     return [
         f"| {' | '.join(titles)} |",

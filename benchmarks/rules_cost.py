@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from urllib.request import urlopen
 
-from prometheus.windows import Timing, parse, text
+from prometheus.windows import Windows, parse, text
 from prometheus.write import WINDOW, render_all
 from tests.stack.processes import Process, binary, free_port
 
@@ -37,17 +37,17 @@ AIM_S = 1.0
 _MODEL = 'model_name="flights",model_version="1"'
 
 
-def samples(timing: Timing, now_s: int) -> Iterator[str]:
+def samples(windows: Windows, now_s: int) -> Iterator[str]:
     """OpenMetrics text: raw counters of every replica, the reference, and what the rules have recorded until now."""
     yield from _raw("ml_feature_value_bucket", now_s, grows=True)
     yield from _raw("ml_reference_feature_value_bucket", now_s, grows=False)
     yield "# TYPE drift:increase unknown\n"
     for _, number, labels in _buckets():
-        for at_s in range(now_s - timing.window_s, now_s, timing.step_s):
+        for at_s in range(now_s - windows.window_s, now_s, windows.step_s):
             yield f"drift:increase{{{labels}}} {(number + 1) * 2_400} {at_s}\n"
     yield "# TYPE drift:feature_ratio unknown\n"
     for feature in range(FEATURES):
-        for at_s in range(now_s - timing.week_s, now_s, timing.step_s):
+        for at_s in range(now_s - windows.week_s, now_s, windows.step_s):
             yield f'drift:feature_ratio{{{_MODEL},feature="f{feature}"}} 0.2 {at_s}\n'
     yield "# EOF\n"
 
@@ -72,17 +72,17 @@ def _buckets() -> Iterator[tuple[int, int, str]]:
 
 def measured(folder: Path) -> dict[str, list[float]]:
     """Seconds of each evaluation of each group of rules, as Prometheus reports them."""
-    timing = Timing(parse(WINDOW))
+    windows = Windows(parse(WINDOW))
     now_s = int(time.time())
     data = folder / "data"
     metrics = folder / "metrics.txt"
     with metrics.open("w", encoding="utf-8") as file:
-        file.writelines(samples(timing, now_s))
+        file.writelines(samples(windows, now_s))
     blocks = [str(binary("promtool")), "tsdb", "create-blocks-from", "openmetrics", str(metrics), str(data)]
     subprocess.run(blocks, check=True, stdout=subprocess.DEVNULL)  # noqa: S603  # ours
     (folder / "rules").mkdir()
-    for name, rules in render_all(timing).items():
-        often = re.sub(rf"interval: {text(timing.step_s)}\b", f"interval: {EVERY_S}s", rules)
+    for name, rules in render_all(windows).items():
+        often = re.sub(rf"interval: {text(windows.step_s)}\b", f"interval: {EVERY_S}s", rules)
         (folder / "rules" / name).write_text(often, encoding="utf-8")
     (folder / "prometheus.yml").write_text(
         f"global: {{evaluation_interval: {EVERY_S}s}}\nrule_files: [rules/*.yaml]\n", encoding="utf-8"

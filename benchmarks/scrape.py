@@ -13,7 +13,7 @@ from benchmarks.bodies import requests
 from benchmarks.claims import Claim, at_most
 from benchmarks.load import HOST, drive
 from benchmarks.models import bundle_folder
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, Server, running
 
@@ -40,12 +40,12 @@ class Scrape:
     size_bytes: int
 
 
-def measure(effort: Effort, console: Console) -> Iterator[Scrape]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[Scrape]:
     """Scrapes after traffic of single rows and of 32."""
     kind = replace(KINDS["F-no-otlp"], environment=DEMO)
     with running(kind, bundle_folder("logistic"), 0) as server:
         for n_rows in (1, 32):
-            drive(server.port, requests(server, n_rows), clients=CLIENTS, seconds=2 * effort.seconds)
+            drive(server.port, requests(server, n_rows), clients=CLIENTS, seconds=2 * run_profile.seconds)
         sleep(SETTLE_S)
         _scraped(server)
         bodies, cpu_ms, clock_ms = zip(*(_scraped(server) for _ in range(SCRAPES)), strict=True)

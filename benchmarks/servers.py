@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 class Kind:
     """How one kind of server is started. command: with {bundle}, {model} (joblib), {port} and {sink} in it.
 
-    is_slow: answers a few hundred requests a second at most, so that a shorter round says as much.
+    is_slow: answers a few hundred requests per second at most, so that a shorter round says as much.
     """
 
     name: str
@@ -123,7 +123,7 @@ class Server:
         return float(sum(each.user + each.system for each in times))
 
     def memory_bytes(self) -> int:
-        """Memory of its processes that nobody shares."""
+        """Unshared memory of its processes."""
         return int(sum(process.memory_full_info().uss for process in self._processes()))
 
     def _processes(self) -> list[psutil.Process]:
@@ -131,7 +131,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A port that nobody uses."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -16,7 +16,7 @@ from benchmarks import bulk
 from benchmarks.bodies import requests
 from benchmarks.load import drive, post
 from benchmarks.models import bundle_folder
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import counted
 from benchmarks.servers import CACHE, KINDS, SINK, Server, running
 from sightline_service.bundles.bundle import load_bundle
@@ -52,7 +52,7 @@ ITSELF = (
         "writing the answer",
         re.compile(r"respond|Dialect\.answer|_write|routes/(predict|json_rows)\.py"),
     ),
-    ("the short way: HTTP", re.compile(r"sightline_service/server/(protocol|asgi_bypass)\.py")),
+    ("the bypass: HTTP", re.compile(r"sightline_service/server/(protocol|asgi_bypass)\.py")),
     ("the endpoint around it", re.compile(r"sightline_service/(routes|server)/")),
     ("FastAPI and Starlette", re.compile(r"fastapi/|starlette/")),
     ("uvicorn: HTTP and ASGI", re.compile(r"uvicorn/(protocols|middleware)/")),
@@ -102,13 +102,13 @@ Profiles = dict[str, Stages]
 """By what the load was."""
 
 
-def measure(effort: Effort, console: Console) -> Iterator[Profiles]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[Profiles]:
     """Samples the server under some loads, everything on; gives what there is after each."""
     profiles: Profiles = {}
     for load in LOADS:
         if PY_SPY.exists():
             with running(SINK, Path(), 0) as sink, running(KINDS["F"], bundle_folder(load.model), sink.port) as server:
-                profiles[str(load)] = _sampled(server, load, max(2, round(effort.seconds * 8)))
+                profiles[str(load)] = _sampled(server, load, max(2, round(run_profile.seconds * 8)))
         else:
             profiles[str(load)] = Stages(fault="py-spy is not installed; `make bench-servers` installs it")
         console.print(f"\n{load}", *_tables(profiles[str(load)]), sep="\n")
@@ -118,7 +118,7 @@ def measure(effort: Effort, console: Console) -> Iterator[Profiles]:
 def section(profiles: Profiles) -> list[str]:
     """Two tables a load."""
     lines = [
-        f"Sightline, everything on: what its threads were at, sampled by py-spy {PER_S} times a second; threads that "
+        f"Sightline, everything on: what its threads were at, sampled by py-spy {PER_S} times per second; threads that "
         "wait are left out. Microseconds are a share of the CPU time that a request took meanwhile.",
     ]
     for load, stages in profiles.items():
@@ -131,7 +131,7 @@ def _tables(stages: Stages) -> list[str]:
         return [f"No profile: {stages.fault}."]
     total = sum(number for _, number in stages.samples)
     return [
-        "| stage | share | us a request |",
+        "| stage | share | us per request |",
         "|---|---:|---:|",
         *(f"| {name} | {n / total:.1%} | {n / total * stages.cpu_us:,.1f} |" for name, n in stages.samples),
         f"| all: {total:,} samples | | {stages.cpu_us:,.1f} |",

@@ -12,7 +12,7 @@ from rich.progress import track
 from benchmarks.bodies import requests
 from benchmarks.load import HOST, drive
 from benchmarks.models import bundle_folder
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, SINK, running
 
@@ -37,11 +37,11 @@ class StartUp:
         return f"| {title} | {READY[self.server]} | {spread(self.ready_s)} | {spread(self.answered_s)} |"
 
 
-def measure(effort: Effort, console: Console) -> Iterator[list[StartUp]]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[list[StartUp]]:
     """Starts them in turn; the first round only brings their files into memory."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVERS}
     with running(SINK, Path(), 0) as sink:
-        for number in track(range(effort.rounds + 1), "starts", console=console, transient=True):
+        for number in track(range(run_profile.rounds + 1), "starts", console=console, transient=True):
             for name, each in times.items():
                 started = _start(name, sink.port)
                 if number:

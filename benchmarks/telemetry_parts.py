@@ -6,15 +6,17 @@ from itertools import groupby
 from rich.console import Console
 
 from benchmarks.compare import Plan, compare
-from benchmarks.profile import Effort
+from benchmarks.profile import RunProfile
 from benchmarks.results_table import Cell, heading, table
 
 SERVERS = ("A", "F-off", "F-counts", "F-no-otlp", "F-no-traces", "F-no-log", "F")
 
 
-def measure(effort: Effort, console: Console) -> Iterator[list[Cell]]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[list[Cell]]:
     """The variants under 64 clients, with the model that costs least; gives all cells so far after each load."""
-    plan = Plan(["logistic"], SERVERS, (64,), (1, 32), effort.rounds, effort.seconds, effort.slow_seconds)
+    plan = Plan(
+        ["logistic"], SERVERS, (64,), (1, 32), run_profile.rounds, run_profile.seconds, run_profile.slow_seconds
+    )
     yield from compare(plan, console)
 
 

@@ -1,4 +1,4 @@
-"""*Features*: a row a feature, the most drifted first: distribution against training, drift, what is missing."""
+"""*Features*: one row per feature, the most drifted first: distribution against training, drift, what is missing."""
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.models import dashboard as models

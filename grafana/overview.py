@@ -68,7 +68,7 @@ def _share_failed(by: tuple[str, ...]) -> str:
 def _now() -> list[Panel]:
     return [
         number(
-            About("Requests", "reqps", "Requests a second, probes and scrapes left out.", TO_TELEMETRY),
+            About("Requests", "reqps", "Requests per second, probes and scrapes left out.", TO_TELEMETRY),
             Query(total((), requests()), "requests"),
         ).span(5),
         number(
@@ -98,11 +98,11 @@ def _now() -> list[Panel]:
 def _golden_signals() -> list[Panel]:
     return [
         heat(
-            About("Latency", "s", _DOTS + "Colour is how many requests a second took so long.", TO_SLOW_TRACES),
+            About("Latency", "s", _DOTS + "Colour is how many requests per second took that long.", TO_SLOW_TRACES),
             Query(total(("le",), request_buckets()), "{{le}}", has_exemplars=True),
         ).span(16),
         lines(
-            About("Traffic", "reqps", "Requests a second by route and by the version that answers.", TO_TELEMETRY),
+            About("Traffic", "reqps", "Requests per second by route and by the version that answers.", TO_TELEMETRY),
             Query(total(_ROUTE, requests()), _ROUTE_LEGEND),
         ).height(9),
         lines(
@@ -115,7 +115,7 @@ def _golden_signals() -> list[Panel]:
             About(
                 "Errors",
                 "reqps",
-                "Requests a second answered with 5xx. Each dot is the trace of one of them; its height is the time "
+                "Requests per second answered with 5xx. Each dot is the trace of one of them; its height is the time "
                 "it took in seconds, which the axis does not tell.",
                 TO_FAILED_TRACES,
             ),
@@ -148,7 +148,12 @@ def _model() -> list[Panel]:
     outcomes = total((*VERSION, "outcome"), rate(series(instruments.PREDICTIONS)))
     return [
         lines(
-            About("Predictions by outcome", "rowsps", "What the model says (y_pred), rows a second.", TO_PREDICTIONS),
+            About(
+                "Predictions by outcome",
+                "rowsps",
+                "What the model predicts (y_pred), in rows per second.",
+                TO_PREDICTIONS,
+            ),
             Query(outcomes, "{{outcome}}  " + _MODEL_LEGEND),
             is_stacked=True,
         ),
@@ -197,7 +202,7 @@ def _saturation() -> list[Panel]:
             Query(quantile(0.99, VERSION, rate(series(instruments.QUEUE_DURATION, suffix="_bucket"))), _MODEL_LEGEND),
         ),
         lines(
-            About("Rows a batch", "short", "Requests that wait together are predicted together.", TO_TELEMETRY),
+            About("Rows per batch", "short", "Requests that wait together are predicted together.", TO_TELEMETRY),
             Query(f"{total(VERSION, rate(rows))} / ({total(VERSION, rate(batches))} > 0)", _MODEL_LEGEND),
         ),
         lines(
@@ -219,7 +224,7 @@ def _traces() -> list[Panel]:
             About(
                 "Traces kept",
                 "cps",
-                "By reason: asked for by the caller, failed, slow, or the dot of a latency bucket.",
+                "By reason: asked for by the caller, failed, slow, or the exemplar of a latency bucket.",
                 TO_TELEMETRY,
             ),
             Query(served_total(("reason",), rate(series(instruments.TRACES_KEPT))), "{{reason}}"),

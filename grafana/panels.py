@@ -75,7 +75,7 @@ def lines(about: About, *queries: Query, is_stacked: bool = False, limit: float 
 
 
 def heat(about: About, buckets: Query) -> heatmap.Panel:
-    """A heatmap of classic buckets, with a dot for every exemplar."""
+    """A heatmap of classic buckets, which draws a dot for each exemplar."""
     target = _range(buckets, "A").format(prometheus_models.PromQueryFormat.HEATMAP)
     panel = _described(heatmap.Panel(), about, 12, 9).with_target(target)
     panel.calculate(False).y_axis(heatmap.YAxisConfig().unit(about.unit)).exemplars_color("rgba(255,120,10,0.9)")

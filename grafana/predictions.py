@@ -42,7 +42,7 @@ def predictions() -> models.Dashboard:
 
 
 def _predictions() -> list[Panel]:
-    said = total(_OUTCOME, rate(series(instruments.PREDICTIONS)))
+    predicted = total(_OUTCOME, rate(series(instruments.PREDICTIONS)))
     trained = f"max by ({', '.join(_OUTCOME)}) ({series(instruments.REFERENCE_PREDICTIONS)})"
     share = "{share} / on (model_name, model_version) group_left () (sum by (model_name, model_version) ({share}) > 0)"
     mean = f"{total(VERSION, rate(series(instruments.PREDICTION_CONFIDENCE, suffix='_sum')))} / " + (
@@ -53,10 +53,10 @@ def _predictions() -> list[Panel]:
             About(
                 "Outcomes against training",
                 "percentunit",
-                "Share of each outcome in what the model says now, and in what it said of its training data.",
+                "Share of each outcome in what the model predicts now, and in what it predicted of its training data.",
                 TO_FEATURES,
             ),
-            Query(share.format(share=said), "{{outcome}}  " + _LEGEND),
+            Query(share.format(share=predicted), "{{outcome}}  " + _LEGEND),
             Query(share.format(share=trained), "{{outcome}} in training  " + _LEGEND),
         ),
         heat(
@@ -69,7 +69,7 @@ def _predictions() -> list[Panel]:
             About(
                 "Confidence",
                 "percentunit",
-                "Mean probability of the class that was said: the accuracy that a calibrated model expects of itself.",
+                "Mean probability of the predicted class: the accuracy that a calibrated model expects of itself.",
                 TO_OVERVIEW,
             ),
             Query(mean, _LEGEND),
@@ -115,7 +115,9 @@ def _quality() -> list[Panel]:
     every = labelled(instruments.FEEDBACK, ())
     return [
         matrix(
-            About("Confusion", "short", f"Labels by what was said (rows) and what was true. {_LABELS}", TO_FEATURES),
+            About(
+                "Confusion", "short", f"Labels by what was predicted (rows) and what was true. {_LABELS}", TO_FEATURES
+            ),
             "predicted",
             "actual",
             Query(f"sum by (predicted, actual) ({labelled(instruments.FEEDBACK, ('predicted', 'actual'))})", "labels"),
@@ -165,7 +167,7 @@ def _mean_error() -> str:
 
 def _calibration() -> list[Panel]:
     every = scored((), _CHOSEN, suffix="_count")
-    said = scored((), _CHOSEN, suffix="_sum")
+    predicted = scored((), _CHOSEN, suffix="_sum")
     was = came_true((), _CHOSEN, suffix="_count")
     true_in_tenths = in_tenths(came_true(("le",), _CHOSEN, BOUNDS, suffix="_bucket"))
     all_in_tenths = in_tenths(scored(("le",), _CHOSEN, BOUNDS, suffix="_bucket"))
@@ -189,7 +191,7 @@ def _calibration() -> list[Panel]:
                 TO_FEATURES,
             ),
             Query(f"{was} / ({every} > 0)", "{{outcome}} came true  " + _LEGEND),
-            Query(f"{said} / ({every} > 0)", "{{outcome}} was expected  " + _LEGEND),
+            Query(f"{predicted} / ({every} > 0)", "{{outcome}} was expected  " + _LEGEND),
         )
         .span(12)
         .max(1),
@@ -199,7 +201,7 @@ def _calibration() -> list[Panel]:
 def _labels() -> list[Panel]:
     delays = labelled(instruments.FEEDBACK_DELAY, ("le",), suffix="_bucket")
     came = labelled(instruments.FEEDBACK_DELAY, (), suffix="_count")
-    said = total(VERSION, f"increase({series(instruments.PREDICTIONS)}[{LABEL_WINDOW}])")
+    predicted = total(VERSION, f"increase({series(instruments.PREDICTIONS)}[{LABEL_WINDOW}])")
     return [
         lines(
             About(
@@ -218,7 +220,7 @@ def _labels() -> list[Panel]:
                 f"Labels that came by predictions that were made. {_LABELS} Quality speaks of these rows alone.",
                 TO_OVERVIEW,
             ),
-            Query(f"{came} / ({said} > 0)", _LEGEND),
+            Query(f"{came} / ({predicted} > 0)", _LEGEND),
         ),
         lines(
             About("Labels that were not counted", "short", f"By reason. {_LABELS}", TO_TELEMETRY),

@@ -75,7 +75,7 @@ def quantile(q: float, by: tuple[str, ...], buckets: str) -> str:
 
 
 def requests(*matchers: str) -> str:
-    """Requests a second by series, with the model that their process serves."""
+    """Requests per second by series, with the model that their process serves."""
     return served(rate(series(REQUEST_DURATION, TRAFFIC, *matchers, suffix="_count")))
 
 
@@ -85,7 +85,7 @@ def request_buckets(*matchers: str) -> str:
 
 
 def failed_requests(by: tuple[str, ...]) -> str:
-    """Failed requests a second, counted in the buckets: exemplars hang on those, and on no other series.
+    """Failed requests per second, counted in the buckets: exemplars hang on those, and on no other series.
 
     Buckets are cumulative, so the largest of a series is its count.
     """

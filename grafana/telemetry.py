@@ -44,7 +44,9 @@ def _traces() -> list[Panel]:
     kept = served_total(VERSION, rate(series(instruments.TRACES_KEPT)))
     return [
         lines(
-            About("Traces kept", "cps", "By reason: asked for, failed, slow, or the dot of a bucket.", TO_SLOW_TRACES),
+            About(
+                "Traces kept", "cps", "By reason: asked for, failed, slow, or the exemplar of a bucket.", TO_SLOW_TRACES
+            ),
             Query(served_total(("reason",), rate(series(instruments.TRACES_KEPT))), "{{reason}}"),
             is_stacked=True,
         ),
@@ -166,7 +168,7 @@ def _cost() -> list[Panel]:
             About(
                 "Time spent reading counts",
                 "percentunit",
-                "Seconds a second that a process reads its counts for export; 100 % is one core.",
+                "Seconds per second that a process reads its counts for export; 100 % is one core.",
                 TO_OVERVIEW,
             ),
             Query(served_total(_PROCESS, rate(f"{SDK_COLLECTION_SECONDS}{{}}")), _LEGEND),
@@ -175,7 +177,7 @@ def _cost() -> list[Panel]:
             About(
                 "Time spent exporting",
                 "percentunit",
-                "Seconds a second under way to the collector, in threads of their own; most of it is waiting.",
+                "Seconds per second under way to the collector, in threads of their own; most of it is waiting.",
                 TO_OVERVIEW,
             ),
             Query(

@@ -3,7 +3,7 @@
 from prometheus.annotation_queries import FEATURE_LABELS, PERCENT, asked, of_feature
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import FEATURE, VERSION, counts, series
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry import instruments
 from sightline_telemetry.model import drift
 
@@ -18,14 +18,14 @@ _DASHBOARD = f"/d/sightline-features{_OF_MODEL}&var-feature={{{{ $labels.feature
 _TO_VERSION = f"on ({VERSION}) group_left ()"
 
 
-def data_quality(timing: Timing) -> list[Group]:
+def data_quality(windows: Windows) -> list[Group]:
     """Counts and shares, what is unusual about them, and the tickets."""
-    records = [*_counts(timing), *_missing(), *_unusual(), _changed()]
-    return [Group("data-quality", timing.step_s, [*records, *_alerts(timing), _rejected(timing)])]
+    records = [*_counts(windows), *_missing(), *_unusual(), _changed()]
+    return [Group("data-quality", windows.step_s, [*records, *_alerts(windows), _rejected(windows)])]
 
 
-def _counts(timing: Timing) -> list[Record]:
-    step, window = text(timing.step_s), text(timing.window_s)
+def _counts(windows: Windows) -> list[Record]:
+    step, window = text(windows.step_s), text(windows.window_s)
     counted = (
         ("rows", VERSION, instruments.PREDICTIONS),
         ("missing", FEATURE, instruments.FEATURE_MISSING),
@@ -117,9 +117,9 @@ _USUAL = "((input:missing_share > input:reference_missing_share) or input:refere
 _IMPUTED = f"input:imputed_share - {_USUAL} > input:missing_limit"
 
 
-def _alerts(timing: Timing) -> list[Alert]:
+def _alerts(windows: Windows) -> list[Alert]:
     limit = asked(f"input:missing_limit{of_feature()}", FEATURE_LABELS, PERCENT)
-    hold = timing.hold_s
+    hold = windows.hold_s
     points = "{{ $value | humanizePercentage }} of the rows"
     missing = asked(f"input:reference_missing_share{of_feature()}", FEATURE_LABELS, PERCENT)
     return [
@@ -171,8 +171,8 @@ def _alerts(timing: Timing) -> list[Alert]:
     ]
 
 
-def _rejected(timing: Timing) -> Alert:
-    window = text(timing.quarter_hour_s)
+def _rejected(windows: Windows) -> Alert:
+    window = text(windows.quarter_hour_s)
     refused = series(instruments.PREDICTION_ERRORS, 'reason="rejected"')
     rejected = f"sum by ({VERSION}) (increase({refused}[{window}]))"
     answered = f"sum by ({VERSION}) (increase({counts(instruments.QUEUE_DURATION)}[{window}]))"
@@ -184,5 +184,5 @@ def _rejected(timing: Timing) -> Alert:
         "{{ $value | humanizePercentage }} of the requests",
         f"{REJECTED_SHARE:.0%} of the requests",
         f"/d/sightline-overview{_OF_MODEL}",
-        timing.quarter_hour_s,
+        windows.quarter_hour_s,
     )

@@ -6,7 +6,7 @@ Features, scores and predictions share their rules: a distribution is a feature'
 
 from prometheus.rule import Group, Record
 from prometheus.selectors import FEATURE, VERSION, buckets, series
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry import instruments
 from sightline_telemetry.model import drift
 from sightline_telemetry.model.profile import N_BINS, SCORE_BOUNDS
@@ -21,21 +21,21 @@ MAX_BINS = max(N_BINS, len(SCORE_BOUNDS) + 1)
 _EFFECT = drift.STRICT
 
 
-def drift_records(timing: Timing) -> list[Record]:
+def drift_records(windows: Windows) -> list[Record]:
     """All that is recorded of drift, in the order in which it is evaluated."""
     return [
         *_reference(),
-        *_window(timing),
-        *_numeric(timing),
-        *_categories(timing),
-        *_category_limits(timing),
+        *_window(windows),
+        *_numeric(windows),
+        *_categories(windows),
+        *_category_limits(windows),
         *_verdicts(),
     ]
 
 
-def drift_group(timing: Timing) -> Group:
+def drift_group(windows: Windows) -> Group:
     """One group, because each rule reads what the rule before it has recorded at the same moment."""
-    return Group("drift", timing.step_s, drift_records(timing))
+    return Group("drift", windows.step_s, drift_records(windows))
 
 
 def _reference() -> list[Record]:
@@ -81,14 +81,14 @@ def _reference() -> list[Record]:
     ]
 
 
-def _window(timing: Timing) -> list[Record]:
-    step, window = text(timing.step_s), text(timing.window_s)
+def _window(windows: Windows) -> list[Record]:
+    step, window = text(windows.step_s), text(windows.window_s)
     live = (instruments.FEATURE_VALUE, instruments.PREDICTION_SCORE)
     return [
         Record(
             "drift:increase",
             "\nor ".join(f"sum by ({KEY}, le) (increase({buckets(instrument)}[{step}]))" for instrument in live),
-            why="Of each process by itself, so that a restart is seen; then the sum. Recorded once a step: a window "
+            why="Of each process by itself, so that a restart is seen; then the sum. Recorded once per step: a window "
             "of raw samples would be a thousand times as many.",
         ),
         Record("drift:cumulative", f"sum_over_time(drift:increase[{window}])"),
@@ -102,12 +102,12 @@ def _window(timing: Timing) -> list[Record]:
         Record(
             "drift:judged",
             f"drift:rows >= {drift.ROWS_PER_BIN} * drift:bins and drift:bins >= 2 and drift:reference_rows",
-            why="Below ten rows a bin nothing is said, and nothing of a feature with one bin.",
+            why="There is no result below ten rows per bin, nor for a feature with one bin.",
         ),
     ]
 
 
-def _numeric(timing: Timing) -> list[Record]:
+def _numeric(windows: Windows) -> list[Record]:
     (few, critical_few), (some, critical_some) = drift.KS_CRITICAL
     critical = (
         f"({critical_few:g} + {critical_some - critical_few:.3f} * (drift:bins > bool {few})"
@@ -129,12 +129,12 @@ def _numeric(timing: Timing) -> list[Record]:
         ),
         _gate("ks", "chance", f"{critical} * sqrt(drift:noise) and drift:judged"),
         _gate("ks", "effect", f"0 * drift:judged + {_EFFECT.ks:g}"),
-        _gate("ks", "floor", f"{_floor('ks', timing)} and drift:judged"),
+        _gate("ks", "floor", f"{_floor('ks', windows)} and drift:judged"),
         Record(
             "drift:share",
             f"(drift:bin + 0.5) / on ({KEY}) group_left () (drift:judged + 0.5 * drift:bins)",
             {"of": "window"},
-            "Half a row in every bin: an empty one would make the index infinite, two NaN, and NaN alerts nobody.",
+            "Half a row in every bin: an empty one would make the index infinite, two NaN, and NaN raises no alert.",
         ),
         Record(
             "drift:share",
@@ -158,12 +158,12 @@ def _numeric(timing: Timing) -> list[Record]:
             "The index of two samples of one distribution is chi-square, scaled; Wilson and Hilferty's quantile.",
         ),
         _gate("psi", "effect", f"drift:noise * {freedom} + {_EFFECT.psi:g} and drift:judged"),
-        _gate("psi", "floor", f"{_floor('psi', timing)} and drift:judged"),
+        _gate("psi", "floor", f"{_floor('psi', windows)} and drift:judged"),
     ]
 
 
-def _categories(timing: Timing) -> list[Record]:
-    step, window = text(timing.step_s), text(timing.window_s)
+def _categories(windows: Windows) -> list[Record]:
+    step, window = text(windows.step_s), text(windows.window_s)
     classes = 'outcome!=""'
     known = f'category!~"{instruments.MISSING}|{instruments.UNSEEN}"'
     reference = f"max by ({CATEGORY}) ({series(instruments.REFERENCE_FEATURE_CATEGORIES, known)})\nor " + _as_category(
@@ -204,7 +204,7 @@ def _categories(timing: Timing) -> list[Record]:
     ]
 
 
-def _category_limits(timing: Timing) -> list[Record]:
+def _category_limits(windows: Windows) -> list[Record]:
     one = f"on ({FEATURE}) group_left ()"
     tail = f"2 * ln(count by ({FEATURE}) (drift:reference_category) / {drift.ALPHA:g})"
     return [
@@ -239,7 +239,7 @@ def _category_limits(timing: Timing) -> list[Record]:
             "The normal quantile that one of so many categories exceeds once in ten thousand windows, squared.",
         ),
         _gate("share", "effect", f"0 * drift:category_pool + {_EFFECT.share:g}"),
-        _gate("share", "floor", f"0 * drift:category_pool + {one} {_floor('share', timing, FEATURE)}"),
+        _gate("share", "floor", f"0 * drift:category_pool + {one} {_floor('share', windows, FEATURE)}"),
     ]
 
 
@@ -277,8 +277,8 @@ def _gate(statistic: str, gate: str, expr: str, why: str = "") -> Record:
     return Record("drift:gate", expr, {"statistic": statistic, "gate": gate}, why)
 
 
-def _floor(statistic: str, timing: Timing, key: str = KEY) -> str:
-    selector = series(instruments.REFERENCE_DRIFT_FLOOR, f'statistic="{statistic}"', f'window="{timing.window_s}s"')
+def _floor(statistic: str, windows: Windows, key: str = KEY) -> str:
+    selector = series(instruments.REFERENCE_DRIFT_FLOOR, f'statistic="{statistic}"', f'window="{windows.window_s}s"')
     return f"max by ({key}) ({selector})"
 
 

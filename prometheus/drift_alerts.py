@@ -3,7 +3,7 @@
 from prometheus.annotation_queries import FEATURE_LABELS, VERSION_LABELS, asked, of_feature, of_version
 from prometheus.rule import Alert, Group
 from prometheus.selectors import VERSION, series
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry import instruments
 from sightline_telemetry.model import drift
 
@@ -17,17 +17,17 @@ _PREDICTIONS = f"/d/sightline-predictions{_OF_MODEL}"
 _SHOWN = '{{ .Labels.statistic }} {{ printf "%.3f" .Value }}'
 
 
-def drift_alerts(timing: Timing) -> Group:
+def drift_alerts(windows: Windows) -> Group:
     """Evaluated as often as drift is judged."""
     return Group(
         "drift-alerts",
-        timing.step_s,
-        [_feature_drift(timing), _skew(timing), _prediction_drift(timing), _blind(timing)],
+        windows.step_s,
+        [_feature_drift(windows), _skew(windows), _prediction_drift(windows), _blind(windows)],
     )
 
 
-def _feature_drift(timing: Timing) -> Alert:
-    floor = series(instruments.REFERENCE_DRIFT_FLOOR).replace("{", "") + of_feature(f"window='{timing.window_s}s'")
+def _feature_drift(windows: Windows) -> Alert:
+    floor = series(instruments.REFERENCE_DRIFT_FLOOR).replace("{", "") + of_feature(f"window='{windows.window_s}s'")
     no_floor = asked(
         f"absent({floor})", FEATURE_LABELS, "; no floor learnt in training: significant if rows are independent"
     )
@@ -39,26 +39,26 @@ def _feature_drift(timing: Timing) -> Alert:
         _strongest("statistic", of_feature(), FEATURE_LABELS),
         _strongest("limit", of_feature(), FEATURE_LABELS) + no_floor,
         _FEATURES,
-        timing.hold_s,
+        windows.hold_s,
     )
 
 
-def _skew(timing: Timing) -> Alert:
+def _skew(windows: Windows) -> Alert:
     return Alert(
         "TrainingServingSkew",
-        f"min_over_time(drift:feature_ratio[{text(timing.week_s)}]) > 1\n"
-        f"and drift:feature_ratio offset {text(3 * timing.window_s)}",
+        f"min_over_time(drift:feature_ratio[{text(windows.week_s)}]) > 1\n"
+        f"and drift:feature_ratio offset {text(3 * windows.window_s)}",
         "ticket",
         f"{{{{ $labels.feature }}}} of {_MODEL} has not once looked as in training for three windows or more",
         "at its best {{ $value | humanize }} times its limit",
-        f"once below its limit in {text(timing.week_s)}, or since the version is served",
+        f"once below its limit in {text(windows.week_s)}, or since the version is served",
         _FEATURES,
         why="Drift comes and goes with the world. What never was as in training is computed otherwise than in "
         "training, or the training data are no longer what is served.",
     )
 
 
-def _prediction_drift(timing: Timing) -> Alert:
+def _prediction_drift(windows: Windows) -> Alert:
     return Alert(
         "PredictionDrift",
         f"drift:prediction_ratio > 1\nunless on ({VERSION}) input:changed",
@@ -67,24 +67,24 @@ def _prediction_drift(timing: Timing) -> Alert:
         _strongest("statistic", of_version("feature=''"), VERSION_LABELS),
         _strongest("limit", of_version("feature=''"), VERSION_LABELS) + "; significant if rows are independent",
         _PREDICTIONS,
-        timing.hold_s,
+        windows.hold_s,
         "Predictions follow the inputs: where one of these has an alert, it is the one to read.",
     )
 
 
-def _blind(timing: Timing) -> Alert:
+def _blind(windows: Windows) -> Alert:
     return Alert(
         "DriftBlind",
         f"count by ({VERSION}) (drift:blind and drift:rows > 0)\n"
         f"> {BLIND_SHARE:g} * count by ({VERSION}) (drift:reference_rows)",
         "ticket",
-        f"Nothing can be said of drift of {_MODEL}: it has too little traffic for a window of {text(timing.window_s)}",
+        f"Nothing can be said of drift of {_MODEL}: it has too little traffic for a window of {text(windows.window_s)}",
         "{{ $value }} distributions with too few rows",
         f"{BLIND_SHARE:.0%} of "
         + asked(f"count(drift:reference_rows{of_version()})", VERSION_LABELS)
-        + f"; each needs {drift.ROWS_PER_BIN} rows a bin",
+        + f"; each needs {drift.ROWS_PER_BIN} rows per bin",
         f"/d/sightline-features{_OF_MODEL}",
-        timing.fraction(0.8),
+        windows.fraction(0.8),
         "No traffic at all is no matter of drift. Longer than a window, since one that fills or empties is small too.",
     )
 

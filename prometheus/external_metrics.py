@@ -34,7 +34,7 @@ COLLECTOR_RECEIVED = (
 _SDK = frozenset({"otel_component_type", "otel_component_name", "error_type", "server_address", "server_port"})
 _EXPORTER = frozenset({"exporter", "data_type"})
 
-FOREIGN: dict[str, frozenset[str]] = {
+EXTERNAL: dict[str, frozenset[str]] = {
     UP: frozenset(),
     ALERTS: frozenset({"alertname", "alertstate", "severity"}),
     **dict.fromkeys((SDK_SPANS_PROCESSED, SDK_SPANS_EXPORTED, SDK_POINTS_EXPORTED), _SDK),

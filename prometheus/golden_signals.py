@@ -2,7 +2,7 @@
 
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import MODEL_OF_PROCESS, TRAFFIC, VERSION, buckets, counts, served_model, with_model
-from prometheus.windows import BurnWindow, Timing, text
+from prometheus.windows import BurnWindow, Windows, text
 from sightline_telemetry.instruments import REQUEST_DURATION
 
 AVAILABILITY = 0.999
@@ -12,7 +12,7 @@ LATENCY_S = 0.5
 half a second is also one whose trace is always kept, so that whatever burns this budget can be looked at."""
 
 MIN_BAD = 5
-"""Fewer bad requests than this wake nobody, whatever share of a quiet night's traffic they are."""
+"""Fewer bad requests than this raise no alert, however large their share of a quiet night's traffic is."""
 
 QUANTILES = (0.5, 0.95, 0.99)
 
@@ -24,13 +24,13 @@ _DASHBOARD = "/d/sightline-overview?var-model={{ $labels.model_name }}&var-versi
 _OF = "{{ $labels.http_route }} of {{ $labels.model_name }} {{ $labels.model_version }}"
 
 
-def golden_signals(timing: Timing) -> list[Group]:
+def golden_signals(windows: Windows) -> list[Group]:
     """Rates and quantiles for dashboards and people, then the SLOs and what burns their budgets."""
-    return [_signals(timing), _objectives(timing), _alerts(timing)]
+    return [_signals(windows), _objectives(windows), _alerts(windows)]
 
 
-def _signals(timing: Timing) -> Group:
-    window = text(timing.fraction(288))
+def _signals(windows: Windows) -> Group:
+    window = text(windows.fraction(288))
     latency = _by_route(f"rate({buckets(REQUEST_DURATION, TRAFFIC)}[{window}])", f"{ROUTE}, le")
     rules = [
         Record(
@@ -53,11 +53,11 @@ def _signals(timing: Timing) -> Group:
             for q in QUANTILES
         ),
     ]
-    return Group("golden-signals", timing.minute_s, rules)
+    return Group("golden-signals", windows.minute_s, rules)
 
 
-def _objectives(timing: Timing) -> Group:
-    step = text(timing.minute_s)
+def _objectives(windows: Windows) -> Group:
+    step = text(windows.minute_s)
     every, failed, answered, quick = (
         _by_route(f"increase({selector}[{step}])")
         for selector in (
@@ -71,7 +71,7 @@ def _objectives(timing: Timing) -> Group:
         Record(
             "slo:requests:increase",
             every,
-            why="Recorded once a step, and added up over the long windows below: three days of raw buckets would "
+            why="Recorded once per step, and added up over the long windows below: three days of raw buckets would "
             "be read at every evaluation otherwise.",
         ),
         Record("slo:bad:increase", f"{failed}\nor 0 * slo:requests:increase", {"slo": "availability"}),
@@ -81,15 +81,15 @@ def _objectives(timing: Timing) -> Group:
             {"slo": "latency"},
             "Failed requests are counted by the other objective, however long they took.",
         ),
-        *(rule for window_s in _windows(timing) for rule in _burn_rates(window_s)),
+        *(rule for window_s in _windows(windows) for rule in _burn_rates(window_s)),
         Record(
             "slo:burning",
-            "max without (window) (\n" + "\n  or\n".join(_burning(burn) for burn in timing.burns[:2]) + "\n)",
-            why="Both windows of a pair: the long one says that it matters, the short one that it goes on. "
-            f"For fewer than {MIN_BAD} bad requests nobody is woken.",
+            "max without (window) (\n" + "\n  or\n".join(_burning(burn) for burn in windows.burns[:2]) + "\n)",
+            why="Both windows of a pair: the long one shows that it matters, the short one that it goes on. "
+            f"For fewer than {MIN_BAD} bad requests there is no alert.",
         ),
     ]
-    return Group("slo", timing.minute_s, rules)
+    return Group("slo", windows.minute_s, rules)
 
 
 def _burn_rates(window_s: int) -> list[Record]:
@@ -108,8 +108,8 @@ def _burn_rates(window_s: int) -> list[Record]:
     ]
 
 
-def _alerts(timing: Timing) -> Group:
-    fast, slow, ticket = timing.burns
+def _alerts(windows: Windows) -> Group:
+    fast, slow, ticket = windows.burns
     rules: list[Alert] = []
     for slo, bad in (("availability", "fail"), ("latency", f"take over {LATENCY_S:g} s")):
         name = slo.capitalize()
@@ -136,7 +136,7 @@ def _alerts(timing: Timing) -> Group:
                 why="One fault, one alert: silent where the page already speaks.",
             ),
         ]
-    return Group("slo-alerts", timing.minute_s, rules)
+    return Group("slo-alerts", windows.minute_s, rules)
 
 
 def _burning(burn: BurnWindow, *matchers: str) -> str:
@@ -157,5 +157,5 @@ def _by_route(vector: str, labels: str = ROUTE) -> str:
     return f"sum by ({labels}) ({with_model(vector)})"
 
 
-def _windows(timing: Timing) -> list[int]:
-    return sorted({seconds for burn in timing.burns for seconds in (burn.long_s, burn.short_s)})
+def _windows(windows: Windows) -> list[int]:
+    return sorted({seconds for burn in windows.burns for seconds in (burn.long_s, burn.short_s)})

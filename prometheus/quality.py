@@ -10,20 +10,20 @@ from collections.abc import Sequence
 
 from prometheus.rule import Group, Record
 from prometheus.selectors import VERSION, counts, series, sums
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry import instruments
 
 _BY_WINDOW = f"{VERSION}, window"
 _BY_OUTCOME = f"{_BY_WINDOW}, outcome"
 
 
-def quality(timing: Timing) -> list[Group]:
+def quality(windows: Windows) -> list[Group]:
     """Totals of the ledgers, and what follows from them in each window."""
-    windows = (text(timing.window_s), text(timing.week_s))
-    step = text(timing.step_s)
-    totals = [*_totals(step), *_predictions(step), *_windows(windows)]
-    scores = [*_classification(), *_losses(), *_errors(), *_expected(windows), *_coverage(windows)]
-    return [Group("quality", timing.step_s, [*totals, *scores])]
+    labels = (text(windows.window_s), text(windows.week_s))
+    step = text(windows.step_s)
+    totals = [*_totals(step), *_predictions(step), *_windows(labels)]
+    scores = [*_classification(), *_losses(), *_errors(), *_expected(labels), *_coverage(labels)]
+    return [Group("quality", windows.step_s, [*totals, *scores])]
 
 
 _CORRECTED = (

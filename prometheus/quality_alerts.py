@@ -3,14 +3,14 @@
 from prometheus.annotation_queries import PERCENT, VERSION_LABELS, asked, of_version
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import VERSION
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry.model import drift
 
 MIN_LABELS = 100
 """Nothing is said of the quality of fewer labelled predictions."""
 
 ACCURACY_EFFECT = 0.05
-"""Five more wrong predictions in a hundred than the model expects of itself are worth waking somebody for."""
+"""Five more wrong predictions in a hundred than the model expects of itself are worth a page."""
 
 ERROR_GROWTH = 1.25
 COVERAGE_SHARE = 0.5
@@ -21,14 +21,14 @@ _MODEL = "{{ $labels.model_name }} {{ $labels.model_version }}"
 _DASHBOARD = "/d/sightline-predictions?var-model={{ $labels.model_name }}&var-version={{ $labels.model_version }}"
 
 
-def quality_alerts(timing: Timing) -> Group:
+def quality_alerts(windows: Windows) -> Group:
     """Pages for a classifier and a regressor that got worse; a ticket for labels."""
-    rules: list[Record | Alert] = [_accuracy_limit(timing), _accuracy(timing), _error(timing), _coverage(timing)]
-    return Group("quality-alerts", timing.step_s, rules)
+    rules: list[Record | Alert] = [_accuracy_limit(windows), _accuracy(windows), _error(windows), _coverage(windows)]
+    return Group("quality-alerts", windows.step_s, rules)
 
 
-def _accuracy_limit(timing: Timing) -> Record:
-    window = text(timing.window_s)
+def _accuracy_limit(windows: Windows) -> Record:
+    window = text(windows.window_s)
     expected = f'quality:expected_accuracy{{window="{window}"}}'
     labels = f'sum without (outcome) (quality:was{{window="{window}"}})'
     chance = f"{drift.Z_MISSING:g} * sqrt({expected} * (1 - {expected}) / ({labels} >= {MIN_LABELS}))"
@@ -39,8 +39,8 @@ def _accuracy_limit(timing: Timing) -> Record:
     )
 
 
-def _accuracy(timing: Timing) -> Alert:
-    window = text(timing.window_s)
+def _accuracy(windows: Windows) -> Alert:
+    window = text(windows.window_s)
     of_window = of_version(f"window='{window}'")
     points, expected, limit = (
         asked(f"quality:{what}{of_window}", VERSION_LABELS, PERCENT)
@@ -54,12 +54,12 @@ def _accuracy(timing: Timing) -> Alert:
         f"{points} of the labelled predictions are right, {{{{ $value | humanizePercentage }}}} fewer than expected",
         f"{limit} fewer than the {expected} that it expects of itself",
         _DASHBOARD,
-        timing.hold_s,
+        windows.hold_s,
     )
 
 
-def _error(timing: Timing) -> Alert:
-    window, week = text(timing.window_s), text(timing.week_s)
+def _error(windows: Windows) -> Alert:
+    window, week = text(windows.window_s), text(windows.week_s)
     labels = f'sum without (side) (quality:error_count{{window="{window}"}})'
     return Alert(
         "AbsoluteErrorGrowing",
@@ -70,13 +70,13 @@ def _error(timing: Timing) -> Alert:
         "the mean absolute error is {{ $value | humanize }} times that of " + week,
         f"{ERROR_GROWTH:g} times",
         _DASHBOARD,
-        timing.hold_s,
+        windows.hold_s,
         "A regressor says nothing of what it expects of itself: it is compared with its own last seven windows.",
     )
 
 
-def _coverage(timing: Timing) -> Alert:
-    window, week = text(timing.window_s), text(timing.week_s)
+def _coverage(windows: Windows) -> Alert:
+    window, week = text(windows.window_s), text(windows.week_s)
     usual = f'quality:label_coverage{{window="{week}"}}'
     rows = f"sum_over_time(quality:rows_increase[{window}])"
     of_week = of_version(f"window='{week}'")
@@ -89,6 +89,6 @@ def _coverage(timing: Timing) -> Alert:
         "{{ $value | humanizePercentage }} of the predictions got a label",
         f"{COVERAGE_SHARE:.0%} of the usual {asked(f'quality:label_coverage{of_week}', VERSION_LABELS, PERCENT)}",
         _DASHBOARD,
-        timing.hold_s,
+        windows.hold_s,
         "Where labels never came there is nothing to miss.",
     )

@@ -24,7 +24,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A condition that somebody has to hear of.
+    """A condition that a person has to know of.
 
     summary: one sentence; value, limit: what was measured and what it should not exceed; all three are templates.
     dashboard: the path of the dashboard that shows it, with its variables.

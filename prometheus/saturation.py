@@ -2,7 +2,7 @@
 
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import PROCESS, VERSION, buckets, series, with_model
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry.instruments import PROCESS_CPU_TIME, PROCESS_MEMORY_USAGE, QUEUE_DURATION
 
 MAX_WAIT_S = 0.1
@@ -19,13 +19,13 @@ _DASHBOARD = "/d/sightline-overview?var-model={{ $labels.model_name }}&var-versi
 _MODEL = "{{ $labels.model_name }} {{ $labels.model_version }}"
 
 
-def saturation(timing: Timing) -> list[Group]:
+def saturation(windows: Windows) -> list[Group]:
     """One group: waits by model version, CPU and memory by process."""
-    return [Group("saturation", timing.minute_s, [*_records(timing), *_alerts(timing)])]
+    return [Group("saturation", windows.minute_s, [*_records(windows), *_alerts(windows)])]
 
 
-def _records(timing: Timing) -> list[Record]:
-    window = text(timing.quarter_hour_s)
+def _records(windows: Windows) -> list[Record]:
+    window = text(windows.quarter_hour_s)
     process = f"{PROCESS}, {VERSION}"
     waits = f"rate({buckets(QUEUE_DURATION)}[{window}])"
     cpu = with_model(f"sum by ({PROCESS}) (rate({series(PROCESS_CPU_TIME)}[{window}]))")
@@ -41,8 +41,8 @@ def _records(timing: Timing) -> list[Record]:
     ]
 
 
-def _alerts(timing: Timing) -> list[Alert]:
-    part, ago = text(timing.fraction(4)), text(timing.window_s - timing.fraction(4))
+def _alerts(windows: Windows) -> list[Alert]:
+    part, ago = text(windows.fraction(4)), text(windows.window_s - windows.fraction(4))
     before = f"max_over_time(saturation:memory_bytes[{part}] offset {ago})"
     now = f"min_over_time(saturation:memory_bytes[{part}])"
     waits = f"saturation:queue_wait:p95 > {MAX_WAIT_S:g}"
@@ -55,7 +55,7 @@ def _alerts(timing: Timing) -> list[Alert]:
             "one request in twenty waits longer than {{ $value | humanizeDuration }}",
             f"{MAX_WAIT_S:g} s",
             _DASHBOARD,
-            timing.quarter_hour_s,
+            windows.quarter_hour_s,
         ),
         Alert(
             "CpuSaturated",
@@ -65,8 +65,8 @@ def _alerts(timing: Timing) -> list[Alert]:
             '{{ printf "%.2f" $value }} cores',
             f"{MAX_CORES:g} cores while requests wait longer than {MAX_WAIT_S:g} s",
             _DASHBOARD,
-            timing.quarter_hour_s,
-            "A busy CPU that makes nobody wait is money well spent.",
+            windows.quarter_hour_s,
+            "A busy CPU that delays no request is money well spent.",
         ),
         Alert(
             "MemoryGrowing",

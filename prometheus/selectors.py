@@ -15,8 +15,8 @@ MODEL_OF_PROCESS = "process:model"
 
 NO_TRAFFIC = "|/livez|/readyz|/metrics|/v2/health/.*|.*/ready|/v1/models/[^:]*"
 """Routes whose requests are no traffic: probes, KServe's among them, and scrapes. They would hide a slow model behind a
-thousand quick answers, and a service that says it is not ready yet fails nobody. A request to no route, which is the
-empty one, is the client's mistake."""
+thousand quick answers, and a service that answers that it is not ready yet fails no client. A request to no route,
+which is the empty one, is the client's mistake."""
 
 TRAFFIC = f'http_route!~"{NO_TRAFFIC}"'
 

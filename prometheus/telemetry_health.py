@@ -3,7 +3,7 @@
 from prometheus import external_metrics
 from prometheus.rule import Alert, Group
 from prometheus.selectors import series
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from sightline_telemetry.instruments import FAULTS, QUEUE_LENGTH
 
 QUEUE_SHARE = 0.5
@@ -13,13 +13,13 @@ _DASHBOARD = "/d/sightline-telemetry"
 _PROCESS = "{{ $labels.job }} ({{ $labels.instance }})"
 
 
-def telemetry_health(timing: Timing) -> list[Group]:
+def telemetry_health(windows: Windows) -> list[Group]:
     """One group of alerts: service, collector, targets."""
-    return [Group("telemetry", timing.minute_s, [*_service(timing), *_collector(timing), *_absent(timing)])]
+    return [Group("telemetry", windows.minute_s, [*_service(windows), *_collector(windows), *_absent(windows)])]
 
 
-def _service(timing: Timing) -> list[Alert]:
-    window = text(timing.quarter_hour_s)
+def _service(windows: Windows) -> list[Alert]:
+    window = text(windows.quarter_hour_s)
     exported = "|".join((external_metrics.SDK_SPANS_EXPORTED, external_metrics.SDK_POINTS_EXPORTED))
     dropped = f'{external_metrics.SDK_SPANS_PROCESSED}{{error_type!=""}}'
     failed = f'{{__name__=~"{exported}", error_type!=""}}'
@@ -43,7 +43,7 @@ def _service(timing: Timing) -> list[Alert]:
             f"{{{{ $value | humanize }}}} spans or data points in {window}",
             "none",
             _DASHBOARD,
-            timing.fraction(288),
+            windows.fraction(288),
         ),
         Alert(
             "TelemetryFaults",
@@ -57,8 +57,8 @@ def _service(timing: Timing) -> list[Alert]:
     ]
 
 
-def _collector(timing: Timing) -> list[Alert]:
-    window = text(timing.quarter_hour_s)
+def _collector(windows: Windows) -> list[Alert]:
+    window = text(windows.quarter_hour_s)
     lost, sent = (
         f'{{__name__=~"{"|".join(names)}"}}'
         for names in (external_metrics.COLLECTOR_LOST, external_metrics.COLLECTOR_SENT)
@@ -73,7 +73,7 @@ def _collector(timing: Timing) -> list[Alert]:
             "{{ $value | humanizePercentage }} of its capacity",
             f"{QUEUE_SHARE:.0%} of its capacity",
             _DASHBOARD,
-            timing.fraction(288),
+            windows.fraction(288),
         ),
         Alert(
             "CollectorExportsFailing",
@@ -85,14 +85,14 @@ def _collector(timing: Timing) -> list[Alert]:
             f"{{{{ $value | humanize }}}} batches wait and none was sent in {window}, or so many items were lost",
             "none",
             _DASHBOARD,
-            timing.fraction(288),
+            windows.fraction(288),
             "Retries never end, so an outage is not counted as a failure: it shows as a queue that nothing leaves.",
         ),
     ]
 
 
-def _absent(timing: Timing) -> list[Alert]:
-    window = text(timing.window_s)
+def _absent(windows: Windows) -> list[Alert]:
+    window = text(windows.window_s)
     present = f"count by (job) ({series(QUEUE_LENGTH)})"
     return [
         Alert(
@@ -103,7 +103,7 @@ def _absent(timing: Timing) -> list[Alert]:
             "up is {{ $value }}",
             "up is 1",
             _DASHBOARD,
-            timing.fraction(288),
+            windows.fraction(288),
         ),
         Alert(
             "ServiceSilent",
@@ -113,7 +113,7 @@ def _absent(timing: Timing) -> list[Alert]:
             "0 processes",
             f"{{{{ $value }}}} reported within {window}",
             _DASHBOARD,
-            timing.fraction(288),
+            windows.fraction(288),
             "By the service, not by process or version: replicas that are replaced and versions that retire are no "
             "fault.",
         ),

@@ -22,12 +22,12 @@ class BurnWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Windows:
     """Durations in seconds, all of them fractions of the window that drift is judged over.
 
     The window is a multiple of a day in production, because traffic has the shape of a day; tests take minutes.
 
-    >>> day = Timing(parse("24h"))
+    >>> day = Windows(parse("24h"))
     >>> [text(seconds) for seconds in (day.step_s, day.hold_s, day.minute_s, day.week_s)]
     ['4m', '1h', '1m', '7d']
     >>> [(text(burn.long_s), text(burn.short_s), burn.factor) for burn in day.burns]

@@ -70,8 +70,8 @@ def test_a_line_says_what_was_asked_and_what_was_measured() -> None:
 
 def test_a_table_compares_with_each_base() -> None:
     """Throughput has a column of ratios for each base that was measured."""
-    lines = table([cell for cell in CELLS if cell.clients == 64], ("A", "F-off", "nobody"))
-    assert lines[0] == "| server | requests/s | times A | times F-off | p50 ms | p99 ms | CPU us a request |"
+    lines = table([cell for cell in CELLS if cell.clients == 64], ("A", "F-off", "absent"))
+    assert lines[0] == "| server | requests/s | times A | times F-off | p50 ms | p99 ms | CPU us per request |"
     assert lines[-1] == (
         "| F: Sightline, everything on | 14,000 | 3.00 (2.00 .. 3.50) | 0.88 (0.75 .. 0.94) | 1.00 | 2.50 | 50 |"
     )

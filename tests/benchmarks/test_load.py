@@ -46,7 +46,7 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(b"x" * 100_000)
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Discards log lines."""
 
 
 @pytest.fixture

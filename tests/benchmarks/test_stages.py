@@ -31,7 +31,7 @@ STACKS = [
 
 
 def test_samples_are_added_up_by_stage() -> None:
-    """What a model or a recorder calls is theirs; waiting is nobody's."""
+    """What a model or a recorder calls is theirs; waiting belongs to no stage."""
     stages = dict(added_up(STACKS, 50.0).samples)
     assert stages == {
         "predicting": 30,
@@ -43,7 +43,7 @@ def test_samples_are_added_up_by_stage() -> None:
         "measuring: ids, context, duration, decision to keep": 3,
         "writing the answer": 5,
         "writing to sockets: system calls": 16,
-        "the short way: HTTP": 1,
+        "the bypass: HTTP": 1,
     }
 
 

@@ -1,6 +1,6 @@
-"""Asks Grafana for its data sources, its dashboards and their queries: `python -m tests.compose.grafana URL SERVICE`.
+"""Reads from Grafana its data sources, its dashboards and their queries: `python -m tests.compose.grafana URL SERVICE`.
 
-Labels and failures are sent to the service meanwhile. Everything is asked through Grafana, with the rights of somebody
+Labels and failures are sent to the service meanwhile. Everything is asked through Grafana, with the rights of a visitor
 who has not logged in. Exit code 1 if anything is amiss; what is missing is printed.
 """
 

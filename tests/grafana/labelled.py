@@ -9,7 +9,7 @@ from sightline_service.demo.stream import FlightStream
 
 
 def send_labelled(url: str, is_over: Event) -> None:
-    """Sends eight flights five times a second, a label for each, and a request to the dummy model, until it is over.
+    """Sends eight flights five times per second, a label for each, and a request to the dummy model, until it is over.
 
     One label in four says otherwise than the model; three in ten requests to the dummy model fail.
     """

@@ -16,7 +16,7 @@ import yaml
 from grafana.bins import LABEL
 from grafana.queries import Asked, Json, as_json, panels, queries
 from grafana.write import DASHBOARDS, FOLDER, render
-from prometheus.external_metrics import FOREIGN
+from prometheus.external_metrics import EXTERNAL
 from sightline_telemetry.instruments import INSTRUMENTS, REQUEST_DURATION
 
 ROOT = Path(__file__).parents[2]
@@ -87,13 +87,13 @@ def _strings(node: Any) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_json_is_what_the_python_says(name: str) -> None:
+def test_json_is_what_the_python_writes(name: str) -> None:
     """The file beside the Python is its newest output; `make dashboards` writes it."""
     assert (FOLDER / f"{name}.json").read_text(encoding="utf-8") == render(DASHBOARDS[name]())
 
 
 def test_no_json_without_its_python() -> None:
-    """Grafana shows no dashboard that nobody writes any more."""
+    """Grafana shows no dashboard that has no Python any more."""
     assert {file.stem for file in FOLDER.iterdir()} == DASHBOARDS.keys()
 
 
@@ -190,13 +190,13 @@ def test_every_link_leads_to_a_dashboard_that_is(name: str) -> None:
 
 @pytest.mark.parametrize("query", PROMQL, ids=lambda query: f"{query.dashboard}-{query.panel}")
 def test_every_metric_and_label_exists(query: Asked) -> None:
-    """Each metric is an instrument of ours, a recorded series, or listed as foreign; each label is one of its own."""
+    """Each metric is an instrument of ours, a recorded series, or listed as external; each label is one of its own."""
     known, recorded = _ours(), _recorded()
     every_label = (
-        {LABEL, "kind", "value"} | {"job"} | set().union(*known.values(), *recorded.values(), *FOREIGN.values())
+        {LABEL, "kind", "value"} | {"job"} | set().union(*known.values(), *recorded.values(), *EXTERNAL.values())
     )
     for metric, labels in _selectors(query.text):
-        assert metric in known or metric in recorded or metric in FOREIGN, metric
+        assert metric in known or metric in recorded or metric in EXTERNAL, metric
         assert labels <= known.get(metric, every_label), (metric, labels)
     for group in re.findall(_GROUPING, query.text):
         assert {label.strip() for label in group.split(",") if label.strip()} <= every_label, group

@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
-from prometheus.windows import Timing
+from prometheus.windows import Windows
 from tests.prometheus.cases_labels import LABELS
 from tests.prometheus.promtool import SAMPLE_S, Case, Series, changing, constant, growing, metric
 from tests.prometheus.traffic import IDLE, Reference, Traffic, deployment
 
-TIMING = Timing(240)
+TIMING = Windows(240)
 """Four minutes for a window, so that thousands of samples are not needed: steps and holds are then 30 s."""
 
 AT_S = 600
@@ -119,7 +119,7 @@ SIGNALS = (
     _of("queue-below", replace(USUAL, waits=(381, 19)), about="QueueSaturated"),
     _of("cpu", replace(USUAL, cores=0.95, waits=(376, 24)), "CpuSaturated", about="QueueSaturated"),
     _of("cpu-below", replace(USUAL, cores=0.85), about="CpuSaturated"),
-    _of("cpu-busy-and-nobody-waits", replace(USUAL, cores=1.5), about="CpuSaturated"),
+    _of("cpu-busy-and-no-request-waits", replace(USUAL, cores=1.5), about="CpuSaturated"),
     _of("memory", replace(USUAL, memory="400000000x43 800000000x60"), "MemoryGrowing"),
     _of("memory-below", replace(USUAL, memory="600000000x43 850000000x60"), about="MemoryGrowing"),
     _of("memory-peak", replace(USUAL, memory="400000000x52 900000000x2 400000000x40"), about="MemoryGrowing"),

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from prometheus.rule import Places
-from prometheus.windows import Timing, text
+from prometheus.windows import Windows, text
 from prometheus.write import write
 from tests.stack.processes import binary
 
@@ -114,9 +114,9 @@ def together(cases: Sequence[Case], at_s: int) -> list[Run]:
     ]
 
 
-def check(folder: Path, timing: Timing, runs: Iterable[Run]) -> None:
-    """Runs promtool over the rules of a timing. Raises AssertionError with what promtool says."""
-    rules = write(folder / "rules", timing, PLACES)
+def check(folder: Path, windows: Windows, runs: Iterable[Run]) -> None:
+    """Runs promtool over the rules of these windows. Raises AssertionError with the output of promtool."""
+    rules = write(folder / "rules", windows, PLACES)
     tests = [
         {
             "interval": text(SAMPLE_S),
@@ -129,7 +129,7 @@ def check(folder: Path, timing: Timing, runs: Iterable[Run]) -> None:
     file = folder / "cases.yaml"
     content: dict[str, Any] = {
         "rule_files": [str(path) for path in rules],
-        "evaluation_interval": text(timing.minute_s),
+        "evaluation_interval": text(windows.minute_s),
         "group_eval_order": [name for rule_file in rules for name in _groups(rule_file)],
         "tests": tests,
     }

@@ -56,14 +56,14 @@ def _annotated(text: Text) -> Annotated:
         labels |= dict.fromkeys(own, text.case) | {"model_version": "1"}
     else:
         labels["job"] = text.case
-    said = {
+    annotations = {
         "summary": _filled(templates["summary"], labels),
         "value": text.value,
         "limit": text.limit,
         "dashboard": _filled(templates["dashboard"], labels).replace("http://localhost:3000", PLACES.grafana),
         "runbook_url": f"{PLACES.runbooks}/{text.alert}.md",
     }
-    return Annotated(text.alert, LATER_S if text.case in LATE else AT_S, labels, said)
+    return Annotated(text.alert, LATER_S if text.case in LATE else AT_S, labels, annotations)
 
 
 def _filled(template: str, labels: Mapping[str, str]) -> str:

@@ -17,7 +17,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from prometheus.windows import Timing
+from prometheus.windows import Windows
 from sightline_telemetry.instruments import FEEDBACK_DELAY
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import (
@@ -36,7 +36,7 @@ from tests.prometheus.promtool import SAMPLE_S, Question, Run, Series, check, co
 
 pytestmark = pytest.mark.stack
 
-TIMING = Timing(240)
+TIMING = Windows(240)
 """Four minutes for a window: its labels come between BEFORE_S and AT_S."""
 
 BEFORE_S, ARRIVE_S, AT_S = 400, 500, 600
@@ -117,7 +117,7 @@ def dotless(attributes: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 
 
 def is_(record: str, expected: float, **labels: str) -> Question:
-    """Asks whether a recorded series is what scikit-learn says, within TOLERANCE."""
+    """True in PromQL if a recorded series is what scikit-learn computes, within TOLERANCE."""
     selector = metric(record, **labels)
     return Question(f"sum(abs({selector} - {expected!r}) < bool {TOLERANCE})", AT_S, [({}, 1)])
 
@@ -129,12 +129,12 @@ def of_model(model: JudgedModel, **labels: str) -> dict[str, str]:
 
 def classification(model: JudgedModel, labelled: Labelled) -> list[Question]:
     """What scikit-learn says of classified rows."""
-    actual, said, probabilities = labelled.actual, labelled.predicted, labelled.probabilities
+    actual, predicted, probabilities = labelled.actual, labelled.predicted, labelled.probabilities
     classes = list(range(len(model.outcomes)))
     here = of_model(model)
     questions = [
-        is_("quality:accuracy", float(accuracy_score(actual, said)), **here),
-        is_("quality:f1_macro", float(f1_score(actual, said, average="macro")), **here),
+        is_("quality:accuracy", float(accuracy_score(actual, predicted)), **here),
+        is_("quality:f1_macro", float(f1_score(actual, predicted, average="macro")), **here),
         is_("quality:log_loss", log_loss(actual, y_proba=probabilities, labels=classes), **here),
         is_("quality:brier_score", brier_score_loss(actual, probabilities, labels=classes), **here),
         is_("quality:labels", len(actual), **here),
@@ -145,7 +145,7 @@ def classification(model: JudgedModel, labelled: Labelled) -> list[Question]:
         ("f1", f1_score),
     )
     for name, score in per_class:
-        for outcome, value in zip(model.outcomes, score(actual, said, labels=classes, average=None), strict=True):
+        for outcome, value in zip(model.outcomes, score(actual, predicted, labels=classes, average=None), strict=True):
             questions.append(is_(f"quality:{name}", float(value), **here, outcome=outcome))
     return questions
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from prometheus.external_metrics import FOREIGN
-from prometheus.windows import Timing, parse
+from prometheus.external_metrics import EXTERNAL
+from prometheus.windows import Windows, parse
 from prometheus.write import FOLDER, WINDOW, main, render_all
 from sightline_telemetry.instruments import INSTRUMENTS
 from tests.prometheus.cases import CASES, LATER
@@ -19,7 +19,7 @@ from tests.stack.processes import binary
 RUNBOOKS = FOLDER.parent / "runbooks"
 FILES = sorted(FOLDER.glob("*.yaml"))
 PAGES = sorted(RUNBOOKS.glob("*.md"))
-OURS = render_all(Timing(parse(WINDOW)))
+OURS = render_all(Windows(parse(WINDOW)))
 
 TARGET = frozenset({"job", "instance"})
 RESOURCE = frozenset({"service_name", "service_instance_id", "service_version"})
@@ -84,7 +84,7 @@ for _rule in RULES:
 
 def _series() -> dict[str, frozenset[str]]:
     """Series in Prometheus -> labels it may have, of every instrument and of what is not ours."""
-    known = {name: labels | TARGET for name, labels in FOREIGN.items()}
+    known = {name: labels | TARGET for name, labels in EXTERNAL.items()}
     for instrument in INSTRUMENTS:
         labels = frozenset(attribute.replace(".", "_") for attribute in instrument.attributes) | TARGET | RESOURCE
         name = instrument.prometheus_name
@@ -148,7 +148,7 @@ def test_a_window_that_is_none_is_refused() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("record") or rule["alert"])
 def test_rules_name_what_exists(rule: dict[str, Any]) -> None:
-    """Every series and label of a rule is an instrument's, a recorded one, or on the list of foreign ones."""
+    """Every series and label of a rule is an instrument's, a recorded one, or on the list of external ones."""
     for promql in [rule["expr"], *(query for text in rule.get("annotations", {}).values() for query in _asked(text))]:
         selected = {name for names in re.findall(r'__name__=~"([^"]*)"', promql) for name in names.split("|")}
         assert (_names(promql) | selected) - KNOWN.keys() - RECORDED.keys() == set()

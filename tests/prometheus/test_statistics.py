@@ -24,16 +24,16 @@ def _is(expr: str, expected: float) -> Question:
     return Question(f"abs({expr} - {expected!r}) < bool 1e-9", AT_S, [({}, 1)])
 
 
-def _compared(name: str, age: list[int], city: list[int], told: Reference) -> Iterator[Question]:
+def _compared(name: str, age: list[int], city: list[int], trained: Reference) -> Iterator[Question]:
     """Every statistic and limit of one model against the oracle; age, city: rows from sample to sample."""
-    floors: Mapping[str, float] = {statistic: value for (_, statistic), value in told.floors.items()}
+    floors: Mapping[str, float] = {statistic: value for (_, statistic), value in trained.floors.items()}
     current = [PER_WINDOW * rate for rate in age]
-    for finding in drift.numeric_findings(told.age, current, floors):
+    for finding in drift.numeric_findings(trained.age, current, floors):
         of = f'{{model_name="{name}", feature="age", statistic="{finding.statistic}"}}'
         yield _is(f"sum(drift:statistic{of})", finding.value)
         yield _is(f"sum(drift:limit{of})", finding.limit)
-    changes = drift.category_findings(list(told.city.values()), [PER_WINDOW * rate for rate in city], floors)
-    for label, finding in zip(told.city, changes, strict=True):
+    changes = drift.category_findings(list(trained.city.values()), [PER_WINDOW * rate for rate in city], floors)
+    for label, finding in zip(trained.city, changes, strict=True):
         of = f'{{model_name="{name}", feature="city", category="{label}"}}'
         yield _is(f"sum(drift:statistic{of})", finding.value)
         yield _is(f"sum(drift:limit{of})", finding.limit)
@@ -45,35 +45,35 @@ def _random_models() -> Iterator[Run]:
         name = f"random-{number}"
         weights = random.dirichlet([2] * 10)
         age = random.multinomial(random.integers(5, 400), weights).tolist()
-        told = Reference(
+        trained = Reference(
             age=random.multinomial(random.integers(100, 100_000), random.dirichlet([3] * 10)).tolist(),
             city=dict(zip(("Bern", "Oslo", "Rome"), random.integers(100, 10_000, 3).tolist(), strict=True)),
             floors={("age", "ks"): float(random.uniform(0, 0.5)), ("age", "psi"): 0.3} if number % 2 else {},
             window_s=TIMING.window_s,
         )
         city = random.integers(10, 100, 3).tolist()
-        traffic = replace(Traffic(), age=age, city=dict(zip(told.city, city, strict=True)))
-        yield Run(deployment(name, traffic, SAMPLES, told), list(_compared(name, age, city, told)))
+        traffic = replace(Traffic(), age=age, city=dict(zip(trained.city, city, strict=True)))
+        yield Run(deployment(name, traffic, SAMPLES, trained), list(_compared(name, age, city, trained)))
 
 
 def _joined_bins() -> Run:
     """Bins that the reference left empty, at both ends and inside."""
-    told = Reference(age=(0, 500, 0, 0, 1_500, 700, 0, 300, 0, 0))
+    trained = Reference(age=(0, 500, 0, 0, 1_500, 700, 0, 300, 0, 0))
     age = [1, 5, 2, 3, 40, 10, 4, 2, 6, 7]
     traffic = replace(Traffic(), age=age)
-    return Run(deployment("joined", traffic, SAMPLES, told), list(_compared("joined", age, [200, 120, 80], told)))
+    return Run(deployment("joined", traffic, SAMPLES, trained), list(_compared("joined", age, [200, 120, 80], trained)))
 
 
 def _replicas() -> Run:
     """Two replicas with unlike traffic are one distribution, against one reference."""
-    told = Reference()
+    trained = Reference()
     one, other = [9, 1, 3, 4, 5, 1, 0, 2, 3, 1], [0, 20, 3, 1, 5, 9, 9, 2, 3, 1]
     series = [
-        *deployment("replicas", replace(Traffic(), age=one), SAMPLES, told, instance="a"),
-        *deployment("replicas", replace(Traffic(), age=other), SAMPLES, told, instance="b"),
+        *deployment("replicas", replace(Traffic(), age=one), SAMPLES, trained, instance="a"),
+        *deployment("replicas", replace(Traffic(), age=other), SAMPLES, trained, instance="b"),
     ]
     both = [a + b for a, b in zip(one, other, strict=True)]
-    return Run(series, list(_compared("replicas", both, [400, 240, 160], told)))
+    return Run(series, list(_compared("replicas", both, [400, 240, 160], trained)))
 
 
 def _versions() -> Run:
@@ -88,7 +88,7 @@ def _versions() -> Run:
 
 
 def _reset(series: list[Series]) -> list[Series]:
-    """Every counter starts anew at the 30th sample, as after a restart."""
+    """Every counter starts again at the 30th sample, as after a restart."""
     return [(selector, f"{values.split('x')[0]}x29 {values.split('x')[0]}x40") for selector, values in series]
 
 

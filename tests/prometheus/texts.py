@@ -24,7 +24,7 @@ TEXTS = (
         "ks 0.100; no floor learnt in training: significant if rows are independent",
     ),
     Text("PredictionDrift", "predictions", {}, "share 0.035", "share 0.030; significant if rows are independent"),
-    Text("DriftBlind", "blind", {}, "2 distributions with too few rows", "50% of 2; each needs 10 rows a bin"),
+    Text("DriftBlind", "blind", {}, "2 distributions with too few rows", "50% of 2; each needs 10 rows per bin"),
     Text(
         "FeatureMissing",
         "missing",

@@ -72,7 +72,7 @@ def deployment(
     instance: str = "a",
 ) -> list[Series]:
     """The series of one process; its job and its model bear the name."""
-    told = reference or Reference()
+    trained = reference or Reference()
     process = {"job": name, "instance": instance}
     model = {"model_name": name, "model_version": version, **process}
 
@@ -83,10 +83,10 @@ def deployment(
         return metric(metric_name, **model, **labels), constant(value, samples)
 
     age, city = {"feature": "age"}, {"feature": "city"}
-    of_age = list(zip((*told.edges, "+Inf"), accumulate(traffic.age), accumulate(told.age), strict=True))
+    of_age = list(zip((*trained.edges, "+Inf"), accumulate(traffic.age), accumulate(trained.age), strict=True))
     of_score = list(zip((*SCORE_EDGES, "+Inf"), accumulate(traffic.score), strict=True))
     reference_score = list(zip((*SCORE_EDGES, "+Inf"), accumulate((*(5_000,) * 20, 0)), strict=True))
-    categories = {**dict.fromkeys(told.city, 0.0), "__unseen__": 0.0, "__missing__": 0.0, **traffic.city}
+    categories = {**dict.fromkeys(trained.city, 0.0), "__unseen__": 0.0, "__missing__": 0.0, **traffic.city}
     return [
         *(grow("ml_feature_value_bucket", rate, **age, le=le) for le, rate, _ in of_age),
         *(stay("ml_reference_feature_value_bucket", count, **age, le=le) for le, _, count in of_age),
@@ -95,20 +95,20 @@ def deployment(
         *(grow("ml_feature_categories_total", rate, **city, category=label) for label, rate in categories.items()),
         *(
             stay("ml_reference_feature_categories_total", count, **city, category=label)
-            for label, count in {**told.city, "__unseen__": 0, "__missing__": 0}.items()
+            for label, count in {**trained.city, "__unseen__": 0, "__missing__": 0}.items()
         ),
         *(grow("ml_predictions_total", rate, outcome=outcome) for outcome, rate in traffic.outcomes.items()),
         *(stay("ml_reference_predictions_total", 50_000, outcome=outcome) for outcome in traffic.outcomes),
         *(
-            stay("ml_reference_drift_floor", value, feature=feature, statistic=statistic, window=f"{told.window_s}s")
-            for (feature, statistic), value in told.floors.items()
+            stay("ml_reference_drift_floor", value, feature=feature, statistic=statistic, window=f"{trained.window_s}s")
+            for (feature, statistic), value in trained.floors.items()
         ),
         *(grow("ml_feature_missing_total", traffic.missing if f == "age" else 0, feature=f) for f in ("age", "city")),
         *(stay("ml_reference_feature_missing_total", 5_000 if f == "age" else 0, feature=f) for f in ("age", "city")),
         grow("ml_feature_imputed_total", traffic.imputed or traffic.missing, **age, method="mean"),
         grow("ml_feature_out_of_range_total", traffic.low, **age, side="low"),
         grow("ml_feature_out_of_range_total", 0, **age, side="high"),
-        stay("ml_reference_feature_singletons", told.singletons, **city),
+        stay("ml_reference_feature_singletons", trained.singletons, **city),
         *_process(process, traffic, samples),
         *(stay("ml_queue_length", 0),),
         grow("ml_prediction_errors_total", traffic.rejected, reason="rejected"),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx2 as httpx
 
-from prometheus.windows import Timing, parse
+from prometheus.windows import Windows, parse
 from prometheus.write import write as write_rules
 from tests.stack.polling import poll_until
 
@@ -187,7 +187,7 @@ class Stack:
         folder = self.folder / "prometheus-config"
         shutil.copytree(ROOT / "prometheus" / "rules", folder / "rules")
         if window is not None:
-            write_rules(folder / "rules", Timing(parse(window)))
+            write_rules(folder / "rules", Windows(parse(window)))
         config = (ROOT / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
         collector = f"{self._environment['COLLECTOR_METRICS_HOST']}:{self._environment['COLLECTOR_METRICS_PORT']}"
         (folder / "prometheus.yml").write_text(config.replace("collector:8888", collector), encoding="utf-8")

@@ -176,7 +176,7 @@ def test_histogram_arrives_with_its_exemplar(stack: Stack) -> None:
     """Buckets and sum are those of the recorded values; the value of the sampled span alone is an exemplar."""
     started_s = time.time()
     tracer = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False).get_tracer("tests.stack")
-    with _meter(stack, "timing") as meter:
+    with _meter(stack, "windows") as meter:
         seconds = meter.create_histogram("stack.time", "s", explicit_bucket_boundaries_advisory=[0.1, 1.0])
         seconds.record(0.05)
         with tracer.start_as_current_span("slow") as span:
@@ -191,7 +191,7 @@ def test_histogram_arrives_with_its_exemplar(stack: Stack) -> None:
     assert exemplar.trace_id == format_trace_id(span.get_span_context().trace_id)
     assert exemplar.value == 0.5
     assert started_s - 0.001 <= exemplar.timestamp_s <= time.time()
-    assert exemplar.labels["service_name"] == "timing"
+    assert exemplar.labels["service_name"] == "windows"
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
