@@ -32,6 +32,7 @@ class Scraped:
         self.signals = GoldenSignals()
         self.signals.expect("GET", "/", [200])
         producer = Producer(self.signals, [recorder], TailSampler(), Faults("middleware"))
+        producer.add_queue(recorder.model, lambda: 5)
         self.scrape = Scrape(producer, lambda trace_id: trace_id % 2 == 0, is_only_reader=True)
         self.meters = MeterProvider([self.scrape.reader], shutdown_on_exit=False)
         producer.register(self.meters.get_meter("sightline"))
