@@ -71,7 +71,11 @@ def _links(page: Path) -> Iterator[str]:
             yield path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name != "CHANGELOG.md"],  # it names settings of older versions
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_no_page_names_a_setting_that_is_not(page: Path) -> None:
     """A page promises only settings that exist."""
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+", page.read_text())) - set(SETTINGS) == set()
