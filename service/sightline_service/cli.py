@@ -126,6 +126,16 @@ def bundle(
 
 
 @cli.command()
+def inspect(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
+    """Show what is in a bundle: features, classes, steps, types to trust, versions."""
+    from sightline_service.bundles.summary import summarize
+    from sightline_service.settings import trusted_types
+
+    for line in summarize(bundle, trusted_types()):
+        typer.echo(line)
+
+
+@cli.command()
 def serve(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

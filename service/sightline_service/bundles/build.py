@@ -1,12 +1,12 @@
-"""`sightline bundle`: a model and its training data, in files of the user's, become a bundle."""
+"""Makes a bundle of a model and its training data in a user's files, for `sightline bundle`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline_service.bundles.bundle import Bundle, check_folder, save_bundle
+from sightline_service.bundles.bundle import MODEL, Bundle, check_folder, save_bundle, untrusted_types
 from sightline_service.bundles.drift_floors import RowTimes
-from sightline_service.bundles.model_file import Tell, read_model, untrusted_types
+from sightline_service.bundles.model_file import Tell, read_model
 from sightline_service.bundles.profiling import make_bundle
 from sightline_service.bundles.training_data import TrainingData, read_training_data
 from sightline_service.errors import BundleError
@@ -16,7 +16,7 @@ from sightline_telemetry.model.profile import MAX_CATEGORIES, CategoricalFeature
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a bundle comes from: files, columns, and what it is to be called.
+    """The source of a bundle: files, columns, its name and version.
 
     window_s: length of the windows that drift is looked for in; used with a time column only.
     is_trusted: the model file may run what code is in it.
@@ -34,7 +34,7 @@ class Source:
 
 
 def bundle_files(source: Source, out: Path, tell: Tell, warn: Tell) -> Bundle:
-    """Makes a bundle of files and writes it to the folder out, whole or not at all; tells what is in it.
+    """Makes a bundle of files and writes it to the folder out, whole or not at all; describes it with `tell`.
 
     Raises BundleError, which says what to do.
     """
@@ -45,20 +45,20 @@ def bundle_files(source: Source, out: Path, tell: Tell, warn: Tell) -> Bundle:
     tell(f"reading {source.model} and {source.data}")
     model = unwrapped(read_model(source.model, source.trusted_types, is_trusted=source.is_trusted, warn=warn))
     data = read_training_data(source.data, model, source.target, source.time)
-    periods = RowTimes(data.times, source.window_s) if data.times is not None else None
+    times = RowTimes(data.times, source.window_s) if data.times is not None else None
     tell(f"profiling {len(data.labels):,} rows and the model's predictions for them, then comparing")
-    bundle = make_bundle(model, data.features, data.labels, source.name, source.version, periods)
+    bundle = make_bundle(model, data.features, data.labels, source.name, source.version, times)
     save_bundle(bundle, out)
-    for line in _described(bundle, data, out):
+    for line in _describe(bundle, data, out):
         tell(line)
-    if types := sorted(set(untrusted_types(model))):
+    if types := untrusted_types(file=out / MODEL):
         warn(f"it holds types that `sightline serve` loads only with SIGHTLINE_TRUSTED_TYPES={','.join(types)}")
         if own := _own_modules(types):
             warn(f"the code of {', '.join(own)} is not in the bundle: where it is served, PYTHONPATH must lead to it")
     return bundle
 
 
-def _described(bundle: Bundle, data: TrainingData, out: Path) -> Iterator[str]:
+def _describe(bundle: Bundle, data: TrainingData, out: Path) -> Iterator[str]:
     profile = bundle.profile
     kinds = f"{len(profile.numeric)} numeric and {len(profile.categorical)} categorical features"
     yield f"{bundle.name} {bundle.version}: {profile.task} on {kinds}, {profile.n_rows:,} rows -> {out}"
@@ -67,7 +67,7 @@ def _described(bundle: Bundle, data: TrainingData, out: Path) -> Iterator[str]:
         yield f"imputed: {', '.join(imputed)}"
     for feature in profile.categorical:
         if feature.others:
-            yield _told_others(feature)
+            yield _describe_others(feature)
     if data.unused:
         yield f"columns that the model does not use: {', '.join(data.unused)}"
     if profile.floors is not None:
@@ -77,7 +77,7 @@ def _described(bundle: Bundle, data: TrainingData, out: Path) -> Iterator[str]:
         yield "no drift floors: too few windows hold enough rows; take a longer --window, or more training data"
 
 
-def _told_others(feature: CategoricalFeature) -> str:
+def _describe_others(feature: CategoricalFeature) -> str:
     n_known = len(feature.categories) + len(feature.others)
     return (
         f"{feature.name} has {n_known:,} categories: the {MAX_CATEGORIES} most frequent are counted by name, the rest "
@@ -86,7 +86,7 @@ def _told_others(feature: CategoricalFeature) -> str:
 
 
 def _own_modules(types: Sequence[str]) -> list[str]:
-    """Modules among the types that belong to no known package: the user's own."""
+    """Returns the modules of the types that belong to no installed package: the user's own."""
     from importlib.metadata import packages_distributions  # reads every installed package
 
     installed = packages_distributions()

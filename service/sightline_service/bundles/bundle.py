@@ -1,7 +1,7 @@
 """A model and what is known of its training data, on disk: model (skops), profile, sample rows, manifest.
 
 The manifest holds a checksum of every other file and the versions it was made with; a bundle that was altered,
-or made with another scikit-learn, is refused.
+or made with another minor version of scikit-learn, LightGBM or XGBoost, is refused.
 """
 
 import hashlib
@@ -9,15 +9,17 @@ import json
 import platform
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import skops.io
+from sklearn.exceptions import InconsistentVersionWarning
 
+from sightline_service.bundles.versions import mismatch, versions_of_model
 from sightline_service.errors import BundleError
 from sightline_service.prediction.columns import Value
 from sightline_telemetry.model.profile import ReferenceProfile
@@ -26,7 +28,6 @@ from sightline_telemetry.model.profile_file import profile_from_dict, profile_to
 FORMAT = 1
 MODEL, PROFILE, SAMPLE, MANIFEST = "model.skops", "profile.json", "sample.json", "manifest.json"
 _FILES = (MODEL, PROFILE, SAMPLE)
-_PACKAGES = ("scikit-learn", "numpy", "skops")
 
 TRUSTED_TYPES = (
     "collections.OrderedDict",
@@ -51,7 +52,7 @@ SampleRow = dict[str, Value | None]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What is served: a fitted estimator under a name and a version, its profile, and rows to try it with."""
+    """What is served: a fitted estimator under a name and a version, its profile, and sample rows."""
 
     name: str
     version: str
@@ -90,24 +91,47 @@ def check_folder(folder: Path) -> None:
 
 def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
     """Reads a bundle and checks it. Raises BundleError, which says what to do."""
+    manifest = checked_manifest(folder)
+    if wrong := mismatch(manifest["versions"]):
+        raise BundleError(f"the bundle {folder} {wrong}")
+    model = _load_model(folder / MODEL, trusted_types)
+    return Bundle(manifest["name"], manifest["version"], model, read_profile(folder), read_sample(folder))
+
+
+def read_profile(folder: Path) -> ReferenceProfile:
+    """Reads the reference profile of a bundle."""
+    return profile_from_dict(json.loads((folder / PROFILE).read_bytes()))
+
+
+def read_sample(folder: Path) -> tuple[SampleRow, ...]:
+    """Reads the sample rows of a bundle."""
+    return tuple(json.loads((folder / SAMPLE).read_bytes()))
+
+
+def untrusted_types(*, file: Path | None = None, data: bytes | None = None) -> list[str]:
+    """Returns the types in a model that skops wrote which load only if the settings trust them.
+
+    Raises what skops raises for a file or data that it cannot read.
+    """
+    return sorted(set(skops.io.get_untrusted_types(file=file, data=data)) - set(TRUSTED_TYPES))
+
+
+def checked_manifest(folder: Path) -> dict[str, Any]:
+    """Reads a bundle's manifest and checks that every file is as it was made. Raises BundleError."""
     manifest = _read_manifest(folder)
     for name in _FILES:
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"the bundle {folder} has no {name}; make it anew with `sightline train --out {folder}`")
+            raise BundleError(f"the bundle {folder} has no {name}; make it again with `sightline train --out {folder}`")
         if _sha256(path) != manifest["sha256"].get(name):
             raise BundleError(
-                f"{path} was altered since the bundle was made (its sha256 differs); make the bundle anew"
+                f"{path} was altered since the bundle was made (its sha256 differs); make the bundle again"
             )
-    _check_versions(folder, manifest)
-    profile = profile_from_dict(json.loads((folder / PROFILE).read_bytes()))
-    sample = tuple(json.loads((folder / SAMPLE).read_bytes()))
-    model = _load_model(folder / MODEL, (*TRUSTED_TYPES, *trusted_types))
-    return Bundle(manifest["name"], manifest["version"], model, profile, sample)
+    return manifest
 
 
 def read_back(model: Any) -> Any:
-    """A model as a bundle would give it back. Raises BundleError for one that skops cannot write."""
+    """Returns a model as a bundle would give it back. Raises BundleError for one that skops cannot write."""
     try:
         written = skops.io.dumps(model)
         return skops.io.loads(written, trusted=skops.io.get_untrusted_types(data=written))
@@ -124,7 +148,7 @@ def _manifest(bundle: Bundle, made: Path) -> dict[str, Any]:
         "version": bundle.version,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "sha256": {name: _sha256(made / name) for name in _FILES},
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions_of_model(made / MODEL)},
     }
 
 
@@ -135,37 +159,30 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         if manifest["format"] != FORMAT:
-            raise BundleError(f"{path} has format {manifest['format']!r}, this version reads {FORMAT}; make it anew")
+            raise BundleError(f"{path} has format {manifest['format']!r}, this version reads {FORMAT}; make it again")
         if not all(isinstance(manifest[key], str) for key in ("name", "version")):
             raise TypeError("name and version are strings")
         manifest["sha256"].items(), manifest["versions"].items()  # both must be there
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"{path} is not a manifest ({error!r}); make the bundle anew") from error
+        raise BundleError(f"{path} is not a manifest ({error!r}); make the bundle again") from error
     return manifest
-
-
-def _check_versions(folder: Path, manifest: dict[str, Any]) -> None:
-    made, here = manifest["versions"].get("scikit-learn"), version("scikit-learn")
-    if made != here:
-        raise BundleError(
-            f"the bundle {folder} was made with scikit-learn {made} and this is {here}: a fitted model is not safe to "
-            f"load in another version; install scikit-learn=={made} or make the bundle anew"
-        )
 
 
 def _load_model(path: Path, trusted: Sequence[str]) -> Any:
     try:
-        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(trusted))
-        if unknown:
+        found = untrusted_types(file=path)
+        if unknown := sorted(set(found) - set(trusted)):
             raise BundleError(
                 f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, "
                 f"set SIGHTLINE_TRUSTED_TYPES={','.join(unknown)}"
             )
-        return skops.io.load(path, trusted=list(trusted))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)  # the minor version is the same
+            return skops.io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
     except BundleError:
         raise
     except Exception as error:  # skops raises what the broken part raises
-        raise BundleError(f"{path} cannot be read as a skops model ({error!r}); make the bundle anew") from error
+        raise BundleError(f"{path} cannot be read as a skops model ({error!r}); make the bundle again") from error
 
 
 def _sha256(path: Path) -> str:

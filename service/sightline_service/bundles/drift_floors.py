@@ -45,16 +45,16 @@ class RowTimes:
         return windows
 
 
-def drift_floors(profile: ReferenceProfile, data: pd.DataFrame, periods: RowTimes) -> DriftFloors | None:
+def drift_floors(profile: ReferenceProfile, data: pd.DataFrame, times: RowTimes) -> DriftFloors | None:
     """The floors of all features whose windows hold enough rows; None where none has enough of them.
 
     A floor lies a tenth above the 99th percentile of a statistic over the windows, each against all training rows.
     """
-    windows = periods.indices()
+    windows = times.indices()
     n_windows = len(np.unique(windows[windows >= 0]))
     features = {feature.name: _floors(feature, data[feature.name], windows) for feature in profile.features}
     known = {name: floors for name, floors in features.items() if floors}
-    return DriftFloors(periods.window_s, n_windows, known) if known else None
+    return DriftFloors(times.window_s, n_windows, known) if known else None
 
 
 def _floors(feature: Feature, column: "pd.Series[Any]", windows: NDArray[np.intp]) -> dict[str, float]:

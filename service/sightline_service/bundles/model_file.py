@@ -1,16 +1,17 @@
-"""A fitted estimator in a file of the user's: skops, or joblib and pickle for those who trust the file."""
+"""Reads a fitted estimator from a user's file: skops, or joblib and pickle if the user trusts the file."""
 
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
-from sightline_service.bundles.bundle import TRUSTED_TYPES
+from sightline_service.bundles.bundle import TRUSTED_TYPES, untrusted_types
+from sightline_service.bundles.versions import advice, minor_of
 from sightline_service.errors import BundleError
 
 SKOPS, PICKLES = ".skops", (".joblib", ".pkl", ".pickle")
@@ -19,10 +20,10 @@ Tell = Callable[[str], None]
 
 
 def read_model(path: Path, trusted_types: Sequence[str], *, is_trusted: bool, warn: Tell) -> Any:
-    """The estimator in a file, whose ending says how it was written.
+    """Reads the estimator in a file, whose ending says how it was written.
 
     trusted_types: types that a skops file may hold besides those that are always trusted.
-    is_trusted: the user made the file, so that whatever is in it may run; said by `warn` where it matters.
+    is_trusted: the user made the file, so that whatever is in it may run; `warn` is called where that matters.
     Raises BundleError, which says what to do.
     """
     if not path.is_file():
@@ -35,28 +36,27 @@ def read_model(path: Path, trusted_types: Sequence[str], *, is_trusted: bool, wa
             "or write it with skops.io.dump"
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            return _read_skops(path, trusted_types, is_trusted, warn) if path.suffix == SKOPS else _unpickle(path, warn)
+        trusted = _trusted(path, trusted_types, is_trusted, warn) if path.suffix == SKOPS else []
+        if path.suffix != SKOPS:
+            warn(f"--trust: loading {path} runs whatever code is in it")
+        try:
+            return _load(path, trusted, "error")
+        except InconsistentVersionWarning as error:
+            if minor_of(error.original_sklearn_version) != minor_of(error.current_sklearn_version):
+                raise
+            return _load(path, trusted, "ignore")  # another patch of the same minor version
     except BundleError:
         raise
     except InconsistentVersionWarning as error:
         made, here = error.original_sklearn_version, error.current_sklearn_version
-        raise BundleError(
-            f"{path} was fitted with scikit-learn {made} and this is {here}: fit it again with {here}, or install "
-            f"scikit-learn=={made}"
-        ) from error
+        what = f"was fitted with scikit-learn {made}, and {here} is installed"
+        raise BundleError(f"{path} {what}: {advice('scikit-learn', made)}") from error
     except Exception as error:
         raise BundleError(f"{path} cannot be read: {missing_code(error)}") from error
 
 
-def untrusted_types(model: Any) -> list[str]:
-    """Types in a model that a service loads only if its settings say so. Raises what skops raises."""
-    return sorted(set(skops.io.get_untrusted_types(data=skops.io.dumps(model))) - set(TRUSTED_TYPES))
-
-
 def missing_code(error: Exception) -> str:
-    """What is missing to load a model, and what to do; for another error, its own text."""
+    """Returns what is missing to load a model, and what to do; for another error, its own text."""
     if isinstance(error, ModuleNotFoundError):
         return (
             f"it needs the module {error.name!r}, which is not here; install it, or name the folder that holds it in "
@@ -70,9 +70,9 @@ def missing_code(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _read_skops(path: Path, trusted_types: Sequence[str], is_trusted: bool, warn: Tell) -> Any:
-    found = skops.io.get_untrusted_types(file=path)
-    unknown = sorted(set(found) - {*TRUSTED_TYPES, *trusted_types})
+def _trusted(path: Path, trusted_types: Sequence[str], is_trusted: bool, warn: Tell) -> list[str]:
+    """Returns the types with which a skops file is loaded. Raises BundleError for types that are not trusted."""
+    unknown = sorted(set(untrusted_types(file=path)) - set(trusted_types))
     if unknown and not is_trusted:
         raise BundleError(
             f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, set "
@@ -80,9 +80,10 @@ def _read_skops(path: Path, trusted_types: Sequence[str], is_trusted: bool, warn
         )
     if unknown:
         warn(f"--trust: loading {path} with the types {', '.join(unknown)}")
-    return skops.io.load(path, trusted=found)
+    return [*TRUSTED_TYPES, *trusted_types, *unknown]
 
 
-def _unpickle(path: Path, warn: Tell) -> Any:
-    warn(f"--trust: loading {path} runs whatever code is in it")
-    return joblib.load(path)
+def _load(path: Path, trusted: list[str], on_other_version: Literal["error", "ignore"]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter(on_other_version, InconsistentVersionWarning)
+        return skops.io.load(path, trusted=trusted) if path.suffix == SKOPS else joblib.load(path)

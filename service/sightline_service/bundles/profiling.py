@@ -28,11 +28,11 @@ from sightline_telemetry.model.profile import (
 
 
 def make_bundle(
-    model: Any, data: pd.DataFrame, labels: "pd.Series[Any]", name: str, version: str, periods: RowTimes | None = None
+    model: Any, data: pd.DataFrame, labels: "pd.Series[Any]", name: str, version: str, times: RowTimes | None = None
 ) -> Bundle:
     """Profiles the training data of a fitted estimator and bundles both.
 
-    data: (n_rows, n_features) as the model was fitted on; labels: (n_rows,) y_train; periods: when the rows were,
+    data: (n_rows, n_features) as the model was fitted on; labels: (n_rows,) y_train; times: when the rows were,
     from which the profile learns what was normal from window to window.
     Raises BundleError if the model cannot be served, or would be served otherwise than it predicts.
     """
@@ -40,8 +40,8 @@ def make_bundle(
     check_servable(model, data)
     data = data[feature_names(model) or list(data.columns)]
     profile = profile_training(model, data, labels)
-    if periods is not None:
-        profile = replace(profile, floors=drift_floors(profile, data, periods))
+    if times is not None:
+        profile = replace(profile, floors=drift_floors(profile, data, times))
     served = _read_back(model)
     sample = sample_by_column(data)
     profile = with_probed_capabilities(served, profile, sample_rows(sample, profile))

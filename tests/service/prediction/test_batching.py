@@ -152,6 +152,17 @@ def test_a_full_queue_refuses_at_once(bundle: Bundle) -> None:
     assert run(predictor, bundle, use, max_queued_rows=10) == 8
 
 
+def test_a_large_request_is_served_when_the_queue_is_empty(bundle: Bundle) -> None:
+    """A request that has more rows than may wait is predicted if it need not wait behind another."""
+    predictor = WatchedPredictor(bundle)
+
+    async def use(batcher: Batcher) -> int:
+        return len((await batcher.predict(rows(bundle, 12))).prediction)
+
+    assert run(predictor, bundle, use, max_queued_rows=10) == 12
+    assert predictor.batches == [12]
+
+
 def test_a_client_that_gave_up_costs_no_prediction(bundle: Bundle) -> None:
     """A request that is cancelled while it waits is not predicted, and the queue is empty afterwards."""
     predictor = WatchedPredictor(bundle, delay_s=0.1)

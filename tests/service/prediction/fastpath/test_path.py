@@ -28,6 +28,10 @@ from sklearn.preprocessing import (
 from sightline_service.bundles.profiling import make_bundle
 from sightline_service.bundles.verification import sample_columns
 from sightline_service.prediction.columns import ArrayColumns, ColumnBuilder, RowColumns
+from sightline_service.prediction.dataframes import FrameBuilder
+from sightline_service.prediction.fastpath.linear import MAX_TERMS, FoldedLinear
+from sightline_service.prediction.fastpath.path import FEW_ROWS, TIE, FastPath
+from sightline_service.prediction.fastpath.ready import Numeric
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
 from sightline_telemetry.model.profile import ReferenceProfile
@@ -327,3 +331,44 @@ def test_integers_that_wrap_are_left_to_the_pipeline() -> None:
     assert path == f"the pipeline, step by step: {what}"
     model = make_pipeline(FunctionTransformer(np.cbrt), LINEAR)
     assert assert_all_equal(model, frame, labels, [(1, 2), (2, 9), (7, 4)]).startswith("the fast path: ")
+
+
+def test_terms_too_large_for_any_order_are_left_to_the_pipeline() -> None:
+    """Below the limit of MAX_TERMS one row and many are folded; above it, rounding could tell the order of a sum."""
+    model = LogisticRegression()
+    model.coef_, model.intercept_ = np.array([[1.0, -1.0]]), np.array([0.5])
+    folded = FoldedLinear(model, [Numeric(0), Numeric(1)], 2, [])
+    below, above = MAX_TERMS / 2 - 1, MAX_TERMS / 2 + 1
+    no_codes = np.empty((0, 1), dtype=np.intp)
+    assert folded.few([(below, below)]) == [0.5]
+    assert folded.few([(above, above)]) is None
+    many = folded.many(np.array([[below], [below]]), no_codes)
+    assert many is not None
+    assert many.tolist() == [[0.5]]
+    assert folded.many(np.array([[above], [above]]), no_codes) is None
+    model.intercept_ = np.array([MAX_TERMS])
+    with pytest.raises(ValueError, match="too large to be added in any order"):
+        FoldedLinear(model, [Numeric(0), Numeric(1)], 2, [])
+
+
+@pytest.mark.parametrize("n_rows", [1, FEW_ROWS + 1])
+@pytest.mark.parametrize(("score", "is_left"), [(TIE / 2, True), (-TIE / 2, True), (0.0, True), (2 * TIE, False)])
+def test_a_tie_is_left_to_the_pipeline(score: float, n_rows: int, *, is_left: bool) -> None:
+    """A score closer to the border between two classes than TIE has no folded prediction, in few rows and in many."""
+    random = np.random.default_rng(4)
+    frame = pd.DataFrame({"a": random.normal(size=300)})
+    labels = pd.Series(np.where(frame["a"] > 0, "yes", "no"))
+    model = LogisticRegression(fit_intercept=False).fit(frame, labels)
+    bundle = make_bundle(model, frame, labels, "model", "1")
+    path = FastPath([], bundle.model, bundle.profile, FrameBuilder(bundle.profile).build)
+    rows_at = [(score / float(model.coef_[0, 0]),)] * n_rows
+    assert (path.folded(RowColumns(ColumnBuilder(bundle.profile), rows_at), 0) is None) == is_left
+
+
+def test_a_tie_among_several_classes_is_left_to_the_pipeline() -> None:
+    """Where the largest score leads the second by less than TIE, there is no folded prediction."""
+    _, fast, _ = served(make_pipeline(columns(SIMPLE), LINEAR), n_classes=4)
+    path = fast._fast  # noqa: SLF001  # whole rows rarely have a tie
+    assert path is not None
+    assert path._many(np.array([[1.0, 1.0 - TIE / 2, 0.0, 0.0]]), 0) is None  # noqa: SLF001
+    assert path._many(np.array([[1.0, 1.0 - 2 * TIE, 0.0, 0.0]]), 0) is not None  # noqa: SLF001

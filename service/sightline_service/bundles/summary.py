@@ -1,0 +1,72 @@
+"""Describes what is in a bundle, for `sightline inspect`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sightline_service.bundles.bundle import MODEL, checked_manifest, load_bundle, read_profile, untrusted_types
+from sightline_service.bundles.verification import sample_columns
+from sightline_service.bundles.versions import mismatch
+from sightline_service.errors import BundleError
+from sightline_service.prediction.predictor import Predictor
+from sightline_telemetry.estimators import active_steps
+from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
+
+
+def summarize(folder: Path, trusted_types: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yields one line per fact of a bundle; its model is loaded only if its types and versions allow it.
+
+    Raises BundleError for a folder that holds no bundle, or one whose files were altered.
+    """
+    manifest = checked_manifest(folder)
+    profile = read_profile(folder)
+    size_bytes = sum(file.stat().st_size for file in folder.iterdir())
+    yield f"{manifest['name']} {manifest['version']}, made {manifest.get('created', 'at an unknown time')}"
+    yield f"size: {size_bytes / 1e6:,.2f} MB; checksums: as made"
+    yield f"made with: {', '.join(f'{name} {version}' for name, version in manifest['versions'].items())}"
+    yield f"task: {profile.task}, fitted on {profile.n_rows:,} rows"
+    if profile.outcomes:
+        probabilities = "with" if profile.scores else "without"
+        yield f"classes: {', '.join(profile.outcomes)}; {probabilities} probabilities"
+    yield f"features: {len(profile.numeric)} numeric, {len(profile.categorical)} categorical"
+    yield from _features(profile)
+    yield from _model(folder, manifest, profile, trusted_types)
+
+
+def _features(profile: ReferenceProfile) -> Iterator[str]:
+    features = {feature.name: feature for feature in profile.features}
+    for name in profile.order:
+        yield f"  {name}: {', '.join(_facts(features[name]))}"
+
+
+def _facts(feature: Feature) -> Iterator[str]:
+    yield f"{'categorical' if isinstance(feature, CategoricalFeature) else 'numeric'} {feature.dtype}"
+    if isinstance(feature, CategoricalFeature):
+        yield f"{len(feature.categories) + len(feature.others):,} categories"
+        if not feature.accepts_unseen:
+            yield "unseen categories are refused"
+    if feature.imputed_by:
+        yield f"imputed by {feature.imputed_by}"
+    if not feature.accepts_missing:
+        yield "missing values are refused"
+
+
+def _model(
+    folder: Path, manifest: dict[str, Any], profile: ReferenceProfile, trusted_types: tuple[str, ...]
+) -> Iterator[str]:
+    try:
+        types = untrusted_types(file=folder / MODEL)
+    except Exception as error:  # skops raises what the broken part raises
+        raise BundleError(f"{folder / MODEL} cannot be read as a skops model ({error!r}); make it again") from error
+    yield f"types to trust: {', '.join(types) or 'none'}"
+    if wrong := mismatch(manifest["versions"]):
+        yield f"model: not loaded: it {wrong}"
+    elif unknown := sorted(set(types) - set(trusted_types)):
+        yield f"model: not loaded: set SIGHTLINE_TRUSTED_TYPES={','.join(unknown)} if you know that they are harmless"
+    else:
+        bundle = load_bundle(folder, trusted_types)
+        steps = active_steps(bundle.model) or [("estimator", bundle.model)]
+        yield f"steps: {', '.join(f'{name} ({type(step).__name__})' for name, step in steps)}"
+        predictor = Predictor(bundle.model, profile)
+        predictor.build_fast_path(sample_columns(bundle.sample, profile))
+        yield f"rows are predicted by {predictor.path_description}"
