@@ -112,7 +112,9 @@ def _values(column: "pd.Series[Any]", feature: Feature) -> Iterator[Value | None
     if isinstance(feature, NumericFeature):
         as_sent = {"bool": bool, "int64": int}.get(feature.dtype, float)
         return (None if pd.isna(value) else as_sent(value) for value in column.tolist())
-    return (None if pd.isna(value) else value for value in column.astype(object).tolist())
+    # With pandas 2 an object column may hold numpy's own strings, numbers and booleans, which JSON does not know.
+    plain = (value.item() if isinstance(value, np.generic) else value for value in column.astype(object).tolist())
+    return (None if pd.isna(value) else value for value in plain)
 
 
 def _outputs(model: Any, sample: pd.DataFrame, profile: ReferenceProfile) -> OutputArrays:

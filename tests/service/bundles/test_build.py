@@ -218,7 +218,7 @@ def test_another_scikit_learn_is_refused(
     with monkeypatch.context() as patch:
         patch.setattr("sklearn.base.__version__", "1.2.3")
         path.write_bytes(pickle.dumps(model) if ending == "pkl" else skops.io.dumps(model))
-    assert "was fitted with scikit-learn 1.2.3 and this is" in refused(replace(source, model=path, is_trusted=True))
+    assert "was fitted with scikit-learn 1.2.3, and " in refused(replace(source, model=path, is_trusted=True))
 
 
 def test_what_is_no_model_is_refused(source: Source) -> None:
