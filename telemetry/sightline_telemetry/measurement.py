@@ -14,6 +14,8 @@ import os
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
+from multiprocessing.util import Finalize
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
@@ -100,13 +102,15 @@ class Measurement:
             self._is_started = True
             self._providers.start()
             atexit.register(self.close)
+            if parent_process() is not None:  # a forked child of multiprocessing ends without atexit before 3.14
+                Finalize(None, self.close, exitpriority=0)
         self._providers.flush(wait_s)
 
     def close(self) -> None:
         """Sends what is left, within a few seconds, and stops; what is measured later leaves no more."""
         atexit.unregister(self.close)
-        self._is_closed = True
-        if self._is_started:
+        was_closed, self._is_closed = self._is_closed, True
+        if self._is_started and not was_closed:
             self._providers.shutdown()
 
     def __enter__(self) -> Self:

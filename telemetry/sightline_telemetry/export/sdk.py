@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from importlib import import_module
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
-from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 from opentelemetry.sdk.metrics import (
     Counter,
     MeterProvider,
@@ -42,6 +41,9 @@ from sightline_telemetry.export.scrape import Scrape
 from sightline_telemetry.export.spans import PacedSpanExporter, SpanWriter
 from sightline_telemetry.export.trace_ring import TraceRing
 from sightline_telemetry.requests.timeline import Attributes, Timeline
+
+if TYPE_CHECKING:
+    from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ class Providers:
         self.tracers: TracerProvider | None = None
         """Made by `start`, unless this is a guest."""
         self._writer: SpanWriter | None = None
-        self._process_metrics = SystemMetricsInstrumentor(config=_PROCESS_METRICS)
+        self._process_metrics: SystemMetricsInstrumentor | None = None
         self.scrape = Scrape(producer, self._resolves, is_only_reader=not self._exports("METRICS"))
         if any(self._exports(signal) and self._is_grpc(signal) for signal in ("METRICS", "TRACES")):
             import_module("opentelemetry.exporter.otlp.proto.grpc")  # an extra: found missing now, not in `start`
@@ -133,6 +135,10 @@ class Providers:
             os.environ.setdefault(name, value)
         resource = _resource()
         self._meters = self._build_meters(resource)
+        # Imported where it is used: a guest measures no process, and does without this package and psutil.
+        from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
+
+        self._process_metrics = SystemMetricsInstrumentor(config=_PROCESS_METRICS)
         self._process_metrics.instrument(meter_provider=self._meters)
         sampler = None if self._is_head_sampled else ParentBased(ALWAYS_OFF)
         self.tracers = TracerProvider(
@@ -166,17 +172,24 @@ class Providers:
         thread.join(wait_s)
 
     def shutdown(self) -> None:
-        """Sends what is left and stops, in SHUTDOWN_S at most: retries to a dead endpoint are cut off."""
-        if not self._is_guest:
-            self._process_metrics.uninstrument()
-        stops = [provider.shutdown for provider in (self.tracers, self._meters) if provider is not None]
-        threads = [Thread(target=stop, daemon=True) for stop in stops]
-        for thread in threads:
-            thread.start()
+        """Sends what is left and stops, in SHUTDOWN_S at most: retries to a dead endpoint are cut off.
+
+        The last metrics leave by the reader's own thread, which runs already: at exit Python 3.12 starts no thread.
+        """
         deadline = monotonic() + SHUTDOWN_S
-        for thread in threads:
-            thread.join(max(0.0, deadline - monotonic()))
-        if any(thread.is_alive() for thread in threads):
+        if self._process_metrics is not None:
+            self._process_metrics.uninstrument()
+        spans = None if self.tracers is None else Thread(target=self.tracers.shutdown, daemon=True)
+        if spans is not None:
+            spans.start()
+        if self._meters is not None:
+            try:
+                self._meters.shutdown(timeout_millis=SHUTDOWN_S * 1000)
+            except Exception:
+                _log.warning("the metrics could not be shut down", exc_info=True)
+        if spans is not None:
+            spans.join(max(0.0, deadline - monotonic()))
+        if monotonic() >= deadline:
             _log.warning("the telemetry endpoint did not answer in %s s: the last interval is lost", SHUTDOWN_S)
 
     def _build_meters(self, resource: Resource) -> MeterProvider:

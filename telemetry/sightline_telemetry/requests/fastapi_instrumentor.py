@@ -13,8 +13,8 @@ from opentelemetry.context import attach, get_current
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import TracerProvider, get_current_span
 from starlette.middleware import Middleware
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sightline_telemetry.requests.asgi import ASGIApp, Receive, Scope, Send
 from sightline_telemetry.requests.middleware import TIMELINE, RunningRequest, TelemetryMiddleware
 from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
 from sightline_telemetry.requests.timeline import Caller, Timeline

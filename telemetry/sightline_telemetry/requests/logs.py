@@ -5,6 +5,7 @@ of bytes and waits in a bounded queue until a thread writes all that waits, some
 nothing: while it held the interpreter's lock for that, requests would wait.
 """
 
+import json
 import logging
 import sys
 from collections import deque
@@ -13,10 +14,7 @@ from functools import lru_cache
 from threading import Event, Thread
 from typing import Any, TextIO
 
-import msgspec
 from opentelemetry.trace import get_current_span
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.golden_signals import Kind
@@ -29,27 +27,31 @@ _WRITE_EVERY_S = 0.05
 """What 50 ms bring is written in a fraction of a millisecond; five times as much at once shows in p99."""
 _ENDED_S = 2.0
 _PLACE = "request_log"
+_NOT_EXTRA = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "level", "taskName", "color_message"}
+"""Attributes of a record that are not fields of its line; `color_message` is uvicorn's message for terminals."""
 
 
-class JsonFormatter(MsgspecFormatter):
-    """A record as one JSON line: time, level, logger, message, the ids of the current trace, and what was given."""
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON line: time, level, logger, message, what was given as `extra`, the ids of the trace."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            ["levelname", "name", "message"],
-            rename_fields={"levelname": "level", "name": "logger"},
-            reserved_attrs=[*RESERVED_ATTRS, "color_message"],  # uvicorn's message once more, for terminals
-        )
-
-    def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
-        """Puts the time first and the ids of the trace behind, unless the record brings its own."""
-        log_data["time"] = _time(record.created)
-        super().add_fields(log_data, record, message_dict)
-        log_data["level"] = record.levelname.lower()
+    def format(self, record: logging.LogRecord) -> str:
+        """One line. The ids are those of the current trace, unless the record brings its own."""
+        fields: dict[str, Any] = {
+            "time": _time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            fields["exc_info"] = self.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack_info"] = self.formatStack(record.stack_info)
+        fields |= {name: value for name, value in record.__dict__.items() if name not in _NOT_EXTRA}
         current = get_current_span().get_span_context()
         if current.trace_id:
-            log_data.setdefault("trace_id", f"{current.trace_id:032x}")
-            log_data.setdefault("span_id", f"{current.span_id:016x}")
+            fields.setdefault("trace_id", f"{current.trace_id:032x}")
+            fields.setdefault("span_id", f"{current.span_id:016x}")
+        return _json(fields)
 
 
 def log_config() -> dict[str, Any]:
@@ -92,7 +94,7 @@ def _template(kind: Kind, kept: str | None) -> bytes:
         fields["http.route"] = route
     if status:
         fields["http.response.status_code"] = status
-    written = {name: msgspec.json.encode(value).replace(b"%", b"%%") for name, value in fields.items()}
+    written = {name: _json(value).encode().replace(b"%", b"%%") for name, value in fields.items()}
     written |= {name: f'"{place}"'.encode() for name, place in places.items()} | {"duration_s": b"%.6f"}
     return b"{%b}\n" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in written.items())
 
@@ -156,6 +158,10 @@ class RequestLog:
                 for _ in lines[1:]:  # the fault itself stands for one
                     self._faults.lose(_PLACE)
                 raise
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def _time(unix_s: float) -> str:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.counts import Exemplar
+from sightline_telemetry.requests.asgi import ASGIApp, Message, Receive, Scope, Send
 from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
 from sightline_telemetry.requests.logs import RequestLog
 from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
