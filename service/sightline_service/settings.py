@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     """
 
     asgi_bypass: bool = True
-    """Answers small requests within the read that completes them, past ASGI, where the model is quick enough."""
+    """Answers small requests within the read that completes them, past ASGI, if the model is quick enough and the app
+    has no other middleware. With false every request goes through ASGI."""
 
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of requests, from 0 to 1, whose trace is kept in any case."""

@@ -37,7 +37,7 @@ Status = Literal["accepted", "corrected", "duplicate", "conflict", "late", "forg
 
 
 class LabelIn(BaseModel):
-    """What was true."""
+    """A true label."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,7 +56,7 @@ class FeedbackIn(BaseModel):
 
 
 class FeedbackOut(BaseModel):
-    """What became of each label, in their order, and how many of each there are."""
+    """The verdict on each label, in their order, and the number of labels per verdict."""
 
     labels: list[Status]
     counts: dict[Status, int]
@@ -86,7 +86,7 @@ class FeedbackEndpoint:
 
 
 def feedback_route(endpoint: FeedbackEndpoint) -> AsgiRoute:
-    """The route with its documentation."""
+    """Makes the route with its documentation."""
 
     async def feedback(body: FeedbackIn) -> FeedbackOut:  # type: ignore[empty-body]
         """Takes true labels. Sending one again does no harm: it is a `duplicate`, or a `conflict` if it differs."""

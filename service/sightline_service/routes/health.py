@@ -7,17 +7,17 @@ from fastapi.responses import JSONResponse
 
 
 def health_router(is_ready: Callable[[], bool]) -> APIRouter:
-    """Routes for an orchestrator's probes."""
+    """Makes the routes for an orchestrator's probes."""
     router = APIRouter(tags=["health"])
 
     @router.get("/livez")
     async def livez() -> dict[str, str]:
-        """200 while the process serves."""
+        """Answers 200 while the process serves."""
         return {"status": "ok"}
 
     @router.get("/readyz", responses={503: {"description": "Starting up or shutting down."}})
     async def readyz() -> Response:
-        """200 once predictions are served and measured."""
+        """Answers 200 once predictions are served and measured."""
         if is_ready():
             return JSONResponse({"status": "ok"})
         return JSONResponse({"status": "not ready"}, status_code=503)

@@ -1,4 +1,4 @@
-"""Predictions as the JSON objects of a response: one a row, the same in every protocol that answers in objects."""
+"""Predictions as the JSON objects of a response: one per row, the same in every protocol that answers in objects."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,7 +10,7 @@ from sightline_service.prediction.result import Prediction
 
 
 class RowWriter:
-    """Makes an object a row: its id, and a value, or an outcome and, where there are any, probabilities.
+    """Makes one object per row: its id, and a value, or an outcome and, where there are any, probabilities.
 
     The objects are msgspec structs, which are made and encoded more quickly than dictionaries.
     """
@@ -27,7 +27,7 @@ class RowWriter:
             self._probabilities = partial(_named, outcomes)
 
     def objects(self, prediction: Prediction, ids: Sequence[str]) -> list[Any]:
-        """One object a row, to be encoded by msgspec; a number that is not finite becomes null."""
+        """Returns one object per row, to be encoded by msgspec; a number that is not finite becomes null."""
         outcomes, row, probabilities_of = self._outcomes, self._row, self._probabilities
         lists = prediction.lists
         codes, probabilities = lists.outcomes, lists.probabilities
@@ -42,7 +42,7 @@ class RowWriter:
 
 
 def _struct(name: str, names: Sequence[str]) -> Any:
-    """A struct whose fields f0, f1, ... are written under any names."""
+    """Makes a struct whose fields f0, f1, ... are written under any names."""
     fields = [f"f{index}" for index in range(len(names))]
     return msgspec.defstruct(name, fields, rename=dict(zip(fields, names, strict=True)), gc=False)
 

@@ -1,4 +1,4 @@
-"""KServe's protocol, version 1: `POST /v1/models/{name}:predict`, and what models there are.
+"""KServe's protocol, version 1: `POST /v1/models/{name}:predict`, and the list of models.
 
 Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 """
@@ -31,7 +31,7 @@ PATH = "/v1/models/{name}:predict"
 
 
 class KServeRequest(msgspec.Struct):
-    """Rows under either name; whatever else clients of TensorFlow Serving send is ignored."""
+    """Rows under either name; other fields that clients of TensorFlow Serving send are ignored."""
 
     instances: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -51,7 +51,7 @@ class KServeDialect:
         self._objects = rows.objects
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:
-        """The columns of the body's instances."""
+        """Reads the columns of the body's instances."""
         self._model.check_named(scope)
         try:
             request = self._decode(body)
@@ -63,15 +63,15 @@ class KServeDialect:
         return self._columns(self._read(rows)), None
 
     def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
-        """Always."""
+        """Returns True: every response has ids."""
         return True
 
-    def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002  # nothing more is asked for
-        """One object a row, with its prediction id."""
+    def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
+        """Writes one object per row, with its prediction id."""
         return Reply(msgspec.json.encode({"predictions": self._objects(predicted.prediction, predicted.ids)}))
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:  # noqa: ARG002  # it is in the header
-        """The error in the protocol's shape."""
+        """Writes the error in the protocol's shape."""
         return refusal(error)
 
 
@@ -82,11 +82,11 @@ class ModelsOut(BaseModel):
 
 
 def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
-    """The route of predictions with its documentation."""
+    """Makes the route of predictions with its documentation."""
     row = row_model(profile)
 
     async def predict_v1() -> Any:
-        """Predicts one outcome an instance, for clients of KServe's protocol, version 1."""
+        """Predicts one outcome per instance, for clients of KServe's protocol, version 1."""
 
     example = {"instances": [example_instance(profile)]}
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictIn"}, "example": example}}
@@ -103,7 +103,7 @@ def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
 
 
 def kserve_router(model: ServedModel) -> APIRouter:
-    """The routes that say which models there are, and whether one is ready."""
+    """Makes the routes that list the models, and answer whether one is ready."""
     router = APIRouter(tags=["kserve v1"])
 
     @router.get("/v1/models")
@@ -115,7 +115,7 @@ def kserve_router(model: ServedModel) -> APIRouter:
 
     @router.get(path, responses=documented_errors(404, 503), openapi_extra={"parameters": documented_path(path)})
     async def model_v1(request: Request) -> ReadyOut:
-        """Whether the model is ready."""
+        """Answers whether the model is ready."""
         model.check_named(request.scope)
         model.check_ready()
         return ReadyOut(name=model.name, ready=True)

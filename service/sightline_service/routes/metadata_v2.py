@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol says of server and model: alive, ready, inputs and outputs."""
+"""The metadata of the Open Inference Protocol: whether server and model are ready, inputs and outputs."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -33,7 +33,7 @@ class LiveOut(BaseModel):
 
 
 class ServerReadyOut(BaseModel):
-    """The server takes requests. The specification's text calls it `live`, its servers and clients `ready`."""
+    """The server takes requests. The text of the specification calls this `live`, its servers and clients `ready`."""
 
     live: bool
     ready: bool
@@ -49,7 +49,7 @@ class TensorOut(BaseModel):
 
 
 class ModelMetadataOut(BaseModel):
-    """What the model takes and gives. A shape of [rows, 1] is read where [rows] is told."""
+    """The inputs and outputs of the model. A shape of [rows, 1] is accepted where [rows] is documented."""
 
     name: str
     versions: list[str]
@@ -60,7 +60,7 @@ class ModelMetadataOut(BaseModel):
 
 
 class DataOut(TensorOut):
-    """A tensor with its elements, row by row; without, if they follow the JSON as binary data."""
+    """A tensor with its elements, row by row; without them if they follow the JSON as binary data."""
 
     data: list[Any] | None = None
 
@@ -108,7 +108,7 @@ INFER_SCHEMA: Mapping[str, Any] = {
 
 
 def example_request(profile: ReferenceProfile) -> dict[str, Any]:
-    """A request of one row made of medians and most frequent categories."""
+    """Makes a request of one row, of medians and most frequent categories."""
     row = example_instance(profile)
     features = {feature.name: feature for feature in profile.features}
     return {
@@ -130,27 +130,27 @@ def _example_type(value: Any, datatype: str) -> str:
 
 
 def outputs(profile: ReferenceProfile) -> list[TensorOut]:
-    """The outputs of a model, as its metadata tells them."""
+    """Returns the outputs of a model, as its metadata lists them."""
     ids = TensorOut(name="prediction_id", datatype=STRINGS, shape=[-1])
     if profile.task == "regression":
         return [TensorOut(name="value", datatype="FP64", shape=[-1]), ids]
-    told = [TensorOut(name="outcome", datatype=STRINGS, shape=[-1])]
+    listed = [TensorOut(name="outcome", datatype=STRINGS, shape=[-1])]
     if profile.scores:
         classes = list(profile.outcomes)
         shape = [-1, len(classes)]
-        told.append(TensorOut(name="probabilities", datatype="FP64", shape=shape, parameters={"classes": classes}))
-    return [*told, ids]
+        listed.append(TensorOut(name="probabilities", datatype="FP64", shape=shape, parameters={"classes": classes}))
+    return [*listed, ids]
 
 
 def output_names(profile: ReferenceProfile) -> tuple[str, ...]:
-    """Names of the outputs, in their order."""
+    """Returns the names of the outputs, in their order."""
     return tuple(output.name for output in outputs(profile))
 
 
 def inference_metadata_router(
     model: ServedModel, profile: ReferenceProfile, parameters: Mapping[str, str]
 ) -> APIRouter:
-    """The routes that tell of server and model. parameters: what else is to be told of the model."""
+    """Makes the routes of the metadata. parameters: further metadata of the model."""
     router = APIRouter(tags=[_TAG])
     features = {feature.name: feature for feature in profile.features}
     metadata = ModelMetadataOut(
@@ -169,12 +169,12 @@ def inference_metadata_router(
 
     @router.get("/v2/health/live")
     async def server_live() -> LiveOut:
-        """200 while the process serves."""
+        """Answers 200 while the process serves."""
         return LiveOut(live=True)
 
     @router.get("/v2/health/ready", responses=documented_errors(503))
     async def server_ready() -> ServerReadyOut:
-        """200 once predictions are served and measured."""
+        """Answers 200 once predictions are served and measured."""
         model.check_ready()
         return ServerReadyOut(live=True, ready=True)
 
@@ -184,7 +184,7 @@ def inference_metadata_router(
         return metadata
 
     async def model_ready(request: Request) -> ReadyOut:
-        """Whether the model is ready."""
+        """Answers whether the model is ready."""
         model.check_named(request.scope)
         model.check_ready()
         return ReadyOut(name=model.name, ready=True)

@@ -13,7 +13,7 @@ def metrics_router(scrape: Scrape) -> APIRouter:
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(request: Request) -> Response:
-        """Everything this process has counted."""
+        """All counts of this process."""
         body, content_type = await asyncio.to_thread(scrape.render, request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 

@@ -1,4 +1,4 @@
-"""Open Inference Protocol, version 2: one named tensor a feature in, named tensors out, and what the model takes.
+"""Open Inference Protocol, version 2: one named tensor per feature in, named tensors out.
 
 Source: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 """
@@ -39,18 +39,18 @@ class TensorDialect:
         self._outputs = output_names(profile)
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, InferRequest]:
-        """The columns of the inputs; and the request, whose outputs are known to exist."""
+        """Reads the columns of the inputs, and the request, whose outputs exist."""
         self._model.check_named(scope)
         columns, request = self._reader.read(body, _json_bytes(scope, len(body)))
         self._check_outputs(request.outputs or ())
         return columns, request
 
     def wants_ids(self, asked: InferRequest) -> bool:
-        """Unless other outputs were asked for."""
+        """Returns False if the request lists other outputs only."""
         return not asked.outputs or any(output.name == "prediction_id" for output in asked.outputs)
 
     def answer(self, predicted: Predicted, asked: InferRequest) -> Reply:
-        """The outputs that were asked for, in that order; all of them if none was."""
+        """Writes the requested outputs in their order; all of them if the request lists none."""
         by_default = bool((asked.parameters or {}).get("binary_data_output"))
         tensors, binary, has_binary = [], [], False
         for wanted in asked.outputs or [RequestedOutput(name) for name in self._outputs]:
@@ -68,7 +68,7 @@ class TensorDialect:
         return Reply(b"".join([body, *binary]), content_type=OCTETS, headers=((JSON_LENGTH, b"%d" % len(body)),))
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:  # noqa: ARG002  # it is in the header
-        """The error in the protocol's shape."""
+        """Writes the error in the protocol's shape."""
         return refusal(error)
 
     def _check_outputs(self, outputs: Sequence[RequestedOutput]) -> None:
@@ -90,7 +90,7 @@ class TensorDialect:
         if name == "prediction_id":
             return predicted.ids
         values = prediction.arrays.probabilities if name == "probabilities" else prediction.arrays.values
-        assert values is not None  # noqa: S101  # output_names has only what the model says
+        assert values is not None  # noqa: S101  # output_names has only the outputs of the model
         return values
 
 
@@ -107,7 +107,7 @@ def _json_bytes(scope: Scope, body_bytes: int) -> int | None:
 
 
 def infer_routes(endpoint: ASGIApp, profile: ReferenceProfile) -> list[AsgiRoute]:
-    """The routes of inference, without and with a version, with their documentation."""
+    """Makes the routes of inference, without and with a version, with their documentation."""
 
     async def infer() -> Any:
         """Predicts a row for each element of the inputs, for clients of the Open Inference Protocol."""

@@ -47,16 +47,16 @@ class JsonDialect:
         self._model = msgspec.Raw(msgspec.json.encode({"name": model.name, "version": model.version}))
         self._encode = msgspec.json.Encoder().encode
 
-    def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:  # noqa: ARG002  # the path says nothing
-        """The columns of the body's instances."""
+    def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:  # noqa: ARG002  # the path has no parameter
+        """Reads the columns of the body's instances."""
         return self._columns(self._read(body)), None
 
     def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
-        """Always."""
+        """Returns True: every response has ids."""
         return True
 
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
-        """One object a row, the model, and the trace id."""
+        """Writes one object per row, the model, and the trace id."""
         body = {
             "predictions": self._objects(predicted.prediction, predicted.ids),
             "model": self._model,
@@ -65,7 +65,7 @@ class JsonDialect:
         return Reply(self._encode(body))
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:
-        """A problem that names what is wrong."""
+        """Writes a problem that names the wrong values."""
         return problem_reply(error, trace_id)
 
 

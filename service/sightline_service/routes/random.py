@@ -62,9 +62,9 @@ def random_route(recorder: PredictionRecorder, faults: Faults) -> APIRoute:
         timeline.segments = lambda: _segments(queued_ns, start_ns, end_ns)
         with faults.contained("recorder"):
             recorder.batch(1, (start_ns, end_ns), (start_ns - queued_ns,))
-        if random() < query.error_rate:  # noqa: S311  # no secret hangs on it
+        if random() < query.error_rate:  # noqa: S311  # not used for a secret
             recorder.error("failed")
-            raise PredictionFailedError("the dummy model fails at random, as error_rate asked it to")
+            raise PredictionFailedError("the dummy model fails at random, as often as error_rate requires")
         score = random()  # noqa: S311
         with faults.contained("recorder"):
             recorder.record(_row(score))

@@ -1,4 +1,4 @@
-"""What both protocols of other model servers share: the model that a path names, and errors in their shape."""
+"""What both protocols of other model servers share: the model in a path, and errors in their shape."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +39,7 @@ class ReadyOut(BaseModel):
 
 
 class ServedModel:
-    """The one model that is served, under the name and the version that paths may say."""
+    """The one model that is served, under the name and the version that paths may have."""
 
     def __init__(self, model: ModelId, is_ready: Callable[[], bool]) -> None:
         self.name = model.name
@@ -57,24 +57,24 @@ class ServedModel:
             )
 
     def check_ready(self) -> None:
-        """Raises NotReadyError before the service is up and once it goes down."""
+        """Raises NotReadyError before the service is ready, and once it shuts down."""
         if not self._is_ready():
             raise NotReadyError(f"the model {self.name!r} is not ready")
 
 
 def refusal(error: SightlineError) -> Reply:
-    """The reply to a request without a prediction; the protocols know no 422."""
+    """Makes the reply to a request without a prediction; the protocols have no 422."""
     status = 400 if isinstance(error, InvalidRowsError) else error.status
     return Reply(msgspec.json.encode({"error": shortened(error.detail)}), status, headers=error.headers)
 
 
 def documented_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, for OpenAPI."""
+    """Documents the errors of a route for OpenAPI."""
     return {status: {"description": ERRORS[status], "model": ErrorOut} for status in statuses}
 
 
 def documented_path(path: str) -> list[dict[str, Any]]:
-    """The parameters of a path, for OpenAPI. FastAPI, told of them, would document a 422 that is never answered."""
+    """Documents the parameters of a path for OpenAPI. FastAPI's own way would add a 422 that is never answered."""
     names = [name for name in ("name", "version") if f"{{{name}}}" in path]
     return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
 

@@ -10,7 +10,7 @@ from sightline_telemetry.export.trace_ring import TraceRing
 
 
 def traces_router(ring: TraceRing) -> APIRouter:
-    """Serves the last kept traces."""
+    """Makes the route of the last kept traces."""
     router = APIRouter(tags=["telemetry"])
 
     @router.get("/traces/{trace_id}", responses=documented_problems(UnknownTraceError, InvalidParameterError))

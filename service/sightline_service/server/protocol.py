@@ -48,8 +48,8 @@ class BypassProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Begins a connection, whose writes are joined."""
         writes = self._app.writes if self._app is not None else WriteBatch()
-        self._joined = CoalescingTransport(transport, self.loop, writes)
-        super().connection_made(self._joined)  # type: ignore[arg-type]
+        self._coalescing = CoalescingTransport(transport, self.loop, writes)
+        super().connection_made(self._coalescing)  # type: ignore[arg-type]
         if self._app is not None:
             self._bypass = self._app.asgi_bypass
 
@@ -150,7 +150,7 @@ class BypassProtocol(HttpToolsProtocol):
         defaults = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         more = b"".join([b"%b: %b\r\n" % header for header in reply.headers]) if reply.headers else b""
         line, length = STATUS_LINE[reply.status], len(reply.body)
-        self._joined.write_answer(
+        self._coalescing.write_answer(
             b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%btraceresponse: %b\r\n\r\n%b"
             % (line, defaults, reply.content_type, length, more, timeline.traceresponse(), reply.body)
         )

@@ -1,4 +1,4 @@
-"""The hot route answers as a plain FastAPI route with the same models would, and as the whole stack does."""
+"""The bypassed route answers as a plain FastAPI route with the same models would, and as the whole stack does."""
 
 import json
 import random
@@ -66,7 +66,7 @@ def _encoded(document: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def service(small_bundle: Path) -> Iterator[Running]:
-    """The service behind its own server, which takes the short way where there is one."""
+    """The service behind its own server, which uses the bypass where there is one."""
     with running(small_bundle) as service:
         assert service.app.asgi_bypass is not None
         assert service.app.asgi_bypass.paths == {b"/predict/model"}
@@ -75,14 +75,14 @@ def service(small_bundle: Path) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def stack(small_bundle: Path) -> Iterator[TestClient]:
-    """The same through ASGI, which knows no short way."""
+    """The same through ASGI, without the bypass."""
     with TestClient(create_app(bundle=small_bundle, request_log=False), raise_server_exceptions=False) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def plain(small_bundle: Path) -> TestClient:
-    """A plain FastAPI route with the request model that the hot one documents."""
+    """A plain FastAPI route with the request model that the bypassed one documents."""
     # FastAPI's own telemetry would count into the global providers, which are those of another test's service.
     app = FastAPI(**fastapi_options())
 
@@ -102,7 +102,7 @@ def plain(small_bundle: Path) -> TestClient:
 def test_it_takes_and_refuses_what_a_plain_route_does(service: Running, stack: TestClient, plain: TestClient) -> None:
     """Of thousands of bodies it answers 200 to those that FastAPI takes, and refuses the others by field and row.
 
-    The short way and ASGI give the same answer to each, and count the same.
+    The bypass and ASGI give the same answer to each, and count the same.
     """
     taken, before = 0, _counted(service)
     for body in bodies():
@@ -145,7 +145,7 @@ def test_it_takes_and_refuses_what_a_plain_route_does(service: Running, stack: T
         ("application/json", 20, 413),
     ],
 )
-def test_what_http_says_of_a_body_holds_on_both_ways(
+def test_content_type_and_size_are_checked_on_both_ways(
     small_bundle: Path, content_type: str, rows: int, status: int
 ) -> None:
     """Content type and size are judged alike, and counted once."""
@@ -161,8 +161,8 @@ def test_what_http_says_of_a_body_holds_on_both_ways(
         assert service.errors()["rejected"] == (2 if status != 200 else 0)
 
 
-def test_who_instruments_the_app_gets_every_request(small_bundle: Path) -> None:
-    """A stack that is built anew around the app, as an instrumentation does, ends the short way."""
+def test_an_instrumentation_gets_every_request(small_bundle: Path) -> None:
+    """A stack that is built again around the app, as an instrumentation does, ends the bypass."""
     app = create_app(bundle=small_bundle, request_log=False)
     app.build_middleware_stack()
     assert app.asgi_bypass is not None
@@ -175,7 +175,7 @@ def test_who_instruments_the_app_gets_every_request(small_bundle: Path) -> None:
 
 
 def _counted(service: Running) -> dict[str, float]:
-    """Rows and requests of the route, as `/metrics` tells."""
+    """Rows and requests of the route, as `/metrics` has them."""
     requests = service.samples("http_server_request_duration_seconds_count")
     return {
         "rows": sum(service.samples("ml_predictions_total").values()),
@@ -205,8 +205,8 @@ def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
 
 
-def test_with_middleware_of_others_there_is_no_asgi_bypass(small_bundle: Path, service: Running) -> None:
-    """With middleware of somebody else's the whole stack serves, sees every request, and answers the same."""
+def test_with_other_middleware_there_is_no_bypass(small_bundle: Path, service: Running) -> None:
+    """With other middleware the whole stack serves, sees every request, and answers the same."""
     seen = []
 
     async def watch(request: Any, call_next: Any) -> Any:
@@ -226,7 +226,7 @@ def test_with_middleware_of_others_there_is_no_asgi_bypass(small_bundle: Path, s
 
 
 def test_a_route_in_front_is_heard(small_bundle: Path) -> None:
-    """Whoever puts a route of their own before the hot one gets its requests."""
+    """A route that is put before the bypassed one gets its requests."""
 
     async def own(_: Request) -> JSONResponse:
         return JSONResponse({"mine": True})
@@ -238,7 +238,7 @@ def test_a_route_in_front_is_heard(small_bundle: Path) -> None:
         assert service.predict([ROW]).json() == {"mine": True}
 
 
-def test_a_slower_model_has_no_asgi_bypass(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slower_model_has_no_bypass(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Requests that have to queue go through ASGI."""
     monkeypatch.setattr(batching, "AT_ONCE_NS", 0)
     with running(small_bundle) as queued:

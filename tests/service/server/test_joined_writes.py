@@ -1,4 +1,4 @@
-"""Writes of one turn of the event loop are joined, in order, and none is lost before a connection is closed."""
+"""Writes of one iteration of the event loop are joined, in order, and none is lost when a connection closes."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,7 @@ from sightline_service.server.joined_writes import MAX_PARTS, CoalescingTranspor
 
 
 class Written(asyncio.Transport):
-    """A transport that remembers what was done with it."""
+    """A transport that remembers its calls."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
@@ -38,22 +38,22 @@ async def _written(close: bool) -> list[Any]:
     return real.done
 
 
-def test_writes_of_one_turn_are_joined() -> None:
-    """What is written within one turn of the loop is one write; what comes later is another."""
+def test_writes_of_one_iteration_are_joined() -> None:
+    """Writes of one iteration of the loop become one write; a later one is another."""
     assert asyncio.run(_written(close=False)) == [b"head body", b"next"]
 
 
 def test_nothing_is_lost_at_the_end() -> None:
-    """What waits is written before the connection is closed, and once."""
+    """The parts that wait are written once, before the connection is closed."""
     assert asyncio.run(_written(close=True)) == [b"head body", "closed"]
 
 
-async def _answered(n_requests: int, n_turns: int) -> list[list[Any]]:
-    """What each transport has written just before the end of the last turn, and after it."""
-    turn = WriteBatch()
+async def _answered(n_requests: int, n_iterations: int) -> list[list[Any]]:
+    """The writes of each transport just before the end of the last iteration, and after it."""
+    batch = WriteBatch()
     transports = [Written() for _ in range(n_requests)]
-    joined = [CoalescingTransport(each, asyncio.get_running_loop(), turn) for each in transports]
-    for number in range(n_turns):
+    joined = [CoalescingTransport(each, asyncio.get_running_loop(), batch) for each in transports]
+    for number in range(n_iterations):
         for each in joined:
             each.write_answer(b"%d" % number)
         before = [each.done.copy() for each in transports]
@@ -62,12 +62,12 @@ async def _answered(n_requests: int, n_turns: int) -> list[list[Any]]:
 
 
 def test_a_request_that_comes_alone_is_answered_at_once() -> None:
-    """The only answer of a turn does not wait for its end."""
+    """The only answer of an iteration does not wait for its end."""
     assert asyncio.run(_answered(1, 3)) == [[b"0", b"1", b"2"]] * 2
 
 
-def test_answers_of_a_busy_turn_leave_at_its_end() -> None:
-    """From the second turn on, several answers wait for one another."""
+def test_answers_of_a_busy_iteration_leave_at_its_end() -> None:
+    """From the second iteration on, several answers wait for one another."""
     before, after = [b"0"], [b"0", b"1"]
     assert asyncio.run(_answered(2, 2)) == [before, before, after, after]
 
@@ -81,15 +81,15 @@ class Lost(Written):
 
 
 async def _written_beside_a_lost_one() -> list[Any]:
-    turn, real = WriteBatch(), Written()
+    batch, real = WriteBatch(), Written()
     for transport in (Lost(), real):
-        CoalescingTransport(transport, asyncio.get_running_loop(), turn).write(b"answer")
+        CoalescingTransport(transport, asyncio.get_running_loop(), batch).write(b"answer")
     await asyncio.sleep(0)
     return real.done
 
 
 def test_a_lost_connection_takes_no_other_answer_with_it() -> None:
-    """A connection that is closed before its turn ends does not keep the others from being written to."""
+    """A connection that is closed before its iteration ends does not keep the others from being written to."""
     assert asyncio.run(_written_beside_a_lost_one()) == [b"answer"]
 
 
@@ -102,5 +102,5 @@ async def _streamed() -> list[Any]:
 
 
 def test_a_stream_is_not_held_back() -> None:
-    """A response that streams within one turn reaches the transport, which tells when its client cannot follow."""
+    """A response that streams within one iteration reaches the transport, which notices a slow client."""
     assert asyncio.run(_streamed()) == [b"x" * MAX_PARTS]

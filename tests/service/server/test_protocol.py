@@ -1,4 +1,4 @@
-"""The short way past uvicorn speaks HTTP as uvicorn does."""
+"""The bypass of ASGI speaks HTTP as uvicorn does."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def request(body: bytes = BODY, *headers: str, path: str = "/predict/model", ver
 
 
 def exchange(service: Running, *parts: bytes, n_answers: int = 1) -> list[tuple[int, dict[str, str], bytes]]:
-    """What is answered on one connection to parts that are sent one after the other."""
+    """Sends parts one after the other on one connection, and returns the answers."""
     with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for part in parts:
@@ -76,7 +76,7 @@ def test_a_request_in_pieces_is_answered_like_one(service: Running) -> None:
 
 
 def test_requests_in_one_packet_are_answered_in_order(service: Running) -> None:
-    """Pipelined requests, those that take the short way and others, get their own answers, one after the other."""
+    """Pipelined requests, bypassed and others, get their own answers, one after the other."""
     livez = b"GET /livez HTTP/1.1\r\nhost: test\r\n\r\n"
     wrong = request(b"{")
     answers = exchange(service, request() + wrong + livez + request() + livez + request(), n_answers=6)
@@ -84,7 +84,7 @@ def test_requests_in_one_packet_are_answered_in_order(service: Running) -> None:
     assert ["predictions" in json.loads(body) for _, _, body in answers] == [True, False, False, True, False, True]
 
 
-def test_what_asks_more_of_http_goes_uvicorns_way(service: Running) -> None:
+def test_a_request_with_more_of_http_goes_uvicorns_way(service: Running) -> None:
     """HTTP/1.0, a connection to be closed, an expectation and a query are answered as uvicorn answers them."""
     ((status, headers, _),) = exchange(service, request(version="1.0"))
     assert (status, headers["connection"]) == (200, "close")
@@ -97,14 +97,14 @@ def test_what_asks_more_of_http_goes_uvicorns_way(service: Running) -> None:
 
 
 def test_a_large_body_goes_uvicorns_way(service: Running) -> None:
-    """A body with more rows than are answered at once is predicted all the same, and counted once."""
+    """A body with more rows than the bypass takes is predicted all the same, and counted once."""
     rows = MAX_BYTES // len(json.dumps(ROW)) + 2
     before = sum(service.samples("ml_predictions_total").values())
     assert len(service.predict([ROW] * rows).json()["predictions"]) == rows
     assert sum(service.samples("ml_predictions_total").values()) - before == rows
 
 
-def test_what_is_no_http_is_refused(service: Running) -> None:
+def test_bytes_that_are_not_http_are_refused(service: Running) -> None:
     """A chunk that is broken ends the connection with 400, and the next connection is served."""
     ((status, _, _),) = exchange(service, request(b"zz\r\n", "transfer-encoding: chunked"))
     assert status == 400
@@ -114,8 +114,8 @@ def test_what_is_no_http_is_refused(service: Running) -> None:
 @pytest.mark.parametrize(
     "rest", [b"GET /slow HTTP/1.1\r\nhost: test\r\n\r\n", request()[:-5]], ids=["slow", "in pieces"]
 )
-def test_a_request_behind_a_hot_one_is_not_idle(small_bundle: Path, rest: bytes) -> None:
-    """A request that came in one read with a hot one, and takes longer than a connection may be idle, is answered."""
+def test_a_request_behind_a_bypassed_one_is_not_idle(small_bundle: Path, rest: bytes) -> None:
+    """A slow request is answered that came in one read with a bypassed one, although the connection seems idle."""
 
     def add(app: FastAPI) -> None:
         app.add_api_route("/slow", lambda: sleep(1.5))
@@ -134,7 +134,7 @@ def test_a_request_behind_a_hot_one_is_not_idle(small_bundle: Path, rest: bytes)
 
 
 def test_a_broken_end_of_a_body_leaves_a_served_connection_alone(small_bundle: Path) -> None:
-    """On a connection that answered before, what breaks HTTP is refused once, and no failure is counted."""
+    """On a connection that answered before, broken HTTP is refused once, and no failure is counted."""
     with running(small_bundle) as service:
         broken = request(b"%x\r\n%b\r\nzz" % (len(BODY), BODY), "transfer-encoding: chunked")
         (first, _, _), (second, headers, _) = exchange(service, request() + broken, n_answers=2)
@@ -143,10 +143,9 @@ def test_a_broken_end_of_a_body_leaves_a_served_connection_alone(small_bundle: P
         assert not any(service.errors().values())
 
 
-@pytest.mark.parametrize("way", ["short", "long"])
-def test_proxies_are_heard(service: Running, way: str) -> None:
-    """Behind a proxy that is trusted the span tells the client's address and the scheme that it used, on either way."""
-    path = "/predict/model" if way == "short" else "/predict/model?long"
+@pytest.mark.parametrize("path", ["/predict/model", "/predict/model?asgi"], ids=["bypass", "asgi"])
+def test_headers_of_proxies_are_used(service: Running, path: str) -> None:
+    """Behind a trusted proxy the span has the client's address and the scheme that it used, on either way."""
     headers = {
         "x-forwarded-for": "203.0.113.7",
         "x-forwarded-proto": "https",
@@ -156,9 +155,9 @@ def test_proxies_are_heard(service: Running, way: str) -> None:
     trace = service.client.get(f"/traces/{answer.json()['trace_id']}").json()
     spans = trace["resourceSpans"][-1]["scopeSpans"][0]["spans"]
     server = next(span for span in reversed(spans) if span["name"] == "POST /predict/model")
-    told = {each["key"]: each["value"] for each in server["attributes"]}
-    assert told["client.address"] == {"stringValue": "203.0.113.7"}
-    assert told["url.scheme"] == {"stringValue": "https"}
+    attributes = {each["key"]: each["value"] for each in server["attributes"]}
+    assert attributes["client.address"] == {"stringValue": "203.0.113.7"}
+    assert attributes["url.scheme"] == {"stringValue": "https"}
 
 
 def test_many_connections_at_once(service: Running) -> None:
@@ -198,8 +197,8 @@ def watch_bypass(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[byte
     return bodies
 
 
-def test_head_and_body_in_two_packets_take_the_asgi_bypass(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many clients send them; the request is as long as it took from its head on."""
+def test_head_and_body_in_two_packets_bypass_asgi(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many clients send two packets; the duration of the request begins with its head."""
     bodies = watch_bypass(service, monkeypatch)
     count, total = _durations(service, "200")
     whole = request()
@@ -211,7 +210,7 @@ def test_head_and_body_in_two_packets_take_the_asgi_bypass(service: Running, mon
 
 
 def test_a_client_that_leaves_in_between_is_counted(small_bundle: Path) -> None:
-    """Who sends a head and no body has cancelled, as on uvicorn's way."""
+    """A client that sends a head and no body counts as cancelled, as on uvicorn's way."""
     with running(small_bundle) as service:
         with socket.create_connection(("127.0.0.1", service.port), 10) as connection:
             connection.sendall(request()[:-5])
@@ -236,7 +235,7 @@ def test_a_request_that_is_half_there_is_answered_before_the_end(small_bundle: P
 
 
 def test_a_client_that_sends_without_pause_gets_all_answers(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of many requests in one packet the first ones take the short way, the rest the long one; the order stays."""
+    """Of many requests in one packet the first ones bypass ASGI, the rest do not; the order stays."""
     bodies = watch_bypass(service, monkeypatch)
     n_requests = 3 * MAX_ANSWERS
     sent = [json.dumps({"instances": [ROW] * (1 + at % 3)}).encode() for at in range(n_requests)]
