@@ -220,3 +220,35 @@ def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Me
         measured.get(path, **{"user-agent": "oracle"})
     ours_by_route = {kind.route: kind.attributes for kind in measured.signals.durations}
     assert {point.get("http.route", ""): point for point in points} == ours_by_route
+
+
+@pytest.mark.parametrize(
+    ("http_version", "label"),
+    [("1.0", "1.0"), ("1.1", "1.1"), ("2", "2"), ("3", "3"), ("9.9", "other"), ("", "other"), ("1.1\n", "other")],
+)
+def test_a_version_of_http_is_one_of_five_labels(http_version: str, label: str) -> None:
+    """The versions that exist are labels, and whatever else a server puts into the scope is counted as `other`."""
+    measured = Measured()
+
+    async def request() -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/items/7",
+            "raw_path": b"/items/7",
+            "query_string": b"",
+            "headers": [],
+            "scheme": "http",
+            "http_version": http_version,
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(_: Any) -> None:
+            """Drops the answer, which is not what is tested."""
+
+        await measured.app(scope, receive, send)
+
+    asyncio.run(request())
+    assert [(kind.route, kind.version) for kind in measured.signals.durations] == [("/items/{item}", label)]
