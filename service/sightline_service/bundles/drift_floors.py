@@ -1,4 +1,4 @@
-"""What was normal from window to window of the training data: the floors of drift."""
+"""Measures what was normal from window to window of the training data: the drift floors."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class RowTimes:
     window_s: int
 
     def indices(self) -> NDArray[np.intp]:
-        """The window of each row, counted from the first row on; -1 in the last one, which may be cut short."""
+        """Returns the window of each row, counted from the first row on; -1 in the last one, which may be cut short."""
         since_first = (self.times - self.times.min()).dt.total_seconds().to_numpy()
         windows: NDArray[np.intp] = (since_first // self.window_s).astype(np.intp)
         windows[windows == windows.max()] = -1
@@ -46,7 +46,7 @@ class RowTimes:
 
 
 def drift_floors(profile: ReferenceProfile, data: pd.DataFrame, times: RowTimes) -> DriftFloors | None:
-    """The floors of all features whose windows hold enough rows; None where none has enough of them.
+    """Returns the floors of all features with enough rows per window; None if no feature has.
 
     A floor lies a tenth above the 99th percentile of a statistic over the windows, each against all training rows.
     """

@@ -1,4 +1,4 @@
-"""A fitted estimator and its training data become a bundle: profiled, tried, and compared with the estimator."""
+"""Makes a bundle of a fitted estimator and its training data: profiled, verified, compared with the estimator."""
 
 from dataclasses import replace
 from typing import Any
@@ -74,7 +74,7 @@ def check_servable(model: Any, data: pd.DataFrame) -> None:
 
 
 def profile_training(model: Any, data: pd.DataFrame, labels: "pd.Series[Any]") -> ReferenceProfile:
-    """What the training data, the labels and the model's predictions for them look like."""
+    """Profiles the training data, the labels and the model's predictions for them."""
     inputs = walk(model, list(data.columns))
     try:
         features = [
@@ -98,14 +98,14 @@ def class_codes(classes: NDArray[Any], labels: "pd.Series[Any]") -> NDArray[np.i
         by_text = {str(known): code for code, known in enumerate(classes.tolist())}
         codes = np.array([by_text.get(str(label), -1) for label in labels.tolist()], dtype=np.intp)
     if (codes < 0).any():
-        stranger = labels.tolist()[int(np.argmax(codes < 0))]
+        unknown = labels.tolist()[int(np.argmax(codes < 0))]
         known = ", ".join(map(str, classes.tolist()[:10]))
-        raise BundleError(f"the target has the value {stranger!r}, and the model knows the classes {known}")
+        raise BundleError(f"the target has the value {unknown!r}, and the model knows the classes {known}")
     return codes
 
 
 def shortest(error: BaseException) -> str:
-    """The first sentence of an error, for a sentence of ours."""
+    """Returns the first sentence of an error, to be quoted in one of ours."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].partition(". ")[0].rstrip(".")[:300]
 
@@ -115,9 +115,9 @@ def _profile_outputs(model: Any, data: Any, labels: "pd.Series[Any]") -> dict[st
         raise BundleError(f"the target is missing in {int(labels.isna().sum())} rows; leave them out, as the fit did")
     if labels.nunique() < 2:
         raise BundleError(f"the target has one value only, {labels.tolist()[0]!r}: there is nothing to learn from it")
-    predicted = _tried(model, data, "predict")
+    predicted = _output_of(model, data, "predict")
     if predicted.size != len(labels):
-        raise BundleError(f"{_described(model)} predicts {predicted.shape[1:]} outputs a row; one is served")
+        raise BundleError(f"{_described(model)} predicts {predicted.shape[1:]} outputs per row; one is served")
     if is_regressor(model):
         if not pd.api.types.is_numeric_dtype(labels):
             raise BundleError(
@@ -130,18 +130,18 @@ def _profile_outputs(model: Any, data: Any, labels: "pd.Series[Any]") -> dict[st
     classes = np.asarray(model.classes_)
     names = [str(each) for each in classes.tolist()]
     if len(set(names)) < len(names):
-        raise BundleError(f"two classes of the model are called the same: {', '.join(names)}")
+        raise BundleError(f"two classes of the model have the same name: {', '.join(names)}")
     if not np.array_equal(np.sort(classes), classes):
         raise BundleError(f"the classes of {_described(model)} are in no order: {', '.join(names)}")
     codes = class_codes(classes, pd.Series(predicted))
     probabilities = None
     if hasattr(model, "predict_proba"):
-        probabilities = _tried(model, data, "predict_proba").astype(np.float64)
+        probabilities = _output_of(model, data, "predict_proba").astype(np.float64)
     return profile_outcomes(names, codes, class_codes(classes, labels), probabilities)
 
 
-def _tried(model: Any, data: Any, method: str) -> NDArray[Any]:
-    """What a model says of its training data; if it refuses them, a sentence with the step and its reason."""
+def _output_of(model: Any, data: Any, method: str) -> NDArray[Any]:
+    """Returns a model's output for its training data. Raises BundleError with the step that refuses them, and why."""
     try:
         return np.asarray(getattr(model, method)(data))
     except Exception as error:

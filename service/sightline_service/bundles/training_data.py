@@ -1,4 +1,4 @@
-"""Training data in a file of the user's, CSV or Parquet, and the columns of it that a model was fitted on."""
+"""Reads training data from a user's CSV or Parquet file, and the columns of it that a model was fitted on."""
 
 import csv
 from collections.abc import Collection, Iterable, Mapping
@@ -95,7 +95,7 @@ def _checked_csv(path: Path) -> list[str]:
     except csv.Error as error:
         raise BundleError(f"{path} is broken: line {lines.line_num}: {error}") from error
     except UnicodeDecodeError as error:
-        raise BundleError(f"{path} is not UTF-8 (byte {error.start}); write it anew in UTF-8") from error
+        raise BundleError(f"{path} is not UTF-8 (byte {error.start}); save it in UTF-8") from error
     if not header:
         raise BundleError(f"{path} is empty")
     return header

@@ -1,9 +1,9 @@
-"""Requests that wait together are predicted together.
+"""Predicts requests that wait together in one batch.
 
-A request never waits for company: the model starts as soon as it is free, and takes all that is there. A model
-that answers one row within a millisecond runs on the event loop, where a hop to a thread would cost more than
-it saves; a slower one runs in one thread, so that the loop goes on reading requests. A model that answers within
-microseconds is asked at once, without a queue: waiting would cost more than company saves.
+A request never waits for others: the model starts as soon as it is free, and takes all requests that wait. A model
+that predicts one row within a millisecond runs on the event loop, where a hop to a thread would cost more than
+it saves; a slower one runs in one thread, so that the loop goes on reading requests. A model that predicts within
+microseconds runs at once, without a queue: waiting would cost more than a batch saves.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.recorder import PredictionRecorder
 
 AT_ONCE_NS = 60_000
-"""A quicker model is asked at once: a place in the queue costs some microseconds, and company saves little more."""
+"""A quicker model runs at once: a place in the queue costs some microseconds, and a batch saves little more."""
 
 INLINE_NS = 1_000_000
 INLINE_ROWS = 256
@@ -32,7 +32,7 @@ INLINE_ROWS = 256
 
 
 class Answer(NamedTuple):
-    """One request's part of a batch: which run of the model it was, and how many rows were in it.
+    """One request's part of a batch: the number of the model's run, and how many rows were in it.
 
     queued_ns: when the request began to wait (monotonic).
     """
@@ -85,9 +85,9 @@ class Batcher:
         self.queued_rows = 0
 
     def predict_at_once(self, columns: Columns) -> Answer | None:
-        """The predictions of a model that answers within microseconds; None if the request has to queue.
+        """Predicts with a model that needs only microseconds; None if the request has to queue.
 
-        Raises whatever the predictor raises.
+        Raises what the predictor raises.
         """
         n_rows = len(columns)
         if not self.is_instant or n_rows > INLINE_ROWS:
@@ -100,7 +100,7 @@ class Batcher:
         """Waits for the model and returns this request's predictions.
 
         gone: returns when the client has left; a request that waits behind a batch then gives up its place.
-        Raises QueueFullError at once if too many rows wait already, ClientGoneError, and whatever the predictor
+        Raises QueueFullError at once if too many rows wait already, ClientGoneError, and what the predictor
         raises.
         """
         n_rows = len(columns)
@@ -112,7 +112,7 @@ class Batcher:
         self.queued_rows += n_rows
         if not self._is_running:
             self._is_running = True
-            # In a context of its own: a batch belongs to several requests, so to the trace of none.
+            # In an empty context: a batch belongs to several requests, so to no single trace.
             loop.call_soon(self._start, context=Context())
             gone = None  # it is next in line: watching would cost more than it could save
         watch = loop.create_task(gone()) if gone is not None else None
@@ -134,7 +134,7 @@ class Batcher:
         self._executor.shutdown(wait=False)
 
     def _give_up(self, item: _Waiting) -> None:
-        """Leaves the queue, so that nobody is refused for a place that nobody needs."""
+        """Leaves the queue, so that no other request is refused for a place that is not needed."""
         if item in self._waiting:
             self._waiting.remove(item)
             self.queued_rows -= len(item.columns)
@@ -151,7 +151,7 @@ class Batcher:
         running.add_done_callback(lambda done: self._finish(items, done.result()))
 
     def _take(self) -> list[_Waiting]:
-        """The next requests in line, as many as fit; one where another's values could change what it is answered."""
+        """Takes the next requests in line, as many as fit; one alone where dtypes of others would change it."""
         items: list[_Waiting] = []
         n_rows = 0
         while self._waiting and (not items or n_rows + len(self._waiting[0].columns) <= self._max_rows):
@@ -172,7 +172,7 @@ class Batcher:
                 return [error]
             if len(items) == 1:
                 return [PredictionFailedError(f"the model failed with {type(error).__name__}")]
-        # One request's rows made the model raise; the others must not suffer for it.
+        # One request's rows made the model raise; the others are predicted one by one.
         return [outcome for item in items for outcome in self._predict([item])]
 
     def _predict_together(self, items: Sequence[_Waiting]) -> list[Answer]:
@@ -207,7 +207,7 @@ class Batcher:
 
 
 def measure_row_ns(predictor: Predictor, columns: Columns, rounds: int = 5) -> int:
-    """How long the model takes for some columns; the median of some rounds, the first one not counted."""
+    """Returns how long the model takes for some columns: the median of some rounds, the first one not counted."""
     times = []
     for _ in range(rounds + 1):
         start_ns = perf_counter_ns()

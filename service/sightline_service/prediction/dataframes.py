@@ -1,4 +1,4 @@
-"""Columns become the DataFrame that an estimator was fitted on: its names in its order, its types."""
+"""Builds the DataFrame that an estimator expects from columns: its names in its order, its types."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,14 +13,14 @@ from sightline_telemetry.model.counts import Floats
 from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 
 _EXACT = 2.0**53
-"""Up to here every integer is a float64 of its own."""
+"""Up to here every integer has an exact float64."""
 
 
 class FrameBuilder:
     """Builds DataFrames for one model.
 
-    A value is what the client sent, also where training did not know it. A type is that of the training data as
-    far as it can hold the values: where one is missing, integers become floats, as they do in pandas.
+    Values are what the client sent, also where training did not know them. Types are those of the training data as
+    far as they can hold the values: where one is missing, integers become floats, as they do in pandas.
     """
 
     def __init__(self, profile: ReferenceProfile) -> None:
@@ -31,7 +31,7 @@ class FrameBuilder:
         self._categorical = [(feature.name, _container(feature)) for feature in profile.categorical]
 
     def build(self, columns: Columns) -> pd.DataFrame:
-        """The rows as a DataFrame of their own: a step that writes into it changes nothing that is counted."""
+        """Returns the rows as a new DataFrame: a step that writes into it changes nothing that is counted."""
         numeric, raw, _ = columns.arrays
         made: dict[str, Any] = {name: self._convert[name](numeric[index]) for index, name in self._numeric}
         for (name, contain), values in zip(self._categorical, raw, strict=True):
@@ -62,7 +62,9 @@ def _container(feature: CategoricalFeature) -> Callable[[Sequence[Value | None]]
         return partial(_categories, feature.values(feature.levels))
     if feature.dtype == "str":
         return partial(_objects, missing)
-    return partial(_booleans_or_missing if feature.dtype == "bool" else _numbers, missing)
+    if feature.dtype == "bool":
+        return partial(_objects if feature.missing else _booleans_or_missing, missing)
+    return partial(_numbers, missing)
 
 
 def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
@@ -83,7 +85,7 @@ def _numbers(missing: float | None, values: Sequence[Value | None]) -> Any:
 
 
 def _booleans_or_missing(missing: float | None, values: Sequence[Value | None]) -> Any:
-    """Booleans among which one is missing stay objects, as in pandas; so does one that is missing alone."""
+    """Booleans become objects where one is missing, as in pandas."""
     return _objects(missing, values) if None in values else np.array(values)
 
 

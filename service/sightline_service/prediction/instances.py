@@ -17,8 +17,8 @@ _AT = re.compile(
     r"(?:\[(?P<column>\d+)\])?(?:\.(?P<field>.*))?`)?",
     re.DOTALL,
 )
-_LOOKED_AT = 64
-"""Bytes in which a list of lists shows that it is one."""
+_INSPECTED_BYTES = 64
+"""Number of bytes inspected to detect a list of lists."""
 
 _READABLE = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
@@ -36,7 +36,7 @@ class InstanceReader:
         fields = {f"f{index}": feature for index, feature in enumerate(profile.features)}
         for feature in profile.features:
             if not _READABLE.fullmatch(feature.name):
-                what = "a quote, a backslash or a control character, which the JSON reader takes in no name"
+                what = "a quote, a backslash or a control character, which the JSON reader does not allow in names"
                 raise BundleError(f"the feature {feature.name!r} has {what}; rename the column and fit again")
         limits = msgspec.Meta(min_length=1, max_length=max_rows)
         typed = {feature.name: (field, json_type(feature)) for field, feature in fields.items()}
@@ -67,11 +67,11 @@ class InstanceReader:
         ).decode
 
     def read(self, body: bytes) -> RowValues:
-        """The rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
+        """Returns the rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
         return list(map(astuple, self._decoded(self._decode, body).instances))
 
     def read_rows(self, rows: msgspec.Raw) -> RowValues:
-        """The rows of a list of objects, or of a list of lists; raises as `read` does."""
+        """Returns the rows of a list of objects, or of a list of lists; raises as `read` does."""
         if is_list_of_lists(rows):
             return list(map(self._sorted, map(astuple, self._decoded(self._decode_unnamed, rows))))
         return list(map(astuple, self._decoded(self._decode_named, rows)))
@@ -102,19 +102,19 @@ class InstanceReader:
 
 
 def _sorter(order: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Puts the values of a row into another order."""
+    """Returns a function that puts the values of a row into another order."""
     if len(order) < 2:
         return tuple
     return itemgetter(*order)
 
 
 def is_list_of_lists(data: msgspec.Raw) -> bool:
-    """True if the JSON begins with two brackets; white space between them does not matter, unless there is a lot."""
-    return bytes(memoryview(data)[:_LOOKED_AT]).translate(None, b" \t\r\n").startswith(b"[[")
+    """Returns True if the JSON begins with two brackets; a little white space between them is skipped."""
+    return bytes(memoryview(data)[:_INSPECTED_BYTES]).translate(None, b" \t\r\n").startswith(b"[[")
 
 
 def json_type(feature: Feature) -> Any:
-    """The Python type that a feature's JSON value is read as."""
+    """Returns the Python type that a feature's JSON value is read as."""
     known: Any = str if isinstance(feature, CategoricalFeature) else float
     if isinstance(feature, CategoricalFeature) and feature.dtype in ("int64", "float64"):
         known = int | float

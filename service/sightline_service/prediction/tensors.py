@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: read straight into columns, and written; as JSON or as binary data.
+"""Reads tensors of the Open Inference Protocol into columns, and writes them; as JSON or as binary data.
 
 Sources: https://github.com/kserve/open-inference-protocol and, for binary data, KServe's binary tensor data extension
 (after the JSON come the tensors, little-endian, one after the other; a string is its length in 4 bytes, then UTF-8).
@@ -54,7 +54,7 @@ class RequestedOutput(msgspec.Struct):
 
 
 class InferRequest(msgspec.Struct):
-    """The JSON of an inference request; what the protocol does not know is ignored."""
+    """The JSON of an inference request; fields outside the protocol are ignored."""
 
     inputs: list[InputTensor]
     id: str | None = None
@@ -73,7 +73,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
 
 
 def datatype_of(feature: Feature) -> str:
-    """The datatype under which a feature is described; every other kind of number is read for a number, too."""
+    """Returns the datatype under which a feature is described; every kind of number is read as a number."""
     return _DATATYPES[feature.dtype]
 
 
@@ -83,7 +83,7 @@ def _datatypes_read(feature: Feature) -> tuple[str, ...]:
 
 
 class TensorReader:
-    """Reads an inference request, one tensor a feature, into columns; built once, used for every request."""
+    """Reads an inference request, one tensor per feature, into columns; built once, used for every request."""
 
     def __init__(self, profile: ReferenceProfile, columns: ColumnBuilder, max_rows: int) -> None:
         self._columns = columns
@@ -95,7 +95,7 @@ class TensorReader:
         self._decode = msgspec.json.Decoder(InferRequest).decode
 
     def read(self, body: bytes, json_bytes: int | None = None) -> tuple[Columns, InferRequest]:
-        """The columns of a body, and what else it asks for. json_bytes: length of its JSON, if binary data follows.
+        """The columns of a body, and the rest of the request. json_bytes: length of its JSON, if binary data follows.
 
         Raises MalformedBodyError, or BadTensorError, which names the input.
         """
@@ -140,7 +140,7 @@ class TensorReader:
             if n_rows is not None and rows != n_rows:
                 raise _wrong(tensor.name, f"it has {rows} rows, and input {inputs[0].name!r} has {n_rows}")
             n_rows = rows
-        return n_rows or 1  # a model without features is asked for one row
+        return n_rows or 1  # a model without features gets one row
 
     def _values(self, tensor: InputTensor, binary: memoryview | None) -> list[Any] | NDArray[Any]:
         """The elements of a tensor; missing ones are None in a list, NaN in an array."""
@@ -240,7 +240,7 @@ def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str]:
 
 
 def output_tensor(name: str, values: Sequence[str] | Floats, *, is_binary: bool) -> tuple[OutputTensor, bytes]:
-    """An output as the JSON tells it, and its binary data: nothing, unless it is to be binary."""
+    """Returns an output as the JSON describes it, and its binary data, which is empty unless is_binary."""
     datatype, shape = ("FP64", list(values.shape)) if isinstance(values, np.ndarray) else (STRINGS, [len(values)])
     if not is_binary:
         data = values.ravel().tolist() if isinstance(values, np.ndarray) else list(values)

@@ -169,7 +169,7 @@ BAD_MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "no estimator": (lambda: {"a": 1}, "dict is neither a classifier nor a regressor"),
     "two outputs": (
         lambda: MultiOutputRegressor(Ridge()).fit(table()[["age", "rooms"]], table()[["price", "income"]]),
-        "MultiOutputRegressor predicts (2,) outputs a row; one is served",
+        "MultiOutputRegressor predicts (2,) outputs per row; one is served",
     ),
     "a step that depends on other rows": (
         lambda: _fitted(FunctionTransformer(centred), LogisticRegression(max_iter=1000)),

@@ -1,4 +1,4 @@
-"""Linear models by their own arithmetic, folded over the preprocessing: a term an input, and their sum."""
+"""Computes linear models with the preprocessing folded in: one term per input, and their sum."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import hypot, sqrt
@@ -46,7 +46,7 @@ Vocabulary = Mapping[Any, int]
 
 
 class FoldedLinear:
-    """score_k = constant_k + sum of a term for each input, in plain Python for few rows and in numpy for many.
+    """score_k = constant_k + sum of one term per input, in plain Python for few rows and in numpy for many.
 
     Raises ValueError if a column is not affine in one input, or if the terms are too large to be added in any order.
     """
@@ -85,7 +85,7 @@ class FoldedLinear:
         self.most_rows = maxsize
 
     def few(self, rows: Sequence[Row]) -> list[float] | None:
-        """The scores of some rows, values in the order of the profile; None if rounding could tell."""
+        """Returns the scores of some rows, values in the profile's order; None if rounding could change an outcome."""
         numbers, words, n_numeric, constant = self._numbers, self._words, self._n_numeric, float(self._constant[0])
         scores = []
         for row in rows:
@@ -98,7 +98,7 @@ class FoldedLinear:
         return scores
 
     def many(self, numeric: Floats, codes: Codes) -> Floats | None:
-        """The scores, (n_rows, n_scores), of (n_numeric, n_rows) and (n_categorical, n_rows); None as above."""
+        """Returns (n_rows, n_scores) of (n_numeric, n_rows) and (n_categorical, n_rows); None as above."""
         is_missing = np.isnan(numeric)
         if is_missing[self._is_never_missing].any():
             return None
@@ -114,7 +114,7 @@ class FoldedLinear:
 
 
 def _affine(column: Numeric) -> tuple[float, float]:
-    """Slope and intercept of a column where its input is not missing."""
+    """Returns slope and intercept of a column where its input is not missing."""
     slope, intercept = 1.0, 0.0
     for operation in column.operations:
         if isinstance(operation, IsMissing):
@@ -131,6 +131,6 @@ def _affine(column: Numeric) -> tuple[float, float]:
 
 
 def _term_of(vocabulary: Vocabulary, terms: Floats) -> tuple[Callable[[Any, float], float], float]:
-    """The term of each known category, of None, and of all others."""
+    """Returns the look-up of a known category's or None's term, and the term of all others."""
     values = terms.tolist()
     return {value: values[code] for value, code in vocabulary.items()}.get, values[len(vocabulary)]

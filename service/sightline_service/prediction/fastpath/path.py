@@ -1,4 +1,4 @@
-"""The fast way through one model: columns of a request in, scores out, or None where only the pipeline can tell."""
+"""Predicts without the pipeline where that gives the same: columns in, predictions out, or None."""
 
 from collections.abc import Callable, Sequence
 from math import exp
@@ -20,21 +20,21 @@ FEW_ROWS = 16
 """Up to here a loop in plain Python beats numpy's fixed cost."""
 
 TIE = 1e-9
-"""Scores so close to the border between two outcomes are left to the pipeline: rounding could tell them apart."""
+"""Scores this close to the border between two outcomes are left to the pipeline: rounding could decide them."""
 
 
 class Folded(Protocol):
-    """A model folded over its preprocessing: a score, or one a class, for each row."""
+    """A model with its preprocessing folded in: one score per row, or one per row and class."""
 
     takes_few: bool
     most_rows: int
 
     def few(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
-        """The score of some rows."""
+        """Returns the scores of some rows; None if the pipeline has to predict them."""
         ...
 
     def many(self, numeric: Floats, codes: Codes) -> Floats | None:
-        """(n_rows, n_scores)."""
+        """Returns (n_rows, n_scores); None if the pipeline has to predict them."""
         ...
 
 
@@ -71,7 +71,7 @@ class FastPath:
         self._folded, self.kind = self._fold()
 
     def _fold(self) -> tuple[Folded | None, str]:
-        """How the estimator is computed, and the words for it."""
+        """Returns how the estimator is computed, and a description of it."""
         name = type(self._estimator).__name__
         arguments = (self._estimator, self._columns, self._n_numeric, self._codes)
         try:
@@ -181,7 +181,7 @@ class FastPath:
 def _inputs(
     profile: ReferenceProfile, vocabularies: Sequence[list[Any]], to_frame: Callable[[Columns], pd.DataFrame]
 ) -> tuple[Column, ...]:
-    """The columns that reach the model, in its order: numbers, and what each category looks like there."""
+    """Returns the columns that reach the model, in its order: numbers, and the value of each category there."""
     n_rows = max((len(each) + 1 for each in vocabularies), default=1)
     raw = []
     for feature, known in zip(profile.categorical, vocabularies, strict=True):
@@ -211,7 +211,7 @@ def _inputs(
 
 
 def _lead(scores: Floats) -> Floats:
-    """By how much the largest of (n_rows, n_classes) scores leads."""
+    """Returns by how much the largest of (n_rows, n_classes) scores leads the second."""
     second, first = np.partition(scores, -2, axis=1)[:, -2:].T
     lead: Floats = first - second
     return lead

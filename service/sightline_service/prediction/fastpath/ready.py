@@ -1,4 +1,4 @@
-"""The columns that reach an estimator, each told as what it is made of: one input and some arithmetic, or a look-up."""
+"""Describes the columns that reach an estimator: one input and some arithmetic, a look-up, or a call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -98,7 +98,7 @@ class Numeric:
     is_whole: bool = False
 
     def then(self, operation: Operation) -> "Numeric":
-        """This column behind one more operation."""
+        """Returns this column behind one more operation."""
         return replace(self, operations=(*self.operations, operation))
 
     def of(self, values: Floats) -> Floats:
@@ -122,13 +122,13 @@ class Numeric:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A categorical input behind some operations and encoders: (n_codes,) one value a category."""
+    """A categorical input behind some operations and encoders: (n_codes,) one value per category."""
 
     feature: int
     values: Values
 
     def then(self, operation: Operation) -> "Lookup":
-        """This column behind one more operation."""
+        """Returns this column behind one more operation."""
         return replace(self, values=operation(self.values))
 
 
@@ -154,7 +154,7 @@ class Called:
     operations: tuple[Operation, ...] = ()
 
     def then(self, operation: Operation) -> "Called":
-        """This column behind one more operation."""
+        """Returns this column behind one more operation."""
         return replace(self, operations=(*self.operations, operation))
 
 
@@ -162,7 +162,7 @@ Column = Numeric | Lookup | Called
 
 
 def assemble(columns: Sequence[Column], numeric: Floats, codes: Codes) -> Floats:
-    """The matrix (n_rows, n_columns) of some columns.
+    """Returns the matrix (n_rows, n_columns) of some columns.
 
     numeric: (n_numeric, n_rows) with NaN where missing; codes: (n_categorical, n_rows) indices into look-ups.
     """
@@ -189,7 +189,7 @@ def assemble(columns: Sequence[Column], numeric: Floats, codes: Codes) -> Floats
 
 
 def call(estimator: Any, method: str, matrix: Floats) -> Any:
-    """What an estimator answers for a matrix, given as the frame that it was fitted on if it knows names."""
+    """Calls a method of an estimator on a matrix, given as the frame that it was fitted on if it knows names."""
     names = getattr(estimator, "feature_names_in_", None)
     answer = getattr(estimator, method)(matrix if names is None else pd.DataFrame(matrix, columns=names))
     return answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)

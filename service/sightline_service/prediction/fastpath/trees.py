@@ -1,5 +1,7 @@
-"""Histogram gradient boosting as a table: for each input and bin, the leaves that can still be reached.
+"""Computes histogram gradient boosting by a table: for each input and bin, the leaves that can still be reached.
 
+This is the idea of QuickScorer (Lucchese et al., "QuickScorer: a fast algorithm to rank documents with additive
+ensembles of regression trees", SIGIR 2015): bit vectors of leaves, ANDed; here one per input and bin, not per split.
 The conditions along the way to a leaf fall into conditions on single inputs. So the leaves that a row reaches
 are the AND, over its inputs, of the leaves that each input alone leaves open: one in each tree.
 """
@@ -31,7 +33,7 @@ Vocabulary = Mapping[Any, int]
 
 
 class TreeTable:
-    """Sums of leaves. Raises ValueError for trees or columns that do not fit into a table.
+    """Sums the leaves that a row reaches. Raises ValueError for trees or columns that do not fit into a table.
 
     scikit-learn has no public way to the trees of this estimator; without `_predictors` it is called as it is.
     """
@@ -52,7 +54,7 @@ class TreeTable:
         self._edges = [_edges(inputs.get((Numeric, i), {}), trees) for i in range(n_numeric)]
         self._masks: list[Masks] = []
         for index, edges in enumerate(self._edges):
-            values = np.array([*edges, np.nan])  # a bin is told by its upper edge; the last one is for missing values
+            values = np.array([*edges, np.nan])  # a bin is given by its upper edge; the last one is for missing values
             with np.errstate(over="ignore"):
                 ready = {at: column.of(values) for at, column in inputs.get((Numeric, index), {}).items()}
             masks = _masks(trees, ready, len(values))
@@ -74,7 +76,7 @@ class TreeTable:
         self.most_rows = TABLE_ROWS
 
     def few(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
-        """The scores of some rows, values in the order of the profile; None if a value is no finite number."""
+        """Returns the scores of some rows, values in the order of the profile; None if a value is not finite."""
         n_numeric, n_bytes, values, n_trees = self._n_numeric, self._n_bytes, self._flat_values, self._n_trees
         baseline = float(self._baseline[0])
         scores = []
@@ -94,7 +96,7 @@ class TreeTable:
         return scores
 
     def many(self, numeric: Floats, codes: Codes) -> Floats | None:
-        """The scores, (n_rows, n_scores), of (n_numeric, n_rows) and (n_categorical, n_rows); None as above."""
+        """Returns (n_rows, n_scores) of (n_numeric, n_rows) and (n_categorical, n_rows); None as above."""
         n_rows = numeric.shape[1]
         open_leaves = np.full((n_rows, self._n_trees), np.uint32(0xFFFFFFFF))
         for edges, masks, values in zip(self._edges, self._masks, numeric, strict=False):
@@ -168,7 +170,7 @@ def _float(ordinals: NDArray[np.int64]) -> Floats:
 
 
 def _masks(trees: Sequence[Any], ready: Mapping[int, Floats], n_bins: int) -> Masks:
-    """(n_bins, n_trees): the leaves left open by one input; ready: its columns' values, one a bin."""
+    """(n_bins, n_trees): the leaves left open by one input; ready: its columns' values, one per bin."""
     masks = np.empty((n_bins, len(trees)), dtype=np.uint32)
     for index, nodes in enumerate(trees):
         masks[:, index] = _open(nodes, ready, n_bins)
@@ -195,5 +197,5 @@ def _open(nodes: Any, ready: Mapping[int, Floats], n_bins: int) -> Masks:
 
 
 def _mask_of(vocabulary: Vocabulary, masks: list[int]) -> tuple[Callable[[Any, int], int], int]:
-    """The mask of each known category, of None, and of all others."""
+    """Returns the look-up of a known category's or None's mask, and the mask of all others."""
     return {value: masks[code] for value, code in vocabulary.items()}.get, masks[len(vocabulary)]
