@@ -129,7 +129,7 @@ KNOW_THE_SDK = {
 # Grafana provisions files in the Classic model only, which its SDK calls deprecated as soon as it is imported.
 SDK_PREFERS_V2 = "ignore:Prefer using dashboardv2.Dashboard instead:DeprecationWarning"
 
-# Imports every module afresh (ours, not what they lean on), and prints what a module left behind.
+# Imports every module again (ours, not what they lean on), and prints what a module left behind.
 _IMPORT_ALL = """
 import importlib, os, stat, sys, threading
 def sockets():

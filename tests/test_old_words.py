@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 WORDS = ROOT / "tests" / "old_words.txt"
-PENDING = "# Still in the tree, and not yet refused.\n"
 NOT_READ = {"tests/old_words.txt", "tests/test_old_words.py", "CHANGELOG.md", "uv.lock", "benchmarks/results.md"}
 NOT_TEXT = (".svg", ".png", "LICENSE")
 
@@ -20,7 +19,7 @@ def _rows(text: str) -> list[tuple[str, str]]:
     return [(pattern, instead) for pattern, _, instead in (line.partition("\t") for line in lines)]
 
 
-OLD, _, STILL = WORDS.read_text(encoding="utf-8").partition(PENDING)
+OLD = _rows(WORDS.read_text(encoding="utf-8"))
 
 
 @cache
@@ -50,12 +49,11 @@ def _places(pattern: str) -> list[str]:
 
 def test_every_old_word_has_its_replacement() -> None:
     """Each line of the list is a pattern that compiles, a tab, and the word to use; no pattern is listed twice."""
-    rows = _rows(OLD) + _rows(STILL)
-    assert [pattern for pattern, instead in rows if not instead or re.compile(pattern).search("")] == []
-    assert len({pattern for pattern, _ in rows}) == len(rows)
+    assert [pattern for pattern, instead in OLD if not instead or re.compile(pattern).search("")] == []
+    assert len({pattern for pattern, _ in OLD}) == len(OLD)
 
 
-@pytest.mark.parametrize(("pattern", "instead"), _rows(OLD), ids=[instead for _, instead in _rows(OLD)])
+@pytest.mark.parametrize(("pattern", "instead"), OLD, ids=[instead for _, instead in OLD])
 def test_no_old_word_is_left(pattern: str, instead: str) -> None:
     """No line of the tree has the word."""
     assert _places(pattern) == [], f"use instead: {instead}"

@@ -83,7 +83,7 @@ class Parts:
         self.is_ready = True
 
     def stop(self) -> None:
-        """Stops all of it, and sends what has been counted."""
+        """Stops all of it, and sends the counts."""
         self.is_ready = False
         gc.unfreeze()
         self.model.batcher.close()

@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     """Largest number of traces kept per second because a latency bucket had no exemplar."""
 
     def beside_bundle(self, name: str) -> Path:
-        """A file that outlives the bundle's folder, which is replaced whole when the bundle is made anew."""
+        """A file that outlives the bundle's folder, which is replaced whole when the bundle is made again."""
         folder = self.bundle.resolve()
         return folder.with_name(f"{folder.name}.{name}")
 

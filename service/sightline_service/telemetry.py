@@ -62,7 +62,7 @@ class Telemetry(Protocol):
         ...
 
     def stop(self) -> None:
-        """Sends what has been counted, and stops."""
+        """Sends the counts, and stops."""
         ...
 
 

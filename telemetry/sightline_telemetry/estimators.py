@@ -39,7 +39,7 @@ def column_positions(columns: Any, names: Sequence[Any]) -> list[int]:
         stop = place[columns.stop] + 1 if isinstance(columns.stop, str) else columns.stop
         return list(range(len(names))[start : stop : columns.step])
     if isinstance(columns, UserList):
-        columns = columns.data  # scikit-learn 1.5 to 1.7 warns whoever reads its own list of what remains
+        columns = columns.data  # scikit-learn 1.5 to 1.7 warns when its own list is read, the list of what remains
     chosen = [columns] if isinstance(columns, str | int | np.integer) else list(columns)
     if chosen and isinstance(chosen[0], bool | np.bool_):
         return [position for position, is_chosen in enumerate(chosen) if is_chosen]

@@ -133,7 +133,7 @@ class Measurement:
 
 
 def _begin_in_children(begin: "weakref.WeakMethod[Callable[[], None]]") -> None:
-    """Has a measurement begin anew in forked children for as long as it lives; a hook cannot be taken back."""
+    """Has a measurement begin again in forked children for as long as it lives; a hook cannot be taken back."""
 
     def hook() -> None:
         alive = begin()

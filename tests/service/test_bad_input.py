@@ -128,7 +128,7 @@ def test_hostile_words_make_no_series(small_service: Running) -> None:
 
 
 def test_a_client_that_leaves_is_counted(small_service: Running) -> None:
-    """A client that closes the connection in the middle of its body is counted as cancelled, and harms nobody."""
+    """A client that closes the connection in the middle of its body is counted as cancelled, and harms no other."""
     before = small_service.errors()["cancelled"]
     with socket.create_connection(("127.0.0.1", small_service.port)) as client:
         head = (

@@ -52,9 +52,9 @@ def test_a_prediction_is_one_trace(small_bundle: Path, capsys: pytest.CaptureFix
     assert parents["queue"] == parents["predict"] == server["spanId"]
     assert parents["preprocess"] == parents["classify"] == by_name["predict"]["spanId"]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
-    (told,) = [line for line in lines if line["message"] == "POST /predict/model 200"]
-    assert (told["trace_id"], told["span_id"]) == (server["traceId"], server["spanId"])
-    assert told["trace_kept_because"] == "asked"
+    (logged,) = [line for line in lines if line["message"] == "POST /predict/model 200"]
+    assert (logged["trace_id"], logged["span_id"]) == (server["traceId"], server["spanId"])
+    assert logged["trace_kept_because"] == "asked"
 
 
 def test_pipelined_requests_have_traces_of_their_own(small_bundle: Path) -> None:

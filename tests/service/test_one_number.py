@@ -40,12 +40,12 @@ Key = tuple[str, frozenset[tuple[str, str]]]
 def rows_of_words(n_rows: int, seed: int, *, is_served: bool = True) -> pd.DataFrame:
     """Numbers and words, some missing; if served, some out of range and some that training did not know."""
     random = np.random.default_rng(seed)
-    strangers = ["Paris"] if is_served else []
+    unseen = ["Paris"] if is_served else []
     data = pd.DataFrame(
         {
-            "city": random.choice(["Bern", "Oslo", "Rome", *strangers], n_rows),
+            "city": random.choice(["Bern", "Oslo", "Rome", *unseen], n_rows),
             "age": random.normal(40, 30 if is_served else 8, n_rows),
-            "plan": random.choice(["free", "paid", *strangers], n_rows),
+            "plan": random.choice(["free", "paid", *unseen], n_rows),
             "income": random.exponential(3000, n_rows),
         }
     )
@@ -64,7 +64,7 @@ class Bundled:
 
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
-    """Takes missing values and strangers in every field."""
+    """Takes missing values and unknown categories in every field."""
     numeric = Pipeline([("impute", drop_ins.SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     words = Pipeline(
         [

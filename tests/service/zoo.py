@@ -47,7 +47,7 @@ class Case:
 
     make: gives it unfitted; columns: those of `table` that it takes; label: the column it learns.
     missing, unseen: features in which the tests send nulls, and words that training had not.
-    imputed: feature -> method, as whoever wrote the pipeline would say it.
+    imputed: feature -> method, as the author of the pipeline would name it.
     file: how the training data is kept; `none` for what no file can hold, bundled from memory.
     """
 

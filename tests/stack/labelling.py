@@ -20,17 +20,17 @@ SENT_TO_BOTH = 0.1
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a client got: the id, what the model said, P(class) in the order of the classes or a value; the truth."""
+    """What a client got: the id, its outcome, P(class) in the order of the classes or a value; the truth."""
 
     prediction_id: str
-    said: Any
+    outcome: Any
     scores: tuple[float, ...]
     actual: Any
 
 
 @dataclass
 class Clients:
-    """Several clients of some replicas; `answers` holds what became of each label, as they were told."""
+    """Several clients of some replicas; `answers` holds the verdicts that the clients received."""
 
     urls: Sequence[str]
     random: Random
@@ -48,7 +48,7 @@ class Clients:
         self._client.close()
 
     def post(self, url: str, path: str, body: object) -> Any:
-        """Sends until somebody answers: the same replica first, then the others, over and over."""
+        """Sends until a replica answers: the same replica first, then the others, over and over."""
         for attempt in range(600):
             target = self.urls[(self.urls.index(url) + attempt) % len(self.urls)]
             try:
@@ -96,7 +96,7 @@ def predict(
     made = []
     for start in range(0, len(rows), chunk):
         answer = clients.post(clients.urls[0], "/predict/model", {"instances": rows[start : start + chunk]})
-        for said, actual in zip(answer["predictions"], actuals[start : start + chunk], strict=True):
-            scores = tuple(said["probabilities"].values()) if "probabilities" in said else ()
-            made.append(Prediction(said["prediction_id"], said.get("outcome", said.get("value")), scores, actual))
+        for each, actual in zip(answer["predictions"], actuals[start : start + chunk], strict=True):
+            scores = tuple(each["probabilities"].values()) if "probabilities" in each else ()
+            made.append(Prediction(each["prediction_id"], each.get("outcome", each.get("value")), scores, actual))
     return made

@@ -58,7 +58,7 @@ class Watched:
 
 
 class Watch:
-    """Asks Prometheus which alerts fire for which version, and follows exemplars to the trace store."""
+    """Reads from Prometheus which alerts fire for which version, and follows exemplars to the trace store."""
 
     def __init__(self, prometheus: Prometheus, traces: TraceStore, scenarios: Sequence[Scenario]) -> None:
         self._prometheus = prometheus
@@ -66,7 +66,7 @@ class Watch:
         self._started_s = time.time()
         self.watched = {scenario: Watched(scenario) for scenario in scenarios}
         self.elsewhere: dict[str, float] = {}
-        """Alerts of no scenario: of the collector, of a process that is none of ours."""
+        """Alerts of no scenario: of the collector, of a process of another service."""
 
     def look(self) -> None:
         """Notes what fires at this moment."""
@@ -142,16 +142,16 @@ def run(scenarios: Sequence[Scenario], minutes: float, window: str, console: Con
 
 def _watch(watch: Watch, minutes: float, console: Console) -> None:
     until_s = time.monotonic() + 60 * minutes
-    told: set[tuple[Scenario, str]] = set()
+    known: set[tuple[Scenario, str]] = set()
     while time.monotonic() < until_s:
         watch.look()
         fired = {
             (each.scenario, alert): after for each in watch.watched.values() for alert, after in each.fired.items()
         }
         for (scenario, alert), after_s in fired.items():
-            if (scenario, alert) not in told:
+            if (scenario, alert) not in known:
                 console.log(f"{scenario}: {alert} fires after {after_s:.0f} s")
-        told = set(fired)
+        known = set(fired)
         time.sleep(1)
 
 
@@ -184,9 +184,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scenarios", nargs="*", type=Scenario, default=list(Scenario), help="all of them")
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"how long to send ({MINUTES:g})")
     parser.add_argument("--window", default=WINDOW, help=f"what drift is judged over ({WINDOW})")
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     console = Console(width=200)
-    results = run(told.scenarios, told.minutes, told.window, console)
+    results = run(options.scenarios, options.minutes, options.window, console)
     console.print(_table(results))
     return 0 if all(watched.is_as_expected for watched in results) else 1
 

@@ -128,33 +128,33 @@ def test_each_label_counts_once(labelled: Labelled, capsys: pytest.CaptureFixtur
     assert sum(total.values()) == N_PREDICTIONS
     rejected = labelled.total("ml_feedback_rejected_total", "reason")
     assert rejected["conflict",] >= N_CONFLICTS
-    told = labelled.clients.answers
-    assert told["accepted"] <= N_PREDICTIONS
-    assert told["duplicate"] <= rejected["duplicate",]
-    assert told["forged"] == told["unknown_model"] == told["late"] == 0
+    received = labelled.clients.answers
+    assert received["accepted"] <= N_PREDICTIONS
+    assert received["duplicate"] <= rejected["duplicate",]
+    assert received["forged"] == received["unknown_model"] == received["late"] == 0
     with capsys.disabled():
-        print(
-            f"\n  {labelled.n_replicas} replicas, {labelled.n_kills} SIGKILLs; clients were told {dict(told)}; {total}"
-        )
+        print(f"\n  {labelled.n_replicas} replicas, {labelled.n_kills} SIGKILLs; received {dict(received)}; {total}")
 
 
 def test_the_confusion_matrix_equals_scikit_learns(labelled: Labelled) -> None:
     """The confusion matrix that Prometheus has is scikit-learn's, to the unit."""
     counted = labelled.total("ml_feedback_total", "actual, predicted")
-    actual, said, _ = columns(labelled.predictions)
-    theirs = confusion_matrix(actual, said, labels=CLASSES)
+    actual, predicted, _ = columns(labelled.predictions)
+    theirs = confusion_matrix(actual, predicted, labels=CLASSES)
     assert [[counted[was, says] for says in CLASSES] for was in CLASSES] == theirs.tolist()
 
 
 def test_scores_equal_scikit_learns(labelled: Labelled) -> None:
     """Accuracy, F1, log loss and Brier score from PromQL are scikit-learn's to 1e-9."""
-    actual, said, probabilities = columns(labelled.predictions)
+    actual, predicted, probabilities = columns(labelled.predictions)
     matrix = f'max by (predicted, actual) (ml_feedback_total{{ledger="{labelled.ledger}"}})'
     hits = f"sum by (outcome) (label_replace({matrix} and on (predicted, actual) {DIAGONAL.format(matrix)}, {OUTCOME}))"
-    said_or_was = f"({by_outcome(matrix, 'predicted')} + {by_outcome(matrix, 'actual')})"
+    predicted_or_actual = f"({by_outcome(matrix, 'predicted')} + {by_outcome(matrix, 'actual')})"
     ask = labelled.prometheus.value
-    assert ask(f"sum({hits}) / sum({matrix})") == pytest.approx(accuracy_score(actual, said), abs=1e-9)
-    assert ask(f"avg(2 * {hits} / {said_or_was})") == pytest.approx(f1_score(actual, said, average="macro"), abs=1e-9)
+    assert ask(f"sum({hits}) / sum({matrix})") == pytest.approx(accuracy_score(actual, predicted), abs=1e-9)
+    assert ask(f"avg(2 * {hits} / {predicted_or_actual})") == pytest.approx(
+        f1_score(actual, predicted, average="macro"), abs=1e-9
+    )
     sums, n = (labelled.total(f"ml_feedback_loss_{what}", "kind") for what in ("sum", "count"))
     log = log_loss(actual, y_proba=probabilities, labels=CLASSES)
     assert sums["log",] / n["log",] == pytest.approx(log, abs=1e-9)
@@ -184,9 +184,9 @@ def test_errors_equal_scikit_learns(
         mae = prometheus.value(f"{total.format('sum', '')} / {n}")
         over, under = (total.format("sum", f', side="{side}"') for side in ("over", "under"))
         bias = prometheus.value(f"({over} - {under}) / {n}")
-    said = [each.said for each in predictions]
-    assert mae == pytest.approx(mean_absolute_error(truth, said), abs=1e-9)
-    assert bias == pytest.approx(np.mean(said - truth.to_numpy()), abs=1e-9)
+    predicted = [each.outcome for each in predictions]
+    assert mae == pytest.approx(mean_absolute_error(truth, predicted), abs=1e-9)
+    assert bias == pytest.approx(np.mean(predicted - truth.to_numpy()), abs=1e-9)
 
 
 def by_outcome(matrix: str, label: str) -> str:
@@ -195,21 +195,21 @@ def by_outcome(matrix: str, label: str) -> str:
 
 
 def columns(predictions: list[Prediction]) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
-    """What was true, what the model said, and P(class), (n_rows, n_classes)."""
+    """What was true, what the model predicted, and P(class), (n_rows, n_classes)."""
     return (
         [each.actual for each in predictions],
-        [each.said for each in predictions],
+        [each.outcome for each in predictions],
         np.array([each.scores for each in predictions]),
     )
 
 
 def other(prediction: Prediction) -> Prediction:
     """The same prediction with a wrong label."""
-    return Prediction(prediction.prediction_id, prediction.said, (), CLASSES[prediction.actual == CLASSES[0]])
+    return Prediction(prediction.prediction_id, prediction.outcome, (), CLASSES[prediction.actual == CLASSES[0]])
 
 
 def set_event() -> Event:
-    """An event that nobody has to wait for."""
+    """An event that is already set."""
     event = Event()
     event.set()
     return event

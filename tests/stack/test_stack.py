@@ -139,7 +139,7 @@ def test_collector_names_the_signal_that_leads_nowhere(signal: str, lacking: str
 
 
 def test_tempo_keeps_to_its_folder(stack: Stack) -> None:
-    """All that Tempo writes lies where it is told, so that it needs no rights elsewhere and two of them do not mix."""
+    """All that Tempo writes is in its folder: it needs no rights elsewhere, and two of them do not mix."""
     if not stack.has_tempo:
         pytest.skip("the trace store is Jaeger, which keeps its traces in memory")
     config = httpx.get(f"{stack.traces_url}/status/config").text

@@ -113,7 +113,7 @@ class _VendorRequest(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class names it so
-        """Says nothing."""
+        """Discards log lines."""
 
 
 def test_vendor_knows_us_by_a_header(stack: Stack, small_bundle: Path) -> None:

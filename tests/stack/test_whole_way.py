@@ -23,7 +23,7 @@ CLIENT_CLOCK_S = 0.05
 """A client sees a request last this much longer than the server does, at most."""
 ARRIVES_S = 30.0
 EMPTY_SPAN_NS = 1
-"""A request that waits for nobody has an empty `queue`, and Jaeger shows an empty span as a nanosecond long."""
+"""A request that does not wait has an empty `queue`, and Jaeger shows an empty span as a nanosecond long."""
 DURATIONS = "http_server_request_duration_seconds_bucket"
 STEPS = {"/predict/model": {"preprocess", "classify"}, "/predict/random": {"delay"}}
 

@@ -49,7 +49,7 @@ class SinkHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Discards log lines."""
 
 
 @contextmanager

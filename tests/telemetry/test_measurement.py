@@ -139,7 +139,7 @@ def test_the_lines_in_the_readme_run(page: str, heading: str) -> None:
 def test_it_leaves_the_process_as_it_was(
     profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A guest in somebody's process sets no variable, and no global provider."""
+    """A guest in another application's process sets no variable, and no global provider."""
     from opentelemetry import metrics, trace
 
     monkeypatch.setenv(ENDPOINT, sink.url)

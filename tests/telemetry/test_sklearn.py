@@ -67,8 +67,8 @@ def fitted() -> Pipeline:
 @pytest.fixture(scope="module")
 def trained(fitted: Pipeline) -> ReferenceProfile:
     """Its profile."""
-    said = fitted.predict(TRAINING), fitted.predict_proba(TRAINING)
-    return profile_frame(TRAINING, LABELS, *said, imputed_by=IMPUTED)
+    outputs = fitted.predict(TRAINING), fitted.predict_proba(TRAINING)
+    return profile_frame(TRAINING, LABELS, *outputs, imputed_by=IMPUTED)
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_a_feature_in_two_branches_is_counted_once(measure: Measurement) -> None
 
 
 def test_what_meets_no_drop_in_is_told(measure: Measurement) -> None:
-    """Features that no drop-in sees as they come are named, so that nobody waits for their counts."""
+    """Features that no drop-in sees as they come are named, so that their missing counts are no surprise."""
     assert bind(pipeline(is_plain=True).fit(TRAINING, LABELS), measure) == tuple(TRAINING.columns)
     behind = Pipeline([("first", SklearnSimpleImputer()), ("second", SimpleImputer())]).fit(TRAINING[NUMERIC])
     assert bind(behind, measure) == tuple(TRAINING.columns)

@@ -121,12 +121,12 @@ class Producer:
         return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
 
     def _metrics(self) -> Iterator[Metric]:
-        pace, now_ns = GilYield(), time_ns()
+        gil_yield, now_ns = GilYield(), time_ns()
         for instrument, points in self.histograms(ExemplarBuckets.read_fresh):
-            pace.keep()
+            gil_yield.keep()
             histograms = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
             if histograms:
-                data = Histogram(YieldingList(histograms, pace), AggregationTemporality.CUMULATIVE)
+                data = Histogram(YieldingList(histograms, gil_yield), AggregationTemporality.CUMULATIVE)
                 yield Metric(instrument.name, instrument.description, instrument.unit, data)
 
     def _point(self, attributes: Attributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:

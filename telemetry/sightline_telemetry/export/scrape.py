@@ -61,9 +61,9 @@ class Scrape:
         with self._lock:  # of two scrapes at once the SDK's reader would show one every sample twice
             theirs = encode(self._registry).removesuffix(_END)
             ours: list[str] = []
-            pace = GilYield()
+            gil_yield = GilYield()
             for instrument, samples in self._samples(has_exemplars=is_openmetrics):
-                pace.keep()
+                gil_yield.keep()
                 if samples:
                     ours += head(instrument, is_openmetrics=is_openmetrics)
                     ours += samples

@@ -93,7 +93,8 @@ class Providers:
     """The SDK of one process: not started until `start`, since threads must be born after a fork.
 
     ring: holds kept traces in memory, if given.
-    is_guest: the process is somebody else's, so nothing global is set, and neither spans nor process metrics are made.
+    is_guest: the process belongs to another application, so nothing global is set, and there are
+    neither spans nor process metrics.
     is_head_sampled: another instrumentation makes the server spans, and the SDK's sampler decides about them at their
     start, as OTEL_TRACES_SAMPLER says.
     """
@@ -164,7 +165,7 @@ class Providers:
             self._writer.write(timeline, name, attributes, has_failed=has_failed)
 
     def flush(self, wait_s: float) -> None:
-        """Sends what has been counted until now, in a thread of its own; waits for it so many seconds at most."""
+        """Sends the counts so far, in a thread of its own; waits for it so many seconds at most."""
         if self._meters is None or not self._exports("METRICS"):
             return
         thread = Thread(target=self._meters.force_flush, daemon=True)

@@ -33,7 +33,7 @@ class SpanWriter:
     def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
         """Writes the server span of an ended request and a span for each of its segments.
 
-        Children go first, so that whoever sees the server span sees the whole trace.
+        Children go first, so that a reader that sees the server span sees the whole trace.
         """
         context = self.write_segments(timeline)
         parent, links = _relation_to(timeline.caller)

@@ -81,7 +81,7 @@ class Snapshot:
 
 
 class BucketTable:
-    """Histograms with explicit bounds of their own, side by side, one a feature.
+    """Histograms with explicit bounds of their own, side by side, one per feature.
 
     Bucket i of a histogram holds (bounds[i-1], bounds[i]], as in OpenTelemetry.
     ranges: the least and the greatest value that each histogram expects, or None; `outside` tells how many were not.
@@ -214,7 +214,7 @@ class ExemplarBuckets(Buckets):
     """Buckets that show, for each bucket, the last kept trace that landed in it.
 
     A bucket is *bare* while it has no exemplar since the last export: the next request that lands there is
-    worth a trace, so that every bucket that grows has a dot.
+    worth a trace, so that every bucket that grows has an exemplar.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:

@@ -31,7 +31,7 @@ TAIL = 0.4516
 """`ln(pi / 2)`, of the expansion of the normal quantile far out in the tail."""
 
 ROWS_PER_BIN = 10
-"""Nothing is said of fewer rows a bin: the limits hold for large counts only."""
+"""There is no result for fewer rows per bin: the limits hold for large counts only."""
 
 RARE_SHARE = 0.01
 """Categories with a smaller share of the reference are compared together."""
@@ -236,7 +236,7 @@ def expected_out_of_range(n: float, m: float) -> float:
 def numeric_findings(
     reference: ArrayLike, current: ArrayLike, floors: Mapping[str, float] | None = None, effect: Effect = STRICT
 ) -> tuple[Finding, ...]:
-    """KS and PSI of a numeric feature's window beside their limits; empty where nothing can be said.
+    """KS and PSI of a numeric feature's window beside their limits; empty where there is no result.
 
     reference, current: (n_bins,) counts; floors: `ks` and `psi`, if the training data had time.
 
@@ -260,7 +260,7 @@ def numeric_findings(
 def category_findings(
     reference: ArrayLike, current: ArrayLike, floors: Mapping[str, float] | None = None, effect: Effect = STRICT
 ) -> tuple[Finding, ...]:
-    """The changes of the shares of categories beside their limits; empty where nothing can be said.
+    """The changes of the shares of categories beside their limits; empty where there is no result.
 
     reference, current: (n_categories,) counts of known categories, without missing and unseen; those rarer than
     RARE_SHARE in the reference are compared together, as the last one. floors: `share`.

@@ -14,7 +14,7 @@ from sightline_telemetry.instruments import MISSING, OTHER, UNSEEN
 from sightline_telemetry.model.counts import BucketTable, Floats, Snapshot
 
 N_BINS = 10
-"""Deciles: of 5, 10, 20 and 40 bins the best power at 300 rows a window bar 5, and finer in the tails."""
+"""Deciles: of 5, 10, 20 and 40 bins the best power at 300 rows per window bar 5, and finer in the tails."""
 
 SCORE_BOUNDS = tuple(round(0.05 * i, 2) for i in range(1, 21))
 

@@ -111,7 +111,7 @@ class ContribTracing:
         self._unveiled = Middleware(RestoreScope)
 
     def start(self, tracers: TracerProvider) -> None:
-        """Builds the application's stack anew, in the instrumentation's hands; all middleware is known by now.
+        """Builds the application's stack again, in the instrumentation's hands; all middleware is known by now.
 
         Raises RuntimeError if other semantic conventions than the stable ones are set in this process.
         """

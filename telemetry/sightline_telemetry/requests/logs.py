@@ -1,7 +1,7 @@
 """Logs as JSON lines that carry trace and span id, and one line a request, written off its way.
 
 A record of a logger is formatted where it is made: such lines are rare. A request's line is filled into a template
-of bytes and waits in a bounded queue until a thread writes all that waits, some times a second. The thread formats
+of bytes and waits in a bounded queue until a thread writes all that waits, some times per second. The thread formats
 nothing: while it held the interpreter's lock for that, requests would wait.
 """
 

@@ -126,7 +126,7 @@ class TelemetryMiddleware:
         try:
             await self._app(scope, receive, send_and_mark)
         except Exception as error:
-            if not timeline.end_ns:  # whoever stands outside answers 500
+            if not timeline.end_ns:  # the server or an outer middleware answers 500
                 self.end(request, status or 500, type(error).__qualname__)
             raise
         finally:

@@ -1,4 +1,4 @@
-"""Which traces are kept, decided when a request has ended: asked for, failed, slow, or the dot of a bucket.
+"""Which traces are kept, decided when a request has ended: asked for, failed, slow, or the exemplar of a bucket.
 
 Knows no OpenTelemetry. Used from the event loop alone, so it holds no lock.
 """
@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 
 class Allowance:
-    """At most `per_s` tokens a second, and as many at once: a token bucket.
+    """At most `per_s` tokens per second, and as many at once: a token bucket.
 
     >>> allowance = Allowance(1, clock=lambda: 0.0)
     >>> allowance.take(), allowance.take()
@@ -55,7 +55,7 @@ class RecentLatency:
     """The 95th percentile of one route over the last minute, within 10 %.
 
     Six slices of ten seconds, each a histogram whose buckets grow by a tenth from 10 microseconds on; the
-    percentile is taken anew when a slice is full, so a request costs one bisection and one addition.
+    percentile is computed again when a slice is full, so a request costs one bisection and one addition.
     """
 
     SLICES = 6
@@ -72,7 +72,7 @@ class RecentLatency:
         self._now = 0
         self._turn_at = clock() + self.SLICE_S
         self.p95_s = inf
-        """Upper edge of the bucket that holds the percentile; infinite below 100 requests a minute."""
+        """Upper edge of the bucket that holds the percentile; infinite below 100 requests per minute."""
 
     def add(self, duration_s: float) -> None:
         """Takes one request into account."""
@@ -107,7 +107,7 @@ class RecentLatency:
 
 @dataclass(frozen=True, slots=True)
 class SamplingRules:
-    """What is slow, the share taken up front, and each reason's allowance of traces a second."""
+    """What is slow, the share taken up front, and each reason's allowance of traces per second."""
 
     slow_s: float = 0.5
     share: float = 0.0

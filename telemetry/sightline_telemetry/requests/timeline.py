@@ -69,7 +69,7 @@ Segments = Callable[[], Iterable[Segment]]
 
 
 class Timeline:
-    """One request: its ids, its start, and how to tell its segments if anybody should ask."""
+    """One request: its ids, its start, and how to list its segments if its trace is kept."""
 
     __slots__ = ("caller", "end_ns", "is_asked", "is_running", "segments", "span_id", "start_ns", "trace_id", "unix_ns")
 

@@ -62,12 +62,12 @@ def rewrite(source: Source, change: Callable[[str], str]) -> None:
 
 def test_what_is_right_is_bundled(source: Source) -> None:
     """The files as they stand make a bundle that can be loaded."""
-    told: list[str] = []
-    bundle_files(source, source.data.parent / "out", told.append, told.append)
+    messages: list[str] = []
+    bundle_files(source, source.data.parent / "out", messages.append, messages.append)
     assert load_bundle(source.data.parent / "out").name == "m"
-    assert told[1].startswith("profiling 400 rows")
-    assert told[2].startswith("m 1: binary on 1 numeric and 1 categorical features, 400 rows -> ")
-    assert told[3:] == ["columns that the model does not use: when"]
+    assert messages[1].startswith("profiling 400 rows")
+    assert messages[2].startswith("m 1: binary on 1 numeric and 1 categorical features, 400 rows -> ")
+    assert messages[3:] == ["columns that the model does not use: when"]
 
 
 BAD_DATA: dict[str, tuple[Callable[[str], str], str]] = {

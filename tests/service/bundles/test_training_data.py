@@ -66,7 +66,7 @@ def test_an_index_with_a_name_is_a_column(data: pd.DataFrame, tmp_path: Path) ->
 
 
 def test_a_column_without_a_name_is_refused(data: pd.DataFrame, tmp_path: Path) -> None:
-    """A feature that nobody can name in a request is refused, and it is said what to do."""
+    """A feature that no request can name is refused, and the error gives the remedy."""
     data = data.rename(columns={"age": ""})
     data.to_csv(tmp_path / "data.csv", index=False)
     with pytest.raises(BundleError, match="a column without a name; name it and fit again"):

@@ -1,4 +1,4 @@
-"""The queue before the model: together when waiting, never for company, nobody suffers for another."""
+"""The queue before the model: waiting rows are predicted together, and no request waits or suffers for another."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

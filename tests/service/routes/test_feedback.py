@@ -87,7 +87,7 @@ def test_labels_are_answered_and_counted(service: Running) -> None:
 
 
 def signed(secret: str, version: str, *outcomes: str) -> str:
-    """An id of a model of the small one's name, signed by somebody."""
+    """An id of a model of the small one's name, signed with another key."""
     model = JudgedModel(ModelId("small", version), outcomes, has_probabilities=True)
     return PredictionIds(SigningKeys([secret]), model).make(ONE)[0]
 
@@ -108,7 +108,7 @@ def test_bad_ids_are_refused_and_counted(service: Running) -> None:
         f" {genuine}"[:56]: "forged",
         "é" * 56: "forged",
         "A" * 1_000_000: "forged",
-        signed("the secret of a stranger", "7", "no", "yes"): "forged",
+        signed("the secret of another service", "7", "no", "yes"): "forged",
         signed(KEY, "8", "no", "yes"): "unknown_model",
         signed(KEY, "7", "yes", "no"): "unknown_model",
     }
@@ -255,9 +255,9 @@ def test_every_series_exists_before_the_first_label(bundle: Path) -> None:
 
 def test_a_ledger_that_is_down_leaves_predictions_alone(bundle: Path) -> None:
     """Without its ledger the service starts and predicts; feedback answers 503 at once, and no total is shown."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"postgresql+psycopg://x@127.0.0.1:{nobody.getsockname()[1]}/x"
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"postgresql+psycopg://x@127.0.0.1:{unused.getsockname()[1]}/x"
         with running(bundle, feedback_keys=(KEY,), ledger=url) as service:
             assert service.client.get("/readyz").status_code == 200
             (genuine,) = predicted(service)

@@ -91,11 +91,11 @@ def test_a_regression_answers_values(prices: tuple[Running, Pipeline], houses: p
 def test_types_are_described(prices: tuple[Running, Pipeline]) -> None:
     """The metadata tells each input's type as training had it, and the example of each route works."""
     service, _ = prices
-    told = service.client.get("/v2/models/prices").json()
-    assert {tensor["name"]: tensor["datatype"] for tensor in told["inputs"]} == TYPES
-    assert [tensor["name"] for tensor in told["outputs"]] == ["value", "prediction_id"]
+    metadata = service.client.get("/v2/models/prices").json()
+    assert {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]} == TYPES
+    assert [tensor["name"] for tensor in metadata["outputs"]] == ["value", "prediction_id"]
     path = "the fast path: LinearRegression folded into one term per input"
-    assert told["parameters"] == {"task": "regression", "path": path}
+    assert metadata["parameters"] == {"task": "regression", "path": path}
     paths = service.client.get("/openapi.json").json()["paths"]
     for path in ("/v1/models/{name}:predict", "/v2/models/{name}/infer"):
         example = paths[path]["post"]["requestBody"]["content"]["application/json"]["example"]
@@ -146,18 +146,18 @@ def test_no_word_is_read_for_a_number(
 
 
 def test_a_classifier_without_probabilities_answers_outcomes(houses: pd.DataFrame, tmp_path: Path) -> None:
-    """Three classes, no probabilities: outcomes are those of the model, and nobody promises more."""
+    """Three classes, no probabilities: outcomes are those of the model, and no more is promised."""
     labels = pd.Series(np.select([houses["area"] > 140, houses["rooms"] > 5], ["large", "many"], "small"))
     model = fitted(LinearSVC(random_state=0, C=1e-4), houses, labels)
     save_bundle(make_bundle(model, houses, labels, name="sizes", version="1"), tmp_path / "bundle")
     with running(tmp_path / "bundle") as service:
         outputs = outputs_of(service, "/v2/models/sizes/infer", request_of(houses))
         rows = service.client.post("/v1/models/sizes:predict", json={"inputs": houses.values.tolist()}).json()
-        told = service.client.get("/v2/models/sizes").json()
+        metadata = service.client.get("/v2/models/sizes").json()
         unknown = request_of(houses) | {"outputs": [{"name": "probabilities"}]}
         refused = service.client.post("/v2/models/sizes/infer", json=unknown)
     expected = model.predict(houses).tolist()
-    assert list(outputs) == ["outcome", "prediction_id"] == [tensor["name"] for tensor in told["outputs"]]
+    assert list(outputs) == ["outcome", "prediction_id"] == [tensor["name"] for tensor in metadata["outputs"]]
     assert outputs["outcome"]["data"] == expected
     assert [row["outcome"] for row in rows["predictions"]] == expected
     assert refused.json() == {"error": "output 'probabilities': the model has outcome, prediction_id"}

@@ -49,7 +49,7 @@ def test_the_model_is_described(small_service: Running, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "expected"),
     [
         ("/v1/models", {"models": ["small"]}),
         ("/v1/models/small", {"name": "small", "ready": True}),
@@ -60,10 +60,10 @@ def test_the_model_is_described(small_service: Running, path: str) -> None:
         ("/v2/models/small/versions/7/ready", {"name": "small", "ready": True}),
     ],
 )
-def test_server_and_model_are_ready(small_service: Running, path: str, said: dict[str, Any]) -> None:
+def test_server_and_model_are_ready(small_service: Running, path: str, expected: dict[str, Any]) -> None:
     """A running service says so in the words of each protocol."""
     response = small_service.client.get(path)
-    assert (response.status_code, response.json()) == (200, said)
+    assert (response.status_code, response.json()) == (200, expected)
 
 
 @pytest.mark.parametrize(

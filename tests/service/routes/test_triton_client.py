@@ -77,11 +77,11 @@ def test_its_json_tensors_are_predicted(client: Any, small_service: Running) -> 
 
 
 @pytest.mark.parametrize(
-    ("model", "kept", "status", "said"),
+    ("model", "kept", "status", "message"),
     [("large", 4, "404", "there is no model 'large'"), ("small", 3, "400", "input 'plan': it is missing")],
 )
-def test_it_raises_what_is_wrong(client: Any, model: str, kept: int, status: str, said: str) -> None:
+def test_it_raises_what_is_wrong(client: Any, model: str, kept: int, status: str, message: str) -> None:
     """Errors reach its user in our words."""
-    with pytest.raises(InferenceServerException, match=said) as raised:
+    with pytest.raises(InferenceServerException, match=message) as raised:
         client.infer(model, inputs(AGES, is_binary=True)[:kept])
     assert raised.value.status() == status

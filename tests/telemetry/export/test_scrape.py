@@ -62,7 +62,7 @@ def scraped(recorder: Recorder) -> Scraped:
 
 
 def test_every_instrument_is_there_under_its_name(scraped: Scraped) -> None:
-    """Each instrument of the list is scraped under the name that names.py says."""
+    """Each instrument of the list is scraped under the name that instruments.py lists."""
     names = {family.name for family in scraped.families()}
     assert {i.prometheus_name.removesuffix("_total") for i in OF_CLASSIFIERS} <= names
 
@@ -127,7 +127,7 @@ def test_only_exemplars_that_resolve_are_shown(scraped: Scraped) -> None:
 
 
 def test_a_scrape_starts_the_next_interval(scraped: Scraped) -> None:
-    """Where nobody else reads, a scrape makes buckets bare again, and still shows their latest exemplar."""
+    """Without another reader, a scrape makes buckets bare again, and still shows their latest exemplar."""
     series = scraped.signals.series(KIND)
     bucket = series.add(0.02)
     series.offer(bucket, Exemplar(0.02, 1, 2, 3))

@@ -81,7 +81,7 @@ def test_traces_are_kept_only_where_they_can_go(recorder: Recorder) -> None:
 
 
 def test_nothing_is_written_before_the_start(recorder: Recorder) -> None:
-    """A trace that ends before `start` goes nowhere and harms nobody."""
+    """A trace that ends before `start` goes nowhere and does no harm."""
     ring = TraceRing()
     line = ended()
     providers(recorder, ring=ring).write(line, "GET /", {}, has_failed=False)

@@ -140,7 +140,7 @@ def test_limits_shrink_with_traffic_down_to_the_effect() -> None:
 @pytest.mark.parametrize(
     ("reference", "current"),
     [([1_000] * 10, [9] * 10), ([1_000, 0, 0], [5_000, 0, 0]), ([0, 0], [50, 50])],
-    ids=["under ten rows a bin", "one filled bin", "no reference"],
+    ids=["under ten rows per bin", "one filled bin", "no reference"],
 )
 def test_nothing_is_said_where_nothing_can_be(reference: list[int], current: list[int]) -> None:
     """Too few rows, a constant feature and an empty reference have no findings, rather than wrong ones."""

@@ -151,7 +151,7 @@ def test_every_series_exists_at_zero() -> None:
 
 
 def test_attributes_are_those_of_the_list() -> None:
-    """Each series of each instrument has the attributes that names.py lists, no more and no fewer."""
+    """Each series of each instrument has the attributes that instruments.py lists, no more and no fewer."""
     for model in (classifier(3), REGRESSION):
         quality = Quality("l", (model,), {})
         shown = [(each, a) for each in LABEL_COUNTERS for a, _ in quality.counts(each)]

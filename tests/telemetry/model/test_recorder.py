@@ -107,7 +107,7 @@ def test_a_feature_without_training_values_has_no_range(profile: ReferenceProfil
 
 
 def test_confidence_is_that_in_the_outcome(recorder: Recorder) -> None:
-    """Where a threshold was moved, the confidence is P(what was said), not the largest probability."""
+    """Where a threshold was moved, the confidence is P(predicted class), not the largest probability."""
     recorder.record(one_row(40.0, probability=0.3, outcome=1))
     confidence = recorder.confidence()
     assert confidence is not None
@@ -115,7 +115,7 @@ def test_confidence_is_that_in_the_outcome(recorder: Recorder) -> None:
 
 
 def test_a_reader_sees_every_row(recorder: Recorder) -> None:
-    """Rows that still wait to be counted together are counted before anybody reads."""
+    """Rows that still wait to be counted together are counted before a read."""
     for seed in range(5):
         recorder.record(random_rows(3, seed)[0])
         assert sum(recorder.predictions().values()) == 3 * (seed + 1)
@@ -145,4 +145,4 @@ def test_batches_and_errors(recorder: Recorder) -> None:
     assert (recorder.batch_sizes().sum, recorder.step_durations()["classify"].sum) == (7, 0.03)
     assert recorder.errors() == {"rejected": 1, "failed": 0, "cancelled": 0}
     with pytest.raises(KeyError):
-        recorder.error("a reason that nobody knows")
+        recorder.error("an unknown reason")

@@ -41,7 +41,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REFUSED = CALLER.removesuffix("01") + "00"
 
 EXCEPTIONS = {
-    "sightline.kept": "why the trace exists; nobody else can say",
+    "sightline.kept": "why the trace exists; no other span can have it",
     "server.address": "theirs has the port in it; the conventions want the address alone",
     "error.type": "ours tells the type of an exception, and that a request was cancelled; theirs knows statuses",
     "user_agent.synthetic.type": "the conventions leave it to those who opt in",
@@ -117,9 +117,9 @@ class Served:
         await asyncio.Event().wait()
 
     def ask(self, asked: Asked) -> httpx.Response | None:
-        """Asks the app; None if it had to be cancelled."""
+        """Sends a request to the app; None if it had to be cancelled."""
 
-        async def asking() -> httpx.Response | None:
+        async def send() -> httpx.Response | None:
             transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://test:8000") as client:
                 traced = {"traceparent": asked.caller, "tracestate": "a=b"} if asked.caller else {}
@@ -131,7 +131,7 @@ class Served:
                 except TimeoutError:
                     return None
 
-        return asyncio.run(asking())
+        return asyncio.run(send())
 
     def server_spans(self) -> list[ReadableSpan]:
         """Those of the finished spans that stand for a request."""
@@ -239,8 +239,8 @@ def test_a_request_runs_within_their_span(serving: Serving) -> None:
     assert step is not None
     assert (step.trace_id, step.trace_flags) == (server.trace_id, server.trace_flags)
     assert (spans["GET /items/{item}"].attributes or {})["app.item"] == 1
-    told = f"{server.trace_id:032x}-{server.span_id:016x}-03"
-    assert (served.seen[0]["ids"], answer.headers["traceresponse"]) == (told, f"00-{told}")
+    expected = f"{server.trace_id:032x}-{server.span_id:016x}-03"
+    assert (served.seen[0]["ids"], answer.headers["traceresponse"]) == (expected, f"00-{expected}")
     assert served.exemplars() == {(server.trace_id, server.span_id)}
     assert served.sampler.kept == {**dict.fromkeys(Reason, 0), Reason.ASKED: 1}
     assert not trace.get_current_span().get_span_context().is_valid
@@ -319,7 +319,7 @@ def test_a_url_that_they_leave_out_has_ids_of_its_own(serving: Serving, monkeypa
 
 
 def test_it_leaves_as_it_came(serving: Serving) -> None:
-    """After `stop` no span is made, and Starlette's background tasks are Starlette's again; it may start anew."""
+    """After `stop` no span is made, and Starlette's background tasks are Starlette's again; it may start again."""
     original = BackgroundTask.__call__
     served = serving()
     assert served.contrib is not None

@@ -1,4 +1,4 @@
-"""Lines that a machine can read, each with the trace it belongs to; one a request, and none in its way."""
+"""Lines that a machine can read, each with the trace it belongs to; one per request, and none in its way."""
 
 import io
 import json
@@ -134,7 +134,7 @@ def test_a_request_is_a_line_that_says_what_became_of_its_trace(stream: io.Strin
 
 
 def test_lines_that_find_no_room_are_counted(stream: io.StringIO, caplog: pytest.LogCaptureFixture) -> None:
-    """Memory is bounded: where nobody writes, the oldest lines are lost, counted and told once."""
+    """Memory is bounded: without a writer, the oldest lines are lost, counted and reported once."""
     faults = Faults("request_log")
     log = RequestLog(faults, stream)
     for status in range(MAX_WAITING + 7):

@@ -214,8 +214,8 @@ def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Me
     environment = {**os.environ, "OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
     command = [sys.executable, "-W", "ignore", "-c", CONTRIB]
     root = Path(__file__).parents[3]
-    said = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True, timeout=60)
-    points = json.loads(said.stdout)
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True, timeout=60)
+    points = json.loads(done.stdout)
     for path in ("/items/1?secret=7", "/nope"):
         measured.get(path, **{"user-agent": "oracle"})
     ours_by_route = {kind.route: kind.attributes for kind in measured.signals.durations}

@@ -72,7 +72,7 @@ def test_what_one_allowance_cuts_another_may_keep(clock: Clock) -> None:
 
 
 def test_an_allowance_is_a_second(clock: Clock) -> None:
-    """An allowance of 20 gives 20 at once, no more, and 20 more after a second, however long nobody asked."""
+    """An allowance of 20 gives 20 at once, no more, and 20 more after a second, however long no request came."""
     allowance = Allowance(20, clock)
     assert sum(allowance.take() for _ in range(100)) == 20
     clock.now += 0.5
@@ -82,7 +82,7 @@ def test_an_allowance_is_a_second(clock: Clock) -> None:
 
 
 def test_callers_cannot_make_the_service_pay(clock: Clock) -> None:
-    """Of 1,000 requests a second whose callers trace them, 100 are; the rest is counted as cut."""
+    """Of 1,000 requests per second whose callers trace them, 100 are; the rest is counted as cut."""
     sampler = TailSampler(clock=clock)
     assert sum(sampler.wants(is_sampled_by_caller=True) for _ in range(1000)) == 100
     assert sampler.over_budget[Reason.ASKED] == 900
@@ -90,7 +90,7 @@ def test_callers_cannot_make_the_service_pay(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.25, 400, 600), (1.0, 2000, 2000)])
 def test_a_share_is_taken_up_front(clock: Clock, share: float, least: int, most: int) -> None:
-    """The share is taken of requests that nobody asked for."""
+    """The share is taken of requests whose callers asked for no trace."""
     rules = SamplingRules(share=share, allowances=dict.fromkeys(Reason, 1e9))
     sampler = TailSampler(rules, clock)
     assert least <= sum(sampler.wants(is_sampled_by_caller=False) for _ in range(2000)) <= most

@@ -131,7 +131,7 @@ def _read_function(transformer: FunctionTransformer, columns: ReadyColumns) -> R
 
 
 def _read_encoder(encoder: Any, columns: ReadyColumns) -> ReadyColumns | None:
-    """Asks an encoder, which takes each column by itself, what it makes of each category."""
+    """The values into which an encoder, which takes each column by itself, turns each category."""
     if not all(isinstance(column, Lookup) for column in columns):
         return None
     tables = [column.values for column in columns if isinstance(column, Lookup)]
