@@ -55,7 +55,7 @@ def _all() -> list[Panel]:
             About(
                 "Features by drift",
                 "none",
-                "Drift by its limit: above 1 a feature has drifted beyond chance, beyond what matters and beyond what "
+                "Drift by its limit: above 1, a feature has drifted beyond chance, beyond what matters and beyond what "
                 "was usual in training. KS and PSI are of numbers, the change of a share is of categories. The other "
                 "columns are shares of the rows in this time range.",
                 TO_PREDICTIONS,

@@ -20,7 +20,7 @@ class TrainingData:
     """What a model was fitted on.
 
     features: (n_rows, n_features), labels: (n_rows,), times: (n_rows,) datetimes or None.
-    unused: columns of the file that are none of these.
+    unused: further columns of the file.
     """
 
     features: pd.DataFrame
@@ -138,7 +138,7 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         table = pd.read_parquet(path)
         return table.reset_index(
             drop=table.index.names == [None]
-        )  # an index with a name was a column to whoever fitted
+        )  # an index with a name was a column when the model was fitted
     except (ValueError, OSError) as error:
         raise BundleError(f"{path} cannot be read: {error}") from error
 
