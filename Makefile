@@ -93,7 +93,7 @@ test-dist: dist .venv/.synced  ## install the wheels beside a project of a user'
 
 LOWEST := .environments/lowest
 test-lowest: | $(OWN_UV)  ## the library and the pipelines on the lowest versions that pyproject.toml claims
-	@$(UV) venv --quiet --allow-existing --python 3.11 $(LOWEST)
+	@$(UV) venv --quiet --clear --python 3.11 $(LOWEST)
 	@$(UV) pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --group dev \
 	  --editable telemetry --editable 'service[contrib,demo,grpc,parquet,postgresql]'
 	$(LOWEST)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not stack and not dist" $(LOWEST_TESTS) $(ARGS)
