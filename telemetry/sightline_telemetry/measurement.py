@@ -5,8 +5,8 @@
     with Measurement("churn", "3", profile) as measure:
         measure(data, model.predict(data), model.predict_proba(data))
 
-The counts are the service's own, under the same names. They leave by OTLP as the OTEL_* variables say, or are
-read with `scrape`, or both. An app that lives on needs no `with`: counts leave every few seconds, and at exit.
+The counts are the service's own, under the same names. They leave by OTLP, as the OTEL_* variables set it, or are
+read with `scrape`, or both. An app that keeps running needs no `with`: counts leave every few seconds, and at exit.
 """
 
 import atexit
@@ -33,18 +33,27 @@ from sightline_telemetry.requests.golden_signals import GoldenSignals
 from sightline_telemetry.requests.tail_sampling import TailSampler
 
 CHUNK_ROWS = 65_536
-"""Rows turned into arrays at a time: some ten megabytes for twenty features, however long the frame is."""
+"""Rows that are turned into arrays together: about ten megabytes for twenty features, however long the data are."""
 
 _FLUSH_S = 1.0
 
 
 class Measurement:
-    """Counts one model's predictions in this process and sees that the counts leave it.
+    """Counts one model's predictions in this process and exports the counts.
 
     profile: what the model was trained on; `profile_frame` makes one, `load_profile` reads a
     bundle's. Nothing starts before the first prediction is measured, or `start`. After a fork the child counts
     from 0 under an identity of its own. A fault of the measuring is logged once and counted, never raised.
     What only a server knows (requests, queues, times of steps) is left to the app.
+
+    >>> from sightline_telemetry import profile_frame
+    >>> data = {"age": [41, 38, 27], "city": ["Bern", "Rome", "Bern"]}
+    >>> profile = profile_frame(data, ["no", "yes", "no"], ["no", "yes", "yes"])
+    >>> with Measurement("churn", "3", profile) as measure:
+    ...     measure([{"age": 33, "city": "Oslo"}, {"age": None, "city": "Bern"}], ["no", "yes"])
+    ...     text, content_type = measure.scrape()
+    >>> b'ml_feature_missing_total{feature="age",model_name="churn",model_version="3"} 1.0' in text
+    True
     """
 
     def __init__(self, name: str, version: str, profile: ReferenceProfile) -> None:
@@ -74,20 +83,20 @@ class Measurement:
             self.recorder.batch(table.n_rows, (), ())
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> None:
-        """Counts what the model said, where drop-in transformers count what went in."""
+        """Counts what the model predicted, where drop-in transformers count its inputs."""
         with self.contained():
             self.recorder.record_outputs(*self._reader.outputs(predicted, probabilities))
 
     @contextmanager
     def contained(self) -> Iterator[None]:
-        """What counts into the recorder stands within: started before, and its faults end here."""
+        """Starts the export before its block, and ends any fault of the block here."""
         with self._faults.contained("measurement"):
             self.start()
         with self._faults.contained("measurement"):
             yield
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
-        """All counts and their content type: OpenMetrics or classic text, as an Accept header asks."""
+        """All counts and their content type: OpenMetrics or classic text, as an Accept header requests it."""
         self.start()
         return self._providers.scrape.render(accept)
 
@@ -133,7 +142,7 @@ class Measurement:
 
 
 def _begin_in_children(begin: "weakref.WeakMethod[Callable[[], None]]") -> None:
-    """Has a measurement begin again in forked children for as long as it lives; a hook cannot be taken back."""
+    """Resets a measurement in forked children for as long as it exists; a hook of `os` cannot be removed."""
 
     def hook() -> None:
         alive = begin()

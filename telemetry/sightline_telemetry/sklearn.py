@@ -1,4 +1,4 @@
-"""Drop-in OneHotEncoder and SimpleImputer that count as they transform, for those who keep their own app.
+"""Drop-in OneHotEncoder and SimpleImputer that count as they transform, for models served by an app of your own.
 
     model = Pipeline([... SimpleImputer() ... OneHotEncoder() ...]).fit(X, y)  # ours, from this module
     measure = Measurement("churn", "3", profile)
