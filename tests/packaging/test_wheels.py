@@ -196,4 +196,4 @@ def test_the_library_measures_without_them(library: Environment, project: Path) 
     assert _value(scrape, "ml_predictions_total", outcome="yes") == 3
     assert _value(scrape, "ml_predictions_total", outcome="no") == 2
     assert _value(scrape, "ml_feature_categories_total", feature="plan", category="__unseen__") == 1
-    assert _value(scrape, "ml_feature_out_of_range_total", feature="age", side="above") == 1
+    assert _value(scrape, "ml_feature_out_of_range_total", feature="age", side="high") == 1
