@@ -18,7 +18,7 @@ STACK = {TESTS / "stack", TESTS / "compose"}
 
 # file::function -> why it may compare times all the same.
 ALLOWED = {
-    "service/server/test_protocol.py::test_head_and_body_in_two_packets_take_the_asgi_bypass": (
+    "service/server/test_protocol.py::test_head_and_body_in_two_packets_bypass_asgi": (
         "one clock read in order: a part of an interval is not longer than the whole, however busy the machine is"
     ),
 }

@@ -135,7 +135,7 @@ def check(folder: Path, windows: Windows, runs: Iterable[Run]) -> None:
     }
     file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     done = subprocess.run(
-        [binary("promtool"), "test", "rules", file], capture_output=True, text=True, check=False, timeout=120
+        [binary("promtool"), "test", "rules", file], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
