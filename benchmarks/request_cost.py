@@ -18,7 +18,7 @@ from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.golden_signals import GoldenSignals
 from sightline_telemetry.requests.middleware import TelemetryMiddleware
 from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
-from sightline_telemetry.requests.timeline import Attributes, Timeline
+from sightline_telemetry.requests.timeline import SpanAttributes, Timeline
 
 ROUNDS = 15
 REQUESTS = 20_000
@@ -31,7 +31,7 @@ class Nowhere:
     def __init__(self) -> None:
         self.written = 0
 
-    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:  # noqa: ARG002
+    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:  # noqa: ARG002
         """Counts a trace."""
         self.written += 1
 

@@ -5,11 +5,11 @@ uv run python docs/metrics.py
 
 from pathlib import Path
 
-from sightline_telemetry.instruments import INSTRUMENTS, MODEL, Instrument, Source
+from sightline_telemetry.instruments import INSTRUMENTS, MODEL, Instrument, InstrumentSource
 
 PAGE = Path(__file__).with_name("metrics.md")
 
-_TITLES: dict[Source, str] = {
+_TITLES: dict[InstrumentSource, str] = {
     "requests": "Requests",
     "process": "The process",
     "model": "The model: its load, its predictions, its inputs",
@@ -39,7 +39,7 @@ def metrics_page() -> str:
     return "\n".join([_HEAD, *(_section(source, title) for source, title in _TITLES.items())])
 
 
-def _section(source: Source, title: str) -> str:
+def _section(source: InstrumentSource, title: str) -> str:
     rows = [_row(instrument) for instrument in INSTRUMENTS if instrument.source == source]
     head = ("| instrument, and its name in Prometheus | kind, unit | attributes | meaning |", "|---|---|---|---|")
     return "\n".join([f"## {title}\n", *head, *rows, ""])

@@ -8,9 +8,9 @@ OpenTelemetry's naming guidelines: no unit word, no `total`, and no gauge with u
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["counter", "updowncounter", "gauge", "histogram"]
+InstrumentKind = Literal["counter", "updowncounter", "gauge", "histogram"]
 
-Source = Literal["requests", "process", "model", "training", "labels", "telemetry"]
+InstrumentSource = Literal["requests", "process", "model", "training", "labels", "telemetry"]
 """Where the numbers come from; `process` ones are made by opentelemetry-instrumentation-system-metrics."""
 
 MODEL = ("model.name", "model.version")
@@ -26,11 +26,11 @@ class Instrument:
     """One instrument of the OpenTelemetry metrics API, what its attributes may be, and which models have it."""
 
     name: str
-    kind: Kind
+    kind: InstrumentKind
     unit: str
     description: str
     attributes: tuple[str, ...] = ()
-    source: Source = "model"
+    source: InstrumentSource = "model"
     where: str = ""
     """Of what there is such an instrument, in words; empty if every model has it."""
 

@@ -33,7 +33,7 @@ from sightline_telemetry.model.counts import Exemplar, ExemplarBuckets, Snapshot
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import LABEL_BOUNDS, LABEL_COUNTERS, Quality
 from sightline_telemetry.model.recorder import Recorder
-from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, Attributes, Numbers, Points, by
+from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, MetricAttributes, Numbers, Points, by
 from sightline_telemetry.requests.golden_signals import GoldenSignals
 from sightline_telemetry.requests.tail_sampling import TailSampler
 
@@ -129,7 +129,7 @@ class Producer:
                 data = Histogram(YieldingList(histograms, gil_yield), AggregationTemporality.CUMULATIVE)
                 yield Metric(instrument.name, instrument.description, instrument.unit, data)
 
-    def _point(self, attributes: Attributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
+    def _point(self, attributes: MetricAttributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
         return HistogramDataPoint(
             attributes=attributes,
             start_time_unix_nano=self._start_ns,
@@ -143,7 +143,9 @@ class Producer:
             exemplars=[_sdk_exemplar(exemplar) for exemplar in snapshot.exemplars],
         )
 
-    def _each(self, read: Callable[[Recorder], Iterable[tuple[Attributes, T]]]) -> Iterator[tuple[Attributes, T]]:
+    def _each(
+        self, read: Callable[[Recorder], Iterable[tuple[MetricAttributes, T]]]
+    ) -> Iterator[tuple[MetricAttributes, T]]:
         for recorder in self._recorders:
             model = recorder.model.attributes
             for attributes, value in read(recorder):

@@ -40,7 +40,7 @@ from sightline_telemetry.export.producer import LIMITS, Producer
 from sightline_telemetry.export.scrape import Scrape
 from sightline_telemetry.export.spans import PacedSpanExporter, SpanWriter
 from sightline_telemetry.export.trace_ring import TraceRing
-from sightline_telemetry.requests.timeline import Attributes, Timeline
+from sightline_telemetry.requests.timeline import SpanAttributes, Timeline
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
@@ -155,7 +155,7 @@ class Providers:
         self._writer = SpanWriter(resource, tuple(processors))
         _set_globals(self._meters, self.tracers)
 
-    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
+    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
         """Writes the spans of a kept timeline; before `start` there is nowhere to write to."""
         if self._writer is None:
             return

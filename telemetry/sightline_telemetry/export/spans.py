@@ -14,7 +14,15 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from sightline_telemetry.export.gil_yield import GilYield, YieldingList
-from sightline_telemetry.requests.timeline import RANDOM, SAMPLED, Attributes, AttributeValue, Caller, Segment, Timeline
+from sightline_telemetry.requests.timeline import (
+    RANDOM,
+    SAMPLED,
+    AttributeValue,
+    Caller,
+    Segment,
+    SpanAttributes,
+    Timeline,
+)
 
 MAX_ATTRIBUTE_CHARS = 256
 MAX_SEGMENTS = 64
@@ -30,7 +38,7 @@ class SpanWriter:
         self._resource = resource
         self._processors = processors
 
-    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
+    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
         """Writes the server span of an ended request and a span for each of its segments.
 
         Children go first, so that a reader that sees the server span sees the whole trace.
@@ -131,5 +139,5 @@ def _tracestate(caller: Caller) -> TraceState:
     return state.update("ot", kept) if kept else state.delete("ot")
 
 
-def _capped(attributes: Attributes) -> dict[str, AttributeValue]:
+def _capped(attributes: SpanAttributes) -> dict[str, AttributeValue]:
     return {key: value[:MAX_ATTRIBUTE_CHARS] if isinstance(value, str) else value for key, value in attributes.items()}

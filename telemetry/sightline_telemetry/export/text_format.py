@@ -13,7 +13,7 @@ from prometheus_client.utils import floatToGoString
 
 from sightline_telemetry.instruments import Instrument
 from sightline_telemetry.model.counts import Exemplar, Snapshot
-from sightline_telemetry.model.series import Attributes, Points
+from sightline_telemetry.model.series import MetricAttributes, Points
 
 T = TypeVar("T")
 Labels = tuple[tuple[str, str | int], ...]
@@ -71,7 +71,7 @@ def head(histogram: Instrument, *, is_openmetrics: bool) -> list[str]:
     return lines
 
 
-def _labelled(series: Iterable[tuple[Attributes, T]]) -> list[tuple[Labels, T]]:
+def _labelled(series: Iterable[tuple[MetricAttributes, T]]) -> list[tuple[Labels, T]]:
     """All series with the same labels, as strict readers want it: what one has none of is empty."""
     found = list(series)
     keys = {tuple(attributes) for attributes, _ in found}

@@ -56,7 +56,7 @@ _WITHDRAWN = {
 }
 _EPSILON = float(np.finfo(np.float64).eps)
 
-Attributes = dict[str, str]
+FeedbackAttributes = dict[str, str]
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -156,12 +156,12 @@ class Quality:
     models: tuple[JudgedModel, ...]
     totals: Mapping[ModelId, Mapping[TotalKey, Total]]
 
-    def counts(self, instrument: Instrument) -> Iterator[tuple[Attributes, int]]:
+    def counts(self, instrument: Instrument) -> Iterator[tuple[FeedbackAttributes, int]]:
         """The series of a counter, those at 0 among them."""
         for attributes, found in self._series(instrument):
             yield attributes, sum(total.n for total in found.values())
 
-    def snapshots(self, instrument: Instrument) -> Iterator[tuple[Attributes, Snapshot]]:
+    def snapshots(self, instrument: Instrument) -> Iterator[tuple[FeedbackAttributes, Snapshot]]:
         """The series of a histogram, those at 0 among them."""
         bounds = LABEL_BOUNDS[instrument]
         for attributes, found in self._series(instrument):
@@ -170,7 +170,7 @@ class Quality:
                 counts[bucket] = total.n
             yield attributes, Snapshot(bounds, counts, sum(total.sum for total in found.values()))
 
-    def _series(self, instrument: Instrument) -> Iterator[tuple[Attributes, dict[int, Total]]]:
+    def _series(self, instrument: Instrument) -> Iterator[tuple[FeedbackAttributes, dict[int, Total]]]:
         names = [name for name in instrument.attributes if name not in (*MODEL, "ledger")]
         for model_id in dict.fromkeys(model.id for model in self.models):
             series: dict[tuple[str, str], dict[int, Total]] = {

@@ -13,12 +13,12 @@ from sightline_telemetry.model.profile import SCORE_BOUNDS, ReferenceProfile, Va
 from sightline_telemetry.model.recorder import Recorder
 
 T = TypeVar("T")
-Attributes = Mapping[str, str | int]
-Numbers = Iterable[tuple[Attributes, float]]
-Points = Iterable[tuple[Attributes, Snapshot]]
+MetricAttributes = Mapping[str, str | int]
+Numbers = Iterable[tuple[MetricAttributes, float]]
+Points = Iterable[tuple[MetricAttributes, Snapshot]]
 
 
-def by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[Attributes, T]]:
+def by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[MetricAttributes, T]]:
     """A series for each value, told apart by one attribute."""
     for name, value in values.items():
         yield {attribute: str(name)}, value

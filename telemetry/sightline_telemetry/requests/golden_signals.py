@@ -40,7 +40,7 @@ class RequestKind(NamedTuple):
         return attributes
 
 
-Kind = tuple[str, str, int, str, str]
+RequestKey = tuple[str, str, int, str, str]
 """A RequestKind as a plain tuple, which is cheaper to make for each request."""
 
 
@@ -57,7 +57,7 @@ class GoldenSignals:
         for status in statuses:
             self.series(RequestKind(method, route, status))
 
-    def series(self, kind: Kind) -> ExemplarBuckets:
+    def series(self, kind: RequestKey) -> ExemplarBuckets:
         """The histogram of one kind of request, made if it is new."""
         buckets: ExemplarBuckets | None = self.durations.get(kind)  # type: ignore[call-overload]  # equal keys
         if buckets is None:

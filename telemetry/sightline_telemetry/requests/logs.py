@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from opentelemetry.trace import get_current_span
 
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.golden_signals import Kind
+from sightline_telemetry.requests.golden_signals import RequestKey
 from sightline_telemetry.requests.timeline import Timeline
 
 MAX_WAITING = 20_000
@@ -70,7 +70,7 @@ def log_config() -> dict[str, Any]:
     }
 
 
-def _template(kind: Kind, kept: str | None) -> bytes:
+def _template(kind: RequestKey, kept: str | None) -> bytes:
     """A line of JSON for all requests alike, with places for second, milliseconds, trace id, span id and duration.
 
     Fields of a log record come first; attributes are named by the HTTP semantic conventions.
@@ -109,11 +109,11 @@ class RequestLog:
         self._faults = faults
         self._stream = stream
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._templates: dict[tuple[Kind, str | None], bytes] = {}
+        self._templates: dict[tuple[RequestKey, str | None], bytes] = {}
         self._stopping = Event()
         self._thread: Thread | None = None
 
-    def note(self, kind: Kind, timeline: Timeline, kept: str | None) -> None:
+    def note(self, kind: RequestKey, timeline: Timeline, kept: str | None) -> None:
         """Takes an ended request, to be written soon. Where too many wait, the oldest makes room.
 
         kept: why its trace was kept; None if it was not.

@@ -18,7 +18,7 @@ from sightline_telemetry.requests.asgi import ASGIApp, Message, Receive, Scope, 
 from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
 from sightline_telemetry.requests.logs import RequestLog
 from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
-from sightline_telemetry.requests.timeline import Attributes, AttributeValue, Caller, Timeline, parse_traceparent
+from sightline_telemetry.requests.timeline import AttributeValue, Caller, SpanAttributes, Timeline, parse_traceparent
 
 TIMELINE = "sightline.timeline"
 """Key of the request's Timeline in its ASGI scope: all that is known of a request while it runs.
@@ -35,7 +35,7 @@ _NO_CONTEXT = SpanContext(0, 0, False)
 class TraceWriter(Protocol):
     """Where a kept timeline goes; `sightline_telemetry.export.spans.SpanWriter` is one."""
 
-    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:
+    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
         """Writes the spans of an ended request."""
 
 

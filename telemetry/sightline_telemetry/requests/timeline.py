@@ -18,7 +18,7 @@ _TRACEPARENT = re.compile(
 )
 
 AttributeValue = str | int | float | bool
-Attributes = Mapping[str, AttributeValue]
+SpanAttributes = Mapping[str, AttributeValue]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Segment:
     name: str
     start_ns: int
     end_ns: int
-    attributes: Attributes = field(default_factory=dict)
+    attributes: SpanAttributes = field(default_factory=dict)
     children: tuple["Segment", ...] = ()
 
 

@@ -34,7 +34,7 @@ from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, Ex
 from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
 from sightline_telemetry.requests.middleware import TIMELINE, TelemetryMiddleware
 from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
-from sightline_telemetry.requests.timeline import Attributes, Segment, Timeline
+from sightline_telemetry.requests.timeline import Segment, SpanAttributes, Timeline
 from sightline_telemetry.testing import SpansInMemory
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -54,7 +54,7 @@ the text and the stack of an exception, which may hold values of a request."""
 class SegmentWriter(SpanWriter):
     """Writes what a host's trace lacks, as the providers do where the SDK's sampler decides."""
 
-    def write(self, timeline: Timeline, name: str, attributes: Attributes, *, has_failed: bool) -> None:  # noqa: ARG002
+    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:  # noqa: ARG002
         """Writes the segments."""
         self.write_segments(timeline)
 
