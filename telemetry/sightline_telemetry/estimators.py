@@ -1,4 +1,4 @@
-"""Reads the structure of fitted scikit-learn estimators from their attributes; needs no scikit-learn itself."""
+"""Reads the structure of fitted scikit-learn estimators from their attributes, without importing scikit-learn."""
 
 from collections import UserList
 from collections.abc import Iterator, Sequence
@@ -13,15 +13,15 @@ def is_passed_through(step: Any) -> bool:
 
 
 def active_steps(model: Any) -> list[tuple[str, Any]]:
-    """Returns the named steps of a Pipeline that do something; none for any other estimator."""
+    """Returns the named steps of a Pipeline that change their input; an empty list for any other estimator."""
     return [(name, step) for name, step in getattr(model, "steps", ()) if not is_passed_through(step)]
 
 
 def branches(transformer: Any, names: Sequence[Any]) -> list[tuple[str, Any, list[int]]] | None:
     """Returns the parts of a fitted ColumnTransformer or FeatureUnion: name, transformer, positions of its columns.
 
-    names: of the columns that reach the transformer, used where it knows none itself.
-    None for an estimator that is neither of the two.
+    names: the names of the columns that reach the transformer, used if it was fitted without names.
+    Returns None for an estimator that is neither of the two.
     """
     if hasattr(transformer, "transformers_"):
         known = getattr(transformer, "feature_names_in_", names)
@@ -39,7 +39,7 @@ def column_positions(columns: Any, names: Sequence[Any]) -> list[int]:
         stop = place[columns.stop] + 1 if isinstance(columns.stop, str) else columns.stop
         return list(range(len(names))[start : stop : columns.step])
     if isinstance(columns, UserList):
-        columns = columns.data  # scikit-learn 1.5 to 1.7 warns when its own list is read, the list of what remains
+        columns = columns.data  # scikit-learn 1.5 to 1.7 warns when its own list of remainder columns is read
     chosen = [columns] if isinstance(columns, str | int | np.integer) else list(columns)
     if chosen and isinstance(chosen[0], bool | np.bool_):
         return [position for position, is_chosen in enumerate(chosen) if is_chosen]
@@ -49,11 +49,11 @@ def column_positions(columns: Any, names: Sequence[Any]) -> list[int]:
 def inner_models(model: Any) -> Iterator[tuple[Any, list[int] | None]]:
     """Yields the fitted estimators within a search, a vote, a calibration, ..., without the trees of a forest.
 
-    With each come the positions of the columns that it sees; None if it sees all of them.
+    Each comes with the positions of the columns that it receives; None if it receives all of them.
     """
     for attribute in ("best_estimator_", "estimator_", "regressor_"):
         inner = getattr(model, attribute, None)
-        if inner is not None and _is_fitted(inner):  # some keep an unfitted template here
+        if inner is not None and _is_fitted(inner):  # some estimators keep an unfitted template here
             yield inner, None
     for calibrated in getattr(model, "calibrated_classifiers_", ()):
         yield calibrated.estimator, None
@@ -65,7 +65,7 @@ def inner_models(model: Any) -> Iterator[tuple[Any, list[int] | None]]:
 
 
 def _is_fitted(estimator: Any) -> bool:
-    """scikit-learn's own rule: fitted attributes end in an underscore. Of a Pipeline the first step decides."""
+    """Applies scikit-learn's rule: fitted attributes end in an underscore. The first step decides for a Pipeline."""
     if hasattr(estimator, "steps"):
         return all(_is_fitted(step) for _, step in active_steps(estimator)[:1])
     if hasattr(estimator, "__sklearn_is_fitted__"):

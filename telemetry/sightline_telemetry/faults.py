@@ -1,4 +1,4 @@
-"""The boundary at which a fault of the telemetry ends: logged once for each place, counted, never raised."""
+"""Catches faults of the telemetry at one boundary: each is counted, the first per place is logged, none is raised."""
 
 import logging
 from collections.abc import Iterator
@@ -8,27 +8,27 @@ _log = logging.getLogger(__name__)
 
 
 class Faults:
-    """Counts what went wrong in the telemetry itself, by place."""
+    """Counts the faults of the telemetry itself, by the place where they occurred."""
 
     def __init__(self, *places: str) -> None:
         self.counts = dict.fromkeys(places, 0)
 
     @contextmanager
     def contained(self, place: str) -> Iterator[None]:
-        """Ends any exception of its block here, so that no request ever sees it."""
+        """Catches and counts any exception of its block, so that it cannot fail a request."""
         try:
             yield
         except Exception:
             self.note(place)
 
     def note(self, place: str) -> None:
-        """Counts the exception that is being handled; logs it the first time."""
+        """Counts the exception that is being handled, and logs the first one per place."""
         if not self.counts.get(place):
-            _log.exception("telemetry fault in %s; later ones are only counted (sightline_faults_total)", place)
+            _log.exception("telemetry fault in %s; later faults there are only counted (sightline_faults_total)", place)
         self.counts[place] = self.counts.get(place, 0) + 1
 
     def lose(self, place: str) -> None:
-        """Counts something that had to be dropped; logs it the first time."""
+        """Counts an item that had to be dropped, and logs the first one per place."""
         if not self.counts.get(place):
-            _log.warning("%s lost something; what else it loses is only counted (sightline_faults_total)", place)
+            _log.warning("%s dropped an item; later drops are only counted (sightline_faults_total)", place)
         self.counts[place] = self.counts.get(place, 0) + 1

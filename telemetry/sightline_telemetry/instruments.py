@@ -1,8 +1,8 @@
-"""Every instrument: its name, kind, unit, attributes, what it says and where it exists.
+"""Lists every instrument: its name, kind, unit, description, attributes, source, and which models have it.
 
-Rules, dashboards and documents are checked against this list; docs/metrics.md is made from it. Names follow
-OpenTelemetry's naming guidelines: no unit word, no `total`, and no gauge with unit `1` (Go would call it
-`x_ratio`, Python `x`).
+Tests check rules, dashboards and documents against this list, and docs/metrics.md is generated from it. Names follow
+OpenTelemetry's naming guidelines: no unit word, no `total`, and no gauge with unit `1` (Prometheus would see `x_ratio`
+from Go, and `x` from Python).
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Literal
 InstrumentKind = Literal["counter", "updowncounter", "gauge", "histogram"]
 
 InstrumentSource = Literal["requests", "process", "model", "training", "labels", "telemetry"]
-"""Where the numbers come from; `process` ones are made by opentelemetry-instrumentation-system-metrics."""
+"""Where the numbers come from; opentelemetry-instrumentation-system-metrics makes those of `process`."""
 
 MODEL = ("model.name", "model.version")
 MISSING = "__missing__"
@@ -23,7 +23,7 @@ _PROMETHEUS_UNITS = {"s": "seconds", "By": "bytes"}
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One instrument of the OpenTelemetry metrics API, what its attributes may be, and which models have it."""
+    """Describes one instrument of the OpenTelemetry metrics API, its attributes, and the models that have it."""
 
     name: str
     kind: InstrumentKind
@@ -32,11 +32,11 @@ class Instrument:
     attributes: tuple[str, ...] = ()
     source: InstrumentSource = "model"
     where: str = ""
-    """Of what there is such an instrument, in words; empty if every model has it."""
+    """Describes in words the models or features that have this instrument; empty if every model has it."""
 
     @property
     def prometheus_name(self) -> str:
-        """The metric's name in Prometheus, without `_bucket`, `_sum` and `_count`.
+        """Returns the metric's name in Prometheus, without `_bucket`, `_sum` and `_count`.
 
         >>> PREDICTIONS.prometheus_name
         'ml_predictions_total'
@@ -48,7 +48,7 @@ class Instrument:
 
     @property
     def prometheus_unit(self) -> str:
-        """The unit as Prometheus spells it; empty if it has none there."""
+        """Returns the unit as Prometheus spells it; empty if the name has no unit there."""
         return _PROMETHEUS_UNITS.get(self.unit, "")
 
 
@@ -111,15 +111,15 @@ PREDICTIONS = Instrument(
     "ml.predictions",
     "counter",
     "{row}",
-    "Rows predicted, by what the model said (y_pred); in regression one series, without `outcome`.",
+    "Rows predicted, by predicted outcome (y_pred); in regression one series, without `outcome`.",
     (*MODEL, "outcome"),
 )
 PREDICTION_SCORE = Instrument(
     "ml.prediction.score",
     "histogram",
     "",
-    "P(class) of each row, of the positive class only where there are two; in regression the value itself, on "
-    "bins frozen at training, without `outcome`.",
+    "P(class) of each row; for two classes only of the positive one. In regression the predicted value, in bins "
+    "frozen at training, without `outcome`.",
     (*MODEL, "outcome"),
     where=_SCORED,
 )
@@ -127,7 +127,7 @@ PREDICTION_CONFIDENCE = Instrument(
     "ml.prediction.confidence",
     "histogram",
     "",
-    "P(predicted class) of each row; its mean is the accuracy that a calibrated model expects of itself.",
+    "P(predicted class) of each row; for a calibrated model, its mean is the expected accuracy.",
     MODEL,
     where=_PROBABILISTIC,
 )
@@ -203,7 +203,7 @@ REFERENCE_FEATURE_SINGLETONS = Instrument(
     "ml.reference.feature.singletons",
     "gauge",
     "{category}",
-    "Categories that the training data holds once; they say how many unseen ones to expect.",
+    "Categories that occur once in the training data; from them follows how many unseen ones to expect.",
     (*MODEL, "feature"),
     "training",
     _CATEGORICAL,
@@ -212,8 +212,8 @@ REFERENCE_DRIFT_FLOOR = Instrument(
     "ml.reference.drift.floor",
     "gauge",
     "",
-    "What a drift statistic reached between windows of the training data, `window` long (`86400s` is a day): below "
-    "it nothing has drifted.",
+    "Floor of a drift statistic, from windows of the training data that are `window` long (`86400s` is a day): below "
+    "it there is no drift.",
     (*MODEL, "feature", "statistic", "window"),
     "training",
     "models profiled in the order of time",
@@ -259,7 +259,7 @@ FEEDBACK = Instrument(
     "ml.feedback",
     "counter",
     "{row}",
-    "Labels accepted, by what the model had said and what was true: the confusion matrix.",
+    "Labels accepted, by predicted and actual outcome: the confusion matrix.",
     (*_LABELLED, "predicted", "actual"),
     "labels",
     _CLASSIFIER,
@@ -268,8 +268,8 @@ FEEDBACK_SCORE = Instrument(
     "ml.feedback.score",
     "histogram",
     "",
-    "P(outcome) of labelled predictions, by what was true: calibration. With two classes, of the positive one only; "
-    "with more, `actual` is the outcome itself or `__other__`.",
+    "P(outcome) of labelled predictions, by actual outcome, for calibration. For two classes only of the positive "
+    "one; for more, `actual` is the outcome itself or `__other__`.",
     (*_LABELLED, "outcome", "actual"),
     "labels",
     _PROBABILISTIC,
@@ -278,7 +278,7 @@ FEEDBACK_LOSS = Instrument(
     "ml.feedback.loss",
     "histogram",
     "",
-    "Loss of each labelled prediction; sum by count is the exact mean.",
+    "Loss of each labelled prediction; sum divided by count is the exact mean.",
     (*_LABELLED, "kind"),
     "labels",
     _PROBABILISTIC,
@@ -287,8 +287,8 @@ FEEDBACK_ERROR = Instrument(
     "ml.feedback.error",
     "histogram",
     "",
-    "Absolute error of each labelled prediction, by the side that it erred to: MAE is the sum of both, bias their "
-    "difference.",
+    "Absolute error of each labelled prediction, by side (`over` or `under`): both sums added give the MAE, "
+    "subtracted the bias, each divided by the count.",
     (*_LABELLED, "side"),
     "labels",
     _REGRESSOR,
@@ -297,7 +297,7 @@ FEEDBACK_WITHDRAWN = Instrument(
     "ml.feedback.withdrawn",
     "counter",
     "{row}",
-    "Labels that a later one corrected: the true total is `ml.feedback` less these, and neither ever falls.",
+    "Labels that a later one corrected. The true total is `ml.feedback` minus this; neither ever falls.",
     (*_LABELLED, "predicted", "actual"),
     "labels",
     _CLASSIFIER,
@@ -306,7 +306,7 @@ FEEDBACK_WITHDRAWN_SCORE = Instrument(
     "ml.feedback.withdrawn.score",
     "histogram",
     "",
-    "What to take off `ml.feedback.score` for labels that were corrected.",
+    "Scores to subtract from `ml.feedback.score` for labels that were corrected.",
     (*_LABELLED, "outcome", "actual"),
     "labels",
     _PROBABILISTIC,
@@ -315,7 +315,7 @@ FEEDBACK_WITHDRAWN_LOSS = Instrument(
     "ml.feedback.withdrawn.loss",
     "histogram",
     "",
-    "What to take off `ml.feedback.loss` for labels that were corrected.",
+    "Losses to subtract from `ml.feedback.loss` for labels that were corrected.",
     (*_LABELLED, "kind"),
     "labels",
     _PROBABILISTIC,
@@ -324,7 +324,7 @@ FEEDBACK_WITHDRAWN_ERROR = Instrument(
     "ml.feedback.withdrawn.error",
     "histogram",
     "",
-    "What to take off `ml.feedback.error` for labels that were corrected.",
+    "Errors to subtract from `ml.feedback.error` for labels that were corrected.",
     (*_LABELLED, "side"),
     "labels",
     _REGRESSOR,
@@ -343,7 +343,7 @@ TRACES_OVER_BUDGET = Instrument(
     "sightline.traces.over_budget",
     "counter",
     "{trace}",
-    "Traces that had a reason and that the allowance cut.",
+    "Traces that had a reason to be kept but were over its allowance, by reason.",
     ("reason",),
     "requests",
 )
@@ -352,7 +352,7 @@ FAULTS = Instrument(
     "sightline.faults",
     "counter",
     "{fault}",
-    "Faults of the telemetry itself; none reached a request.",
+    "Faults of the telemetry itself, by place; none reached a request.",
     ("place",),
     "telemetry",
 )
@@ -365,19 +365,19 @@ DURATION_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0,
 """Advised by OpenTelemetry's semantic conventions for `http.server.request.duration`."""
 
 STEP_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""A step of a pipeline takes from a tenth of a millisecond to seconds."""
+"""The steps of a pipeline take between a tenth of a millisecond and seconds."""
 
 BATCH_SIZE_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 10000.0)
-"""A request of one row, the recorder's gathering, the largest request that the service takes."""
+"""The bounds cover one row, the 256 rows that the recorder gathers, and 10,000, the largest request by default."""
 
 LOSS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
-"""A Brier loss is 2 at most; a log loss, clipped as scikit-learn clips it, 36.04."""
+"""A Brier loss is at most 2; a log loss, clipped as in scikit-learn, is at most 36.04."""
 
 ERROR_BOUNDS = tuple(float(f"{digit}e{power}") for power in range(-3, 7) for digit in (1, 2, 5))
-"""Errors are of the label's own scale, which nothing here knows: three bounds a decade."""
+"""Errors have the label's scale, which is unknown here, so there are three bounds per decade over nine decades."""
 
 DELAY_BOUNDS_S = (
     *(1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 12 * 3600.0),
     *(days * 86400.0 for days in (1, 2, 4, 7, 14, 30, 60, 90)),
 )
-"""A label comes after seconds, where a click is the label, or after months, where a default is."""
+"""A label may arrive after seconds (a click) or after months (a loan default)."""

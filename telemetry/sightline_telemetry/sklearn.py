@@ -1,4 +1,4 @@
-"""Drop-in OneHotEncoder and SimpleImputer that count as they transform, for models served by an app of your own.
+"""Provides OneHotEncoder and SimpleImputer that count what they transform, for models served by an app of your own.
 
     model = Pipeline([... SimpleImputer() ... OneHotEncoder() ...]).fit(X, y)  # ours, from this module
     measure = Measurement("churn", "3", profile)
@@ -7,11 +7,12 @@
     probabilities = model.predict_proba(data)  # counts what goes in
     measure.outputs(model.classes_[probabilities.argmax(axis=1)], probabilities)
 
-Each run of the pipeline counts, so `predict` and `predict_proba` on the same rows are two.
+Each run of the pipeline counts, so `predict` and then `predict_proba` on the same rows count them twice.
 
-A feature is counted where it first meets a drop-in, as it comes from the client: by its own name, a missing value
-as missing. Being bound is no parameter: `fit`, `clone` and pickling undo it. So what is transformed while fitting
-or searching is not counted, and a model that was pickled is bound again where it is loaded.
+A feature is counted by the first drop-in that receives it, in the raw form that the client sent: under its own name,
+with missing values still missing. The binding is not an estimator parameter: `fit`, `clone` and pickling remove it.
+Rows that are transformed while fitting or searching are therefore not counted, and an unpickled model must be bound
+again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,18 +30,18 @@ from sightline_telemetry.model.table import column_at
 
 
 class _Counting:
-    """What both drop-ins share; stands before scikit-learn's class in their bases."""
+    """Adds counting to a scikit-learn transformer; it must come before scikit-learn's class in the bases."""
 
     _binding: "_Binding | None" = None
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803  # scikit-learn's own name
-        """Fits as scikit-learn does; a new fit is another model, so it is no longer bound."""
+        """Fits as scikit-learn does, and removes the binding, because a new fit is another model."""
         self._binding = None
         fitted: Self = super().fit(X, y)  # type: ignore[misc]
         return fitted
 
     def transform(self, X: Any) -> Any:  # noqa: N803
-        """Transforms as scikit-learn does, then counts the rows; rows that it refuses are not counted."""
+        """Transforms as scikit-learn does, then counts the rows; rows that raise an exception are not counted."""
         transformed = super().transform(X)  # type: ignore[misc]
         if self._binding is not None:
             self._binding.count(X)
@@ -52,33 +53,37 @@ class _Counting:
 
 
 class OneHotEncoder(_Counting, SklearnOneHotEncoder):  # type: ignore[misc]
-    """scikit-learn's OneHotEncoder, which counts what it transforms once it is bound."""
+    """Encodes as scikit-learn's OneHotEncoder does, and counts the rows once it is bound."""
 
 
 class SimpleImputer(_Counting, SklearnSimpleImputer):  # type: ignore[misc]
-    """scikit-learn's SimpleImputer, which counts what it transforms once it is bound."""
+    """Imputes as scikit-learn's SimpleImputer does, and counts the rows once it is bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of what a drop-in is given, and which of the profile's features of its kind it is."""
+    """Maps a column of a drop-in's input to a feature of the profile.
+
+    position: the column's index in the input. member: the feature's index among the profile's numeric or categorical
+    features.
+    """
 
     position: int
     member: int
     vocabulary: dict[Any, int] | None
-    """Of a categorical feature."""
+    """Codes of the categories; None for a numeric feature."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Binding:
-    """Which columns of a drop-in are counted, and where."""
+    """Connects the columns of a drop-in with the measurement that counts them."""
 
     measure: Measurement
     numeric: tuple[_Column, ...]
     categorical: tuple[_Column, ...]
 
     def count(self, data: Any) -> None:
-        """Counts (n_rows, n_columns) data; a fault in it is the telemetry's own and ends there."""
+        """Counts (n_rows, n_columns) data; a fault in counting does not reach the caller."""
         with self.measure.contained():
             recorder = self.measure.recorder
             if self.numeric:
@@ -93,10 +98,10 @@ class _Binding:
 
 
 def bind(model: Any, measure: Measurement) -> tuple[str, ...]:
-    """Has every drop-in of a fitted model count into a measurement.
+    """Makes every drop-in of a fitted model count into a measurement.
 
-    Returns the features that meet no drop-in in their raw form, and so are not counted.
-    Raises ValueError for a model whose transformers run in processes of their own, whose counts would be lost.
+    Returns the names of the features that reach no drop-in in their raw form; these are not counted.
+    Raises ValueError for a model whose transformers run in other processes, because their counts would be lost.
     """
     profile = measure.profile
     columns: dict[str, _Column] = {}
@@ -108,7 +113,7 @@ def bind(model: Any, measure: Measurement) -> tuple[str, ...]:
         seen = [
             _Column(position, column.member, column.vocabulary)
             for position, name in enumerate(names)
-            if (column := columns.pop(name, None)) is not None  # taken by the first that it meets
+            if (column := columns.pop(name, None)) is not None  # only the first drop-in counts a feature
         ]
         drop_in._binding = _Binding(  # noqa: SLF001  # the drop-in is this module's own
             measure,
@@ -119,12 +124,12 @@ def bind(model: Any, measure: Measurement) -> tuple[str, ...]:
 
 
 def _drop_ins(model: Any, names: Sequence[str]) -> Iterator[tuple[_Counting, Sequence[str]]]:
-    """Each drop-in that raw features reach, with their names in the order of its columns."""
+    """Yields each drop-in that raw features reach, with the feature names in the order of its columns."""
     names = [str(name) for name in getattr(model, "feature_names_in_", names)]
     if isinstance(model, _Counting):
         yield model, names
     elif hasattr(model, "steps"):
-        # Behind the first step that changes them, columns are no longer what the client sent.
+        # After the first step that changes them, columns are no longer the client's raw values.
         for _, first in active_steps(model)[:1]:
             yield from _drop_ins(first, names)
     elif (parts := branches(model, names)) is not None:
@@ -139,6 +144,6 @@ def _drop_ins(model: Any, names: Sequence[str]) -> Iterator[tuple[_Counting, Seq
 def _check_in_process(model: Any) -> None:
     if getattr(model, "n_jobs", None) not in (None, 1):
         raise ValueError(
-            f"{type(model).__name__} has n_jobs={model.n_jobs}: its transformers would count in processes of their "
-            "own, where the counts are lost; set n_jobs=None before you bind it"
+            f"{type(model).__name__} has n_jobs={model.n_jobs}: its transformers would count in other processes, "
+            "where the counts are lost; set n_jobs=None before you bind it"
         )

@@ -1,4 +1,4 @@
-"""Readers in memory, for our tests and our users' tests."""
+"""Collects metrics and spans in memory, for our tests and for users' tests."""
 
 from opentelemetry.sdk.metrics.export import (
     ExponentialHistogramDataPoint,
@@ -14,7 +14,7 @@ Point = HistogramDataPoint | int | float
 
 
 class MetricsInMemory(InMemoryMetricReader):
-    """Collects when asked, the producer's histograms included."""
+    """Collects metrics on each call of `points`, including the producer's histograms."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
@@ -24,7 +24,7 @@ class MetricsInMemory(InMemoryMetricReader):
         super()._receive_metrics(self._producer.add_to(metrics_data), timeout_millis, **kwargs)
 
     def points(self, name: str) -> list[tuple[dict[str, object], Point]]:
-        """Attributes and value of each data point of one instrument: a number, or a histogram's point."""
+        """Returns attributes and value of each data point of one instrument: a number, or a histogram's point."""
         data = self.get_metrics_data()
         if data is None:
             return []
@@ -39,11 +39,11 @@ class MetricsInMemory(InMemoryMetricReader):
 
 
 class SpansInMemory(SpanProcessor):
-    """Keeps every finished span."""
+    """Keeps every finished span in a list."""
 
     def __init__(self) -> None:
         self.spans: list[ReadableSpan] = []
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Takes a finished span."""
+        """Adds a finished span to the list."""
         self.spans.append(span)

@@ -1,1 +1,1 @@
-"""How counts and traces leave the process: OTLP and the scrape endpoint."""
+"""Sends counts and traces out of the process, by OTLP and by the scrape endpoint."""

@@ -1,8 +1,8 @@
-"""Hands the counts to OpenTelemetry: observable instruments, and histograms aggregated beforehand.
+"""Hands the counts to OpenTelemetry: as observable instruments, and as histograms that are already aggregated.
 
-Counters and gauges are observable instruments of the metrics API. Histograms have no observable form in it,
-and `record` costs more than a prediction, so their data points are made here and put beside the SDK's where a
-reader passes its data on: what the specification calls a MetricProducer and Python lacks
+Counters and gauges are observable instruments of the metrics API. The API has no observable histogram, and calling
+`record` costs more than a prediction. The data points of histograms are therefore built here and added to the SDK's
+data when a reader passes that on. The specification calls this a MetricProducer; Python's SDK does not have it yet
 (https://github.com/open-telemetry/opentelemetry-python/issues/4768).
 """
 
@@ -37,22 +37,22 @@ from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, MetricAttribut
 from sightline_telemetry.requests.golden_signals import GoldenSignals
 from sightline_telemetry.requests.tail_sampling import TailSampler
 
-# Labels come from the training vocabulary alone, so the SDK's default of 2,000 sets would only cut known ones. Releases
-# before 1.45.2 have neither that limit nor a parameter for it.
+# Label values come from the training vocabulary only, so the SDK's default limit of 2,000 attribute sets would cut
+# known series. SDK releases before 1.45.2 have neither the limit nor a parameter for it.
 LIMITS: dict[str, Any] = (
     {"cardinality_limits": {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}}
     if hasattr(export, "CardinalityLimits")
     else {}
 )
 
-# The OTLP encoder sends only the last of two equal scopes in a batch, so this one must not be a meter's.
+# If two scopes in a batch are equal, the OTLP encoder sends only the last, so this scope must differ from the meter's.
 HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
 
 T = TypeVar("T")
 
 
 class Producer:
-    """Reads the counts of one process and makes OpenTelemetry's data of them.
+    """Reads the counts of one process and converts them to OpenTelemetry's data.
 
     Models, queues and labels may be added until `register` is called.
     """
@@ -73,25 +73,25 @@ class Producer:
         self._start_ns = time_ns()
 
     def add_model(self, recorder: Recorder) -> None:
-        """Adds the counts of a model."""
+        """Adds the recorder of a model, whose counts are exported."""
         self._recorders.append(recorder)
 
     def add_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
-        """Adds the queue before a model; queued_rows: returns how many rows wait at this moment."""
+        """Adds the queue before a model. queued_rows: a function that returns how many rows wait now."""
         self._queues.append((model, queued_rows))
 
     def add_labels(self, quality: Callable[[], Quality | None]) -> None:
-        """Adds the totals of labels; quality: returns them as last read, None before that."""
+        """Adds the totals of labels. quality: returns the totals as last read, or None before the first read."""
         self._quality = quality
 
     def register(self, meter: Meter) -> None:
-        """Creates the observable instruments on a meter."""
+        """Creates the observable instruments with a meter."""
         observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
             (instruments.ACTIVE_REQUESTS, self._active),
-            (instruments.TRACES_KEPT, lambda: by("reason", self._sampler.kept)),
-            (instruments.TRACES_OVER_BUDGET, lambda: by("reason", self._sampler.over_budget)),
-            (instruments.FAULTS, lambda: by("place", self._faults.counts)),
-            (instruments.QUEUE_LENGTH, lambda: ((model.attributes, rows()) for model, rows in self._queues)),
+            (instruments.TRACES_KEPT, partial(by, "reason", self._sampler.kept)),
+            (instruments.TRACES_OVER_BUDGET, partial(by, "reason", self._sampler.over_budget)),
+            (instruments.FAULTS, partial(by, "place", self._faults.counts)),
+            (instruments.QUEUE_LENGTH, self._queue_lengths),
             *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
             *((instrument, partial(self._labelled, instrument)) for instrument in LABEL_COUNTERS),
         )
@@ -99,9 +99,9 @@ class Producer:
             _observe(meter, instrument, partial(self._read, read))
 
     def histograms(self, read: Callable[[ExemplarBuckets], Snapshot]) -> Iterator[tuple[Instrument, Points]]:
-        """All histograms; their counts are read when their points are iterated.
+        """Yields every histogram with its points; the counts are read when the points are iterated.
 
-        read: says which exemplars the request durations bring along.
+        read: reads the request durations, with the exemplars that the export needs.
         """
         durations = list(self._signals.durations.items())
         points = ((kind.attributes, read(buckets)) for kind, buckets in durations)
@@ -114,7 +114,7 @@ class Producer:
                 yield instrument, self._contained(labels.snapshots(instrument))
 
     def add_to(self, metrics: MetricsData) -> MetricsData:
-        """The SDK's data of one export with the histograms beside them, in a scope of their own."""
+        """Returns the SDK's data of one export with the histograms added, in a scope of their own."""
         resource = metrics.resource_metrics[0]
         scope = ScopeMetrics(HISTOGRAM_SCOPE, list(self._metrics()), schema_url="")
         ours = replace(resource, scope_metrics=[*resource.scope_metrics, scope])
@@ -138,7 +138,7 @@ class Producer:
             sum=snapshot.sum,
             bucket_counts=snapshot.counts,
             explicit_bounds=snapshot.bounds,
-            min=None,  # type: ignore[arg-type]  # optional in OTLP; of a cumulative histogram it says nothing
+            min=None,  # type: ignore[arg-type]  # optional in OTLP; without meaning in a cumulative histogram
             max=None,  # type: ignore[arg-type]
             exemplars=[_sdk_exemplar(exemplar) for exemplar in snapshot.exemplars],
         )
@@ -159,9 +159,13 @@ class Producer:
         return self._contained(read())
 
     def _contained(self, series: Iterable[T]) -> Iterator[T]:
-        """What cannot be read is missing, and stops neither a scrape nor the thread that exports."""
+        """Yields the series up to the first fault, which must not stop a scrape or the exporting thread."""
         with self._faults.contained("reading"):
             yield from series
+
+    def _queue_lengths(self) -> Numbers:
+        for model, queued_rows in self._queues:
+            yield model.attributes, queued_rows()
 
     def _active(self) -> Numbers:
         for (method, scheme), count in list(self._signals.active.items()):

@@ -1,8 +1,8 @@
-"""The scrape endpoint: OpenMetrics with exemplars, or classic text, as the client's `Accept` header asks.
+"""Answers scrapes: in OpenMetrics with exemplars, or in the classic text format, depending on the `Accept` header.
 
-Counters and gauges come through the SDK's own Prometheus reader. Histograms come straight from the producer, for that
-reader drops exemplars (https://github.com/open-telemetry/opentelemetry-python/issues/4228), and as lines prepared
-beforehand, for they are four samples of five.
+Counters and gauges come from the SDK's own Prometheus reader. Histograms come directly from the producer, because that
+reader drops exemplars (https://github.com/open-telemetry/opentelemetry-python/issues/4228). Their lines are prepared
+in advance, because four of five samples belong to histograms.
 """
 
 import re
@@ -22,26 +22,26 @@ from sightline_telemetry.instruments import Instrument
 from sightline_telemetry.model.counts import ExemplarBuckets, Snapshot
 
 _END = b"# EOF\n"
-# No name here needs escaping, whichever way a client knows.
+# No metric name here needs escaping, so the escaping scheme that a client requests can be ignored.
 _ESCAPING = re.compile(r";\s*escaping=[^;,]*")
 
 
 class ScrapeReader(PrometheusMetricReader):
-    """The SDK's reader, less a trap: after its `force_flush` the next scrape would show every sample twice."""
+    """Reads as the SDK's reader does, but `force_flush` does not make the next scrape show every sample twice."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(scope_info_enabled=False, registry=registry, **LIMITS)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002  # the signature is the SDK's
-        """Nothing to do: a scrape collects for itself."""
+        """Does nothing and returns True: each scrape collects by itself."""
         return True
 
 
 class Scrape:
-    """What `/metrics` answers.
+    """Builds the answers of `/metrics`.
 
-    resolves: whether the trace with this id can still be read; exemplars of others are left out.
-    is_only_reader: no exporter reads besides, so a scrape is what starts the next interval of exemplars.
+    resolves: returns True if the trace with this id can still be read; exemplars of other traces are left out.
+    is_only_reader: True if no exporter reads the counts too; each scrape then starts the next interval of exemplars.
     """
 
     def __init__(self, producer: Producer, resolves: Callable[[int], bool], *, is_only_reader: bool) -> None:
@@ -52,32 +52,32 @@ class Scrape:
         self._registry = CollectorRegistry()
         self.reader = ScrapeReader(self._registry)
         self._exposition = Exposition()
-        self._of_training: dict[str, list[str]] = {}
+        self._training_lines: dict[str, list[str]] = {}
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The body and its content type."""
+        """Returns the body and its content type, for an `Accept` header."""
         encode, content_type = choose_encoder(_ESCAPING.sub("", accept))
         is_openmetrics = content_type.startswith("application/openmetrics-text")
-        with self._lock:  # of two scrapes at once the SDK's reader would show one every sample twice
-            theirs = encode(self._registry).removesuffix(_END)
-            ours: list[str] = []
+        with self._lock:  # with two scrapes at once, the SDK's reader would show every sample twice in one of them
+            sdk_text = encode(self._registry).removesuffix(_END)
+            histogram_lines: list[str] = []
             gil_yield = GilYield()
             for instrument, samples in self._samples(has_exemplars=is_openmetrics):
                 gil_yield.keep()
                 if samples:
-                    ours += head(instrument, is_openmetrics=is_openmetrics)
-                    ours += samples
-        return theirs + "\n".join([*ours, ""]).encode() + (_END if is_openmetrics else b""), content_type
+                    histogram_lines += head(instrument, is_openmetrics=is_openmetrics)
+                    histogram_lines += samples
+        return sdk_text + "\n".join([*histogram_lines, ""]).encode() + (_END if is_openmetrics else b""), content_type
 
     def _samples(self, *, has_exemplars: bool) -> Iterator[tuple[Instrument, list[str]]]:
-        """The lines of each histogram; what training looked like is written once."""
+        """Yields the lines of each histogram; those of the training data never change and are built once."""
         for instrument, points in self._producer.histograms(partial(self._read, has_exemplars)):
-            kept = self._of_training.get(instrument.name)
+            kept = self._training_lines.get(instrument.name)
             yield instrument, kept or self._keep(instrument, self._exposition.lines(instrument, points))
 
     def _keep(self, instrument: Instrument, lines: list[str]) -> list[str]:
         if instrument.source == "training":
-            self._of_training[instrument.name] = lines
+            self._training_lines[instrument.name] = lines
         return lines
 
     def _read(self, has_exemplars: bool, buckets: ExemplarBuckets) -> Snapshot:

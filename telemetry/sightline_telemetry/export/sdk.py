@@ -1,6 +1,6 @@
 """Builds the SDK's providers and exporters, starts them, and shuts them down under a deadline.
 
-`OTEL_*` variables belong to the SDK and are left to it; what is set here are defaults where they are unset.
+The SDK reads the `OTEL_*` variables itself; this module only sets defaults for those that are unset.
 """
 
 import logging
@@ -50,11 +50,11 @@ _log = logging.getLogger(__name__)
 SHUTDOWN_S = 4.0
 _ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _DEFAULTS = {
-    "OTEL_METRIC_EXPORT_INTERVAL": "5000",  # a dot must be on the screen while the spike is
+    "OTEL_METRIC_EXPORT_INTERVAL": "5000",  # an exemplar must be visible while its latency spike still is
     "OTEL_BSP_SCHEDULE_DELAY": "1000",
     "OTEL_SERVICE_NAME": "sightline",
-    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",  # other instrumentations name things as our spans do
-    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",  # spans and exports that were lost are counted
+    "OTEL_SEMCONV_STABILITY_OPT_IN": "http",  # other instrumentations then use the same attribute names as our spans
+    "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED": "true",  # the SDK counts the spans and exports that it loses
 }
 _PROCESS_METRICS: dict[str, list[str] | None] = {
     "process.cpu.time": ["user", "system"],
@@ -63,7 +63,7 @@ _PROCESS_METRICS: dict[str, list[str] | None] = {
     "process.thread.count": None,
     "process.open_file_descriptor.count": None,
 }
-# Our histograms are cumulative, so everything is: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE has no say.
+# Our histograms are cumulative, so every instrument is: OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE is ignored.
 _CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys(
     (Counter, UpDownCounter, SdkHistogram, ObservableCounter, ObservableUpDownCounter, ObservableGauge),
     AggregationTemporality.CUMULATIVE,
@@ -71,12 +71,12 @@ _CUMULATIVE: dict[type, AggregationTemporality] = dict.fromkeys(
 
 
 def is_disabled(environment: Mapping[str, str] = os.environ) -> bool:
-    """True if `OTEL_SDK_DISABLED=true` switches all telemetry off."""
+    """Returns True if `OTEL_SDK_DISABLED=true` switches all telemetry off."""
     return environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 class ExportReader(PeriodicExportingMetricReader):
-    """Adds the producer's histograms to what the SDK collected, on the way to the exporter."""
+    """Exports the data that the SDK collected, with the producer's histograms added."""
 
     def __init__(self, exporter: MetricExporter, producer: Producer, interval_ms: float) -> None:
         self._producer = producer
@@ -84,19 +84,19 @@ class ExportReader(PeriodicExportingMetricReader):
         super().__init__(exporter, export_interval_millis=interval_ms, **LIMITS)
 
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
-        if os.getpid() != self._process:  # the SDK lives on in a forked child, which would send its parent's counts
+        if os.getpid() != self._process:  # the SDK also runs in a forked child, which would send its parent's counts
             return
         super()._receive_metrics(self._producer.add_to(metrics_data), timeout_millis, **kwargs)
 
 
 class Providers:
-    """The SDK of one process: not started until `start`, since threads must be born after a fork.
+    """Holds the SDK of one process; only `start` starts it, because threads do not survive a fork.
 
     ring: holds kept traces in memory, if given.
-    is_guest: the process belongs to another application, so nothing global is set, and there are
-    neither spans nor process metrics.
-    is_head_sampled: another instrumentation makes the server spans, and the SDK's sampler decides about them at their
-    start, as OTEL_TRACES_SAMPLER says.
+    is_guest: the process belongs to another application, so nothing global is set, and neither spans nor process
+    metrics are made.
+    is_head_sampled: another instrumentation makes the server spans, and the SDK's sampler (OTEL_TRACES_SAMPLER)
+    decides at the start of each span whether it is recorded.
     """
 
     def __init__(
@@ -115,20 +115,22 @@ class Providers:
         self._environment = {**_DEFAULTS, **environment}
         self._meters: MeterProvider | None = None
         self.tracers: TracerProvider | None = None
-        """Made by `start`, unless this is a guest."""
+        """`start` sets it, unless this is a guest."""
         self._writer: SpanWriter | None = None
         self._process_metrics: SystemMetricsInstrumentor | None = None
         self.scrape = Scrape(producer, self._resolves, is_only_reader=not self._exports("METRICS"))
         if any(self._exports(signal) and self._is_grpc(signal) for signal in ("METRICS", "TRACES")):
-            import_module("opentelemetry.exporter.otlp.proto.grpc")  # an extra: found missing now, not in `start`
+            import_module(
+                "opentelemetry.exporter.otlp.proto.grpc"
+            )  # an optional extra: its absence must be found here, not in `start`
 
     @property
     def keeps_traces(self) -> bool:
-        """True if a kept trace has somewhere to go."""
+        """True if kept traces are exported or held in memory."""
         return self._ring is not None or self._exports("TRACES")
 
     def start(self) -> None:
-        """Builds providers and exporters; their threads begin to run."""
+        """Builds the providers and exporters, and starts their threads."""
         if self._is_guest:
             self._meters = self._build_meters(_resource())
             return
@@ -136,7 +138,7 @@ class Providers:
             os.environ.setdefault(name, value)
         resource = _resource()
         self._meters = self._build_meters(resource)
-        # Imported where it is used: a guest measures no process, and does without this package and psutil.
+        # Imported here because a guest does not measure the process, and needs neither this package nor psutil.
         from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
 
         self._process_metrics = SystemMetricsInstrumentor(config=_PROCESS_METRICS)
@@ -156,7 +158,7 @@ class Providers:
         _set_globals(self._meters, self.tracers)
 
     def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
-        """Writes the spans of a kept timeline; before `start` there is nowhere to write to."""
+        """Writes the spans of a kept timeline; does nothing before `start`."""
         if self._writer is None:
             return
         if self._is_head_sampled:
@@ -165,7 +167,7 @@ class Providers:
             self._writer.write(timeline, name, attributes, has_failed=has_failed)
 
     def flush(self, wait_s: float) -> None:
-        """Sends the counts so far, in a thread of its own; waits for it so many seconds at most."""
+        """Sends the counts so far in a thread of its own, and waits for at most `wait_s` seconds."""
         if self._meters is None or not self._exports("METRICS"):
             return
         thread = Thread(target=self._meters.force_flush, daemon=True)
@@ -173,9 +175,9 @@ class Providers:
         thread.join(wait_s)
 
     def shutdown(self) -> None:
-        """Sends what is left and stops, in SHUTDOWN_S at most: retries to a dead endpoint are cut off.
+        """Sends the remaining data and stops within SHUTDOWN_S seconds; retries to a dead endpoint are cut off.
 
-        The last metrics leave by the reader's own thread, which runs already: at exit Python 3.12 starts no thread.
+        The reader's running thread sends the last metrics, because Python 3.12 starts no new thread at exit.
         """
         deadline = monotonic() + SHUTDOWN_S
         if self._process_metrics is not None:
@@ -212,7 +214,7 @@ class Providers:
         return self._environment.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", general) == "grpc"
 
     def _span_exporter(self) -> SpanExporter:
-        if self._is_grpc("TRACES"):  # imported where it is used: each of the two costs 16 to 31 MB
+        if self._is_grpc("TRACES"):  # imported here because each of the two exporters costs 16 to 31 MB
             from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 
             return GrpcSpanExporter(meter_provider=self._meters)
@@ -243,7 +245,7 @@ def _resource() -> Resource:
 
 
 def _set_globals(meters: MeterProvider, tracers: TracerProvider) -> None:
-    """Lets other instrumentations make their spans under a request that is asked for; the first app wins."""
+    """Sets the global providers, so that other instrumentations add spans to our traces; the first app wins."""
     if isinstance(trace_api.get_tracer_provider(), trace_api.ProxyTracerProvider):
         trace_api.set_tracer_provider(tracers)
         metrics_api.set_meter_provider(meters)

@@ -1,7 +1,7 @@
-"""A kept timeline becomes finished spans, handed to the span processor directly.
+"""Converts kept timelines to finished spans and passes them directly to the span processors.
 
-There is no sampler in the way: the decision is made. `ReadableSpan` is what the SDK's processors and
-exporters take; limits on attributes are therefore ours.
+The SDK's sampler is not used, because the trace is already known to be kept. The spans are `ReadableSpan`s, the type
+that the SDK's processors and exporters take; the SDK does not limit their attributes, so this module does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,13 +26,13 @@ from sightline_telemetry.requests.timeline import (
 
 MAX_ATTRIBUTE_CHARS = 256
 MAX_SEGMENTS = 64
-"""A trace has at most so many segments on one level; a request cannot make the service pay for more."""
+"""Largest number of segments written on one level of a trace, so that no request can make the service write more."""
 
 _SCOPE = InstrumentationScope("sightline")
 
 
 class SpanWriter:
-    """Turns kept timelines into spans of one resource and gives them to processors."""
+    """Writes kept timelines as spans of one resource to the span processors."""
 
     def __init__(self, resource: Resource, processors: tuple[SpanProcessor, ...]) -> None:
         self._resource = resource
@@ -41,11 +41,11 @@ class SpanWriter:
     def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
         """Writes the server span of an ended request and a span for each of its segments.
 
-        Children go first, so that a reader that sees the server span sees the whole trace.
+        Children are written first, so that a reader that sees the server span sees the whole trace.
         """
         context = self.write_segments(timeline)
         parent, links = _relation_to(timeline.caller)
-        self._hand_on(
+        self._emit(
             ReadableSpan(
                 name=name,
                 context=context,
@@ -62,11 +62,11 @@ class SpanWriter:
         )
 
     def write_segments(self, timeline: Timeline) -> SpanContext:
-        """Writes a span for each segment of an ended request, and returns the context of their server span."""
+        """Writes a span for each segment of an ended request, and returns the context of its server span."""
         context = _context(timeline.trace_id, timeline.span_id, timeline.caller)
         segments = tuple(timeline.segments()) if timeline.segments is not None else ()
         for span in self._children(timeline, context, segments):
-            self._hand_on(span)
+            self._emit(span)
         return context
 
     def _children(
@@ -86,13 +86,13 @@ class SpanWriter:
                 instrumentation_scope=_SCOPE,
             )
 
-    def _hand_on(self, span: ReadableSpan) -> None:
+    def _emit(self, span: ReadableSpan) -> None:
         for processor in self._processors:
             processor.on_end(span)
 
 
 class PacedSpanExporter(SpanExporter):
-    """Exports as another exporter does, with breaks between spans, so that encoding many holds no request up."""
+    """Exports through another exporter, with breaks between spans, so that encoding many spans delays no request."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
@@ -102,11 +102,11 @@ class PacedSpanExporter(SpanExporter):
         return self._exporter.export(YieldingList(spans, GilYield()))
 
     def shutdown(self) -> None:
-        """Ends the other one."""
+        """Shuts the other exporter down."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Waits for what is on its way."""
+        """Waits until the other exporter has sent its pending spans; returns False on timeout."""
         return self._exporter.force_flush(timeout_millis)
 
 
@@ -117,7 +117,10 @@ def _context(trace_id: int, span_id: int, caller: Caller | None) -> SpanContext:
 
 
 def _relation_to(caller: Caller | None) -> tuple[SpanContext | None, tuple[Link, ...]]:
-    """A caller that records its span is the parent; one that does not is linked, for its span does not exist."""
+    """Returns the parent and the links of a server span.
+
+    A caller that records its span is the parent. Otherwise that span does not exist, so the caller is only linked.
+    """
     if caller is None:
         return None, ()
     context = SpanContext(caller.trace_id, caller.span_id, True, TraceFlags(caller.flags), _tracestate(caller))
@@ -125,17 +128,17 @@ def _relation_to(caller: Caller | None) -> tuple[SpanContext | None, tuple[Link,
 
 
 def _tracestate(caller: Caller) -> TraceState:
-    """The caller's `tracestate`, less a sampling threshold (`ot=th:`) that a late decision contradicts.
+    """Returns the caller's `tracestate`, without a sampling threshold (`ot=th:`) that tail sampling contradicts.
 
     Source: https://opentelemetry.io/docs/specs/otel/trace/tracestate-handling/
     """
     if not caller.tracestate:
         return TraceState()
     state = TraceState.from_header([caller.tracestate])
-    ours = state.get("ot")
-    if ours is None or caller.is_sampled:
+    otel_state = state.get("ot")
+    if otel_state is None or caller.is_sampled:
         return state
-    kept = ";".join(part for part in ours.split(";") if not part.startswith("th:"))
+    kept = ";".join(part for part in otel_state.split(";") if not part.startswith("th:"))
     return state.update("ot", kept) if kept else state.delete("ot")
 
 

@@ -1,7 +1,7 @@
-"""Histograms as text for a scrape, OpenMetrics or classic, from lines that are prepared once a series.
+"""Writes histograms as text for a scrape, OpenMetrics or classic, from lines that are prepared once per series.
 
-Which series there are hardly ever changes: their labels are sorted and escaped when they are first seen, and after
-that a scrape fills numbers in. prometheus_client's encoder does all of it for every sample of every scrape.
+The set of series hardly ever changes. Labels are sorted and escaped when a series is first seen; later scrapes only
+fill in the numbers. prometheus_client's encoder would repeat all this work for every sample of every scrape.
 """
 
 from bisect import bisect_left
@@ -22,22 +22,22 @@ _go_string: Callable[[float], str] = floatToGoString
 
 
 class _Starts(NamedTuple):
-    """How the lines of a histogram start; sums is empty if its values may be negative."""
+    """Holds the starts of a histogram's lines; sums is empty if its values may be negative."""
 
     buckets: tuple[str, ...]
     sums: tuple[str, ...]
 
 
 class Exposition:
-    """Writes the lines of histograms and remembers how they start."""
+    """Writes the lines of histograms, and keeps the start of each line for the next scrape."""
 
     def __init__(self) -> None:
         self._starts: dict[tuple[str, Labels], _Starts] = {}
 
     def lines(self, instrument: Instrument, points: Points) -> list[str]:
-        """The samples of a histogram, with the exemplars of its snapshots.
+        """Returns the sample lines of a histogram, with the exemplars of its snapshots.
 
-        A sum that is below 0, or may fall, is none that OpenMetrics allows: it is left out, and its count with it.
+        OpenMetrics forbids sums that are negative or can fall: such a sum is left out together with its count.
         """
         lines = []
         for labels, snapshot in _labelled(points):
@@ -56,7 +56,7 @@ class Exposition:
 
 
 def head(histogram: Instrument, *, is_openmetrics: bool) -> list[str]:
-    """What stands before the samples of a histogram.
+    """Returns the metadata lines that precede the samples of a histogram.
 
     >>> from sightline_telemetry.instruments import QUEUE_DURATION
     >>> head(QUEUE_DURATION, is_openmetrics=True)[1:]
@@ -72,7 +72,7 @@ def head(histogram: Instrument, *, is_openmetrics: bool) -> list[str]:
 
 
 def _labelled(series: Iterable[tuple[MetricAttributes, T]]) -> list[tuple[Labels, T]]:
-    """All series with the same labels, as strict readers want it: what one has none of is empty."""
+    """Gives all series the same label names, as strict parsers require; a label that a series lacks is empty."""
     found = list(series)
     keys = {tuple(attributes) for attributes, _ in found}
     if len(keys) <= 1:

@@ -1,4 +1,4 @@
-"""The last kept traces, in memory, as OTLP/JSON: for a process that has no trace store beside it."""
+"""Holds the last kept traces in memory and returns them as OTLP/JSON, for a process without a trace store."""
 
 from collections import OrderedDict
 from threading import Lock
@@ -9,7 +9,7 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 MAX_SPANS = 256
-"""Of one trace: a caller who sends the same trace id for ever must not fill the memory."""
+"""Largest number of spans held per trace: a caller that always sends the same trace id must not fill the memory."""
 
 
 class TraceRing(SpanProcessor):
@@ -21,7 +21,7 @@ class TraceRing(SpanProcessor):
         self._lock = Lock()
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Takes a finished span into its trace."""
+        """Adds a finished span to its trace."""
         context = span.get_span_context()
         if context is None:
             return
@@ -33,14 +33,14 @@ class TraceRing(SpanProcessor):
                 self._traces.popitem(last=False)
 
     def holds(self, trace_id: int) -> bool:
-        """True while the trace can be read."""
+        """Returns True if the trace is held."""
         return trace_id in self._traces
 
     def read(self, trace_id: int) -> dict[str, Any] | None:
-        """The trace as an OTLP/JSON `TracesData`, or None if it is not (or no longer) held.
+        """Returns the trace as an OTLP/JSON `TracesData`, or None if it is not (or no longer) held.
 
-        Ids are hexadecimal and enums numbers, as https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
-        wants them; protobuf's own JSON would write base64.
+        Ids are hexadecimal and enums are numbers, as https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
+        requires; protobuf's own JSON encoder would write ids as base64.
         """
         with self._lock:
             spans = list(self._traces.get(trace_id, ()))
