@@ -86,7 +86,7 @@ def test_every_image_is_pinned(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_ports_are_bound_to_this_machine(name: str) -> None:
-    """Nobody else on the network reaches the stack, and every port is named in .env."""
+    """No other machine on the network reaches the stack, and every port is named in .env."""
     for port in SERVICES[name].get("ports", ()):
         assert re.fullmatch(r"127\.0\.0\.1:\$\{\w+_PORT\}:\d+", port)
 

@@ -23,7 +23,7 @@ class DirectTransport(CoalescingTransport):
 
 
 class PatientBatch(WriteBatch):
-    """A batch of writes that lets a single answer wait until the turn of the event loop ends, too."""
+    """A batch of writes that lets a single answer wait until the iteration of the event loop ends, too."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -150,7 +150,7 @@ def test_it_leaves_the_process_as_it_was(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("exporters_end")
-def test_a_dead_endpoint_holds_nobody_up(profile: ReferenceProfile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_endpoint_delays_no_prediction(profile: ReferenceProfile, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first prediction, which starts everything, is measured at once though the endpoint hangs."""
     with socket.socket() as endpoint:
         endpoint.bind(("127.0.0.1", 0))

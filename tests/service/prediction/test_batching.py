@@ -120,7 +120,7 @@ def test_a_batch_has_a_limit(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize("error", [InvalidRowsError("no"), PredictionFailedError("no"), ZeroDivisionError("no")])
-def test_nobody_suffers_for_another(bundle: Bundle, error: Exception) -> None:
+def test_a_request_that_fails_leaves_the_others_alone(bundle: Bundle, error: Exception) -> None:
     """Of a batch in which one request's rows make the model raise, only that request fails."""
     predictor = WatchedPredictor(bundle, error=error)
 

@@ -69,8 +69,8 @@ def test_server_and_model_are_ready(small_service: Running, path: str, expected:
 @pytest.mark.parametrize(
     "path", ["/v1/models/small", "/v2/health/ready", "/v2/models/small/ready", "/v2/models/small/versions/7/ready"]
 )
-def test_nobody_is_sent_to_a_service_that_stops(small_service: Running, path: str) -> None:
-    """Whoever asks for readiness is answered 503 while the service is not ready."""
+def test_a_service_that_stops_is_not_ready(small_service: Running, path: str) -> None:
+    """A request for readiness is answered 503 while the service is not ready."""
     small_service.parts.is_ready = False
     try:
         response = small_service.client.get(path)

@@ -101,7 +101,7 @@ def test_a_request_cannot_make_a_trace_large() -> None:
 
 
 def test_an_export_takes_breaks_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads the spans of an export gets all of them, with a break whenever half a millisecond has passed."""
+    """The reader of the spans of an export gets all of them, with a break whenever half a millisecond has passed."""
     breaks: list[float] = []
     monkeypatch.setattr("sightline_telemetry.export.gil_yield.sleep", breaks.append)
     spans, memory = written(Timeline()) * 400, InMemorySpanExporter()

@@ -147,7 +147,7 @@ def test_lines_that_find_no_room_are_counted(stream: io.StringIO, caplog: pytest
     assert (len(written), written[0]["http.response.status_code"]) == (MAX_WAITING, 7)
 
 
-def test_a_stream_that_is_gone_harms_nobody(stream: io.StringIO) -> None:
+def test_a_stream_that_is_gone_harms_no_request(stream: io.StringIO) -> None:
     """A closed stream is a fault of the telemetry: every line that it costs is counted, and nothing raised."""
     faults = Faults("request_log")
     log = RequestLog(faults, stream)
