@@ -80,13 +80,15 @@ class Settings(BaseSettings):
     http_tracing: Literal["sightline", "contrib"] = "sightline"
     """What makes the server spans: `sightline`, or `contrib`, which is OpenTelemetry's FastAPIInstrumentor.
 
-    With `contrib`, traces are sampled at their start as `OTEL_TRACES_SAMPLER` says, and the six settings below have no
-    effect. The page on traces compares the two.
+    With `contrib`, traces are sampled at their start by `OTEL_TRACES_SAMPLER`, and no setting below has an effect. The
+    page on traces compares the two.
     """
 
     asgi_bypass: bool = True
-    """Answers small requests within the read that completes them, past ASGI, if the model is quick enough and the app
-    has no other middleware. With false every request goes through ASGI."""
+    """Answers small requests within the read that completes them, past ASGI.
+
+    Only if the model is quick enough and the app has no other middleware. With false every request goes through ASGI.
+    """
 
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of requests, from 0 to 1, whose trace is kept in any case."""
