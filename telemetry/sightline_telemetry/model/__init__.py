@@ -1,1 +1,1 @@
-"""What a model was trained on, what it predicts, and how far the two are apart."""
+"""Counts what a model receives and predicts, and compares it with the training data."""

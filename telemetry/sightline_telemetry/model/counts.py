@@ -1,7 +1,7 @@
-"""Counting in numpy: categories and buckets. Knows no OpenTelemetry.
+"""Counts categories and buckets with numpy. Imports no OpenTelemetry.
 
-Each class may be written by one thread while another reads: a lock is held for the few microseconds of an
-update, so that a reader never sees a bucket without its sum.
+One thread may write to an object while another reads it. A lock is held for the few microseconds of an update, so that
+a reader never sees a bucket without its sum.
 """
 
 from bisect import bisect_left
@@ -17,14 +17,14 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
 _FEW = 30
-"""For fewer values a loop in Python costs less than numpy's fixed cost."""
+"""For fewer values than this, a Python loop is cheaper than numpy's fixed cost."""
 
 SUMMABLE = 1e150
-"""Larger values are left out of sums: a few of them, sent on purpose, would make a sum infinite for ever."""
+"""Values from this size on are left out of sums: a few, sent on purpose, would make a sum infinite for ever."""
 
 
 class Tallies:
-    """How often each code was seen, for several vocabularies side by side.
+    """Counts how often each code was seen, for several vocabularies side by side.
 
     >>> tallies = Tallies([2, 3])
     >>> tallies.add(np.array([[0, 1, 1], [2, 2, 0]]))
@@ -41,7 +41,7 @@ class Tallies:
     def add(self, codes: Codes, members: Sequence[int] | None = None) -> None:
         """Counts codes, (n_vocabularies, n_rows), each in 0..size-1 of its vocabulary.
 
-        members: the indices of the vocabularies that the codes are of; without it they are of all, in their order.
+        members: the indices of the vocabularies that the codes belong to; None for all vocabularies in order.
         """
         offsets = self._offsets if members is None else self._offsets[list(members)]
         counted = np.bincount((codes + offsets).ravel(), minlength=len(self._counts))
@@ -49,7 +49,7 @@ class Tallies:
             self._counts += counted
 
     def read(self) -> list[list[int]]:
-        """The counts so far, a list a vocabulary."""
+        """Returns the counts so far, as one list per vocabulary."""
         with self._lock:
             counts = self._counts.tolist()
         return [counts[a:b] for a, b in pairwise(self._ends.tolist())]
@@ -57,7 +57,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One measured value and the trace that explains it. time_ns is Unix time."""
+    """Holds one measured value and the trace that it comes from. time_ns: Unix time."""
 
     value: float
     time_ns: int
@@ -67,7 +67,7 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a histogram held at one moment: (n_bounds + 1,) counts, the sum, and one exemplar a bucket at most."""
+    """Holds a histogram's state at one moment: (n_bounds + 1,) counts, the sum, and at most one exemplar per bucket."""
 
     bounds: tuple[float, ...]
     counts: list[int]
@@ -76,15 +76,15 @@ class Snapshot:
 
     @property
     def count(self) -> int:
-        """How many values were counted."""
+        """Returns how many values were counted."""
         return sum(self.counts)
 
 
 class BucketTable:
-    """Histograms with explicit bounds of their own, side by side, one per feature.
+    """Holds histograms side by side, one per feature, each with its own explicit bounds.
 
     Bucket i of a histogram holds (bounds[i-1], bounds[i]], as in OpenTelemetry.
-    ranges: the least and the greatest value that each histogram expects, or None; `outside` tells how many were not.
+    ranges: the least and the greatest value that each histogram expects, or None; `outside` counts the values beyond.
 
     >>> table = BucketTable([(1.0, 2.0), (5.0,)], [(0.0, 3.0), None])
     >>> table.add(np.array([[1.0, 1.5, 9.0], [np.nan, 5.0, 6.0]]))
@@ -106,8 +106,8 @@ class BucketTable:
     def add(self, values: Floats, members: Sequence[int] | None = None) -> None:
         """Counts values, (n_histograms, n_rows) floats; NaN is missing.
 
-        Infinities, and values whose sum could become one, are counted but not summed.
-        members: the indices of the histograms that the values are of; without it they are of all, in their order.
+        Infinities, and values so large that their sum could become infinite, are counted but not summed.
+        members: the indices of the histograms that the values belong to; None for all histograms in order.
         """
         indices = range(len(self.bounds)) if members is None else members
         bins = np.empty(values.shape, dtype=np.intp)
@@ -121,19 +121,19 @@ class BucketTable:
             self._sums[list(indices)] += sums
 
     def read(self) -> list[Snapshot]:
-        """The state of every histogram at this moment."""
+        """Returns the current state of every histogram."""
         with self._lock:
             parts, sums = self._parts(), self._sums.tolist()
         counts = (grid.buckets(part) for grid, part in zip(self._grids, parts, strict=True))
         return [Snapshot(b, c, s) for b, c, s in zip(self.bounds, counts, sums, strict=True)]
 
     def missing(self) -> list[int]:
-        """How many values were NaN, one number a histogram."""
+        """Returns how many values were NaN, per histogram."""
         with self._lock:
             return [int(part[-1]) for part in self._parts()]
 
     def outside(self) -> list[tuple[int, int]]:
-        """How many values were under and over the range of each histogram; none where it has no range."""
+        """Returns how many values were under and over the range of each histogram; both are 0 without a range."""
         with self._lock:
             parts = self._parts()
         return [grid.outside(part) for grid, part in zip(self._grids, parts, strict=True)]
@@ -143,9 +143,9 @@ class BucketTable:
 
 
 class _Grid:
-    """Edges to search in: a histogram's bounds, the ends of its range, and infinity, behind which is NaN alone.
+    """Holds the edges to search in: a histogram's bounds, the ends of its range, and infinity (NaN sorts after it).
 
-    So that one search answers three questions: which bucket, missing or not, in range or not.
+    With them a single search finds the bucket of a value, whether it is missing, and whether it is in range.
     """
 
     def __init__(self, bounds: tuple[float, ...], within: tuple[float, float] | None) -> None:
@@ -156,12 +156,12 @@ class _Grid:
         self._range = None if within is None else self.edges.searchsorted(under_over)
 
     def buckets(self, counts: NDArray[np.int64]) -> list[int]:
-        """What the bins count, in the histogram's own buckets."""
+        """Converts the counts of the bins to counts of the histogram's buckets."""
         cumulative = counts.cumsum()[self._bounds].tolist()
         return [b - a for a, b in pairwise([0, *cumulative])]
 
     def outside(self, counts: NDArray[np.int64]) -> tuple[int, int]:
-        """What the bins count under and over the range."""
+        """Returns the counts of the bins under and over the range."""
         if self._range is None:
             return 0, 0
         cumulative = counts[:-1].cumsum()
@@ -170,7 +170,7 @@ class _Grid:
 
 
 class Buckets:
-    """One histogram that takes one value at a time.
+    """Holds one histogram, to which values are added singly.
 
     >>> buckets = Buckets((1.0, 2.0))
     >>> buckets.add(1.0), buckets.add(9.0), buckets.read().counts
@@ -192,7 +192,7 @@ class Buckets:
         return bucket
 
     def add_all(self, values: Sequence[float]) -> None:
-        """Counts some finite values."""
+        """Counts several finite values."""
         if len(values) < _FEW:
             for value in values:
                 self.add(value)
@@ -205,16 +205,16 @@ class Buckets:
             self._sum += float(array.sum())
 
     def read(self) -> Snapshot:
-        """The state at this moment, consistent in itself."""
+        """Returns the current state; counts and sum are of the same moment."""
         with self._lock:
             return Snapshot(self.bounds, self._counts.copy(), self._sum)
 
 
 class ExemplarBuckets(Buckets):
-    """Buckets that show, for each bucket, the last kept trace that landed in it.
+    """Holds a histogram and, for each bucket, the exemplar of the last kept trace in it.
 
-    A bucket is *bare* while it has no exemplar since the last export: the next request that lands there is
-    worth a trace, so that every bucket that grows has an exemplar.
+    If a bucket got no exemplar since the last export, the trace of the next request in it is worth keeping, so that
+    every growing bucket has an exemplar.
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
@@ -223,7 +223,7 @@ class ExemplarBuckets(Buckets):
         self._fresh = [False] * (len(self.bounds) + 1)
 
     def needs_exemplar(self, bucket: int) -> bool:
-        """True if no exemplar was offered for this bucket since the last export."""
+        """Returns True if this bucket got no exemplar since the last export."""
         return not self._fresh[bucket]
 
     def offer(self, bucket: int, exemplar: Exemplar) -> None:
@@ -233,14 +233,17 @@ class ExemplarBuckets(Buckets):
             self._fresh[bucket] = True
 
     def read_fresh(self) -> Snapshot:
-        """The state, with only the exemplars offered since the last export; starts the next interval."""
+        """Returns the state with the exemplars offered since the last export, and starts the next export interval."""
         with self._lock:
             fresh = tuple(e for e, is_fresh in zip(self._exemplars, self._fresh, strict=True) if e and is_fresh)
             self._start_interval()
             return Snapshot(self.bounds, self._counts.copy(), self._sum, fresh)
 
     def read_latest(self, *, starts_interval: bool) -> Snapshot:
-        """The state, with the latest exemplar of every bucket, however old."""
+        """Returns the state with the latest exemplar of every bucket, of any age.
+
+        starts_interval: also starts the next export interval.
+        """
         with self._lock:
             if starts_interval:
                 self._start_interval()
@@ -254,5 +257,5 @@ class ExemplarBuckets(Buckets):
 def _rising(bounds: Sequence[float]) -> tuple[float, ...]:
     rising = tuple(float(bound) for bound in bounds)
     if any(a >= b for a, b in pairwise(rising)):
-        raise ValueError(f"bounds must rise from one to the next: {rising}")
+        raise ValueError(f"bounds must be strictly increasing: {rising}")
     return rising

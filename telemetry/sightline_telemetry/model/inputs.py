@@ -1,4 +1,4 @@
-"""What went into a model, in counts: values, categories, what was missing, imputed or out of range."""
+"""Counts what a model received: values, categories, and what was missing, imputed or out of range."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from sightline_telemetry.model.profile import NumericFeature, ReferenceProfile
 
 
 class InputCounts:
-    """Counts of a model's inputs against the edges and the vocabulary of its profile."""
+    """Counts a model's inputs by the edges and the vocabulary of its profile."""
 
     def __init__(self, profile: ReferenceProfile) -> None:
         self._profile = profile
@@ -16,28 +16,28 @@ class InputCounts:
         self._categories = Tallies([len(feature.labels) for feature in profile.categorical])
 
     def add_numeric(self, values: Floats, members: Sequence[int] | None = None) -> None:
-        """Counts (n_features, n_rows) values, NaN where missing; members: which numeric features, all without it."""
+        """Counts (n_features, n_rows) values, NaN where missing. members: indices of numeric features; None for all."""
         if len(values):
             self._values.add(values, members)
 
     def add_codes(self, codes: Codes, members: Sequence[int] | None = None) -> None:
-        """Counts (n_features, n_rows) codes of labels; members: which categorical features, all without it."""
+        """Counts (n_features, n_rows) codes of labels. members: indices of categorical features; None for all."""
         if len(codes):
             self._categories.add(codes, members)
 
     def values(self) -> dict[str, Snapshot]:
-        """Numeric inputs by feature."""
+        """Returns the histogram of the numeric inputs per feature."""
         return dict(zip(self._numeric_names(), self._values.read(), strict=True))
 
     def out_of_range(self) -> dict[str, tuple[int, int]]:
-        """Numeric inputs under the minimum and over the maximum of training, by feature.
+        """Returns how many numeric inputs were under the minimum and over the maximum of training, per feature.
 
-        A feature that had no value in training has no range to be out of.
+        A feature without a value in training has no range, so both counts are 0.
         """
         return dict(zip(self._numeric_names(), self._values.outside(), strict=True))
 
     def categories(self) -> dict[str, dict[str, int]]:
-        """Categorical inputs by feature and label."""
+        """Returns the rows of categorical inputs per feature and label."""
         features = self._profile.categorical
         return {
             feature.name: dict(zip(feature.labels, counts, strict=True))
@@ -45,14 +45,14 @@ class InputCounts:
         }
 
     def missing(self) -> dict[str, int]:
-        """Missing inputs by feature, numeric ones first."""
+        """Returns the missing inputs per feature, numeric features first."""
         counts = self._values.missing() + [counts[-1] for counts in self._categories.read()]
         return dict(zip((feature.name for feature in self._profile.features), counts, strict=True))
 
     def imputed(self) -> dict[tuple[str, str], int]:
-        """Inputs that an imputer filled in, by feature and method: those that were missing, and no others.
+        """Returns how many inputs an imputer filled in, per feature and method: exactly the missing ones.
 
-        An infinite number is not missing, and neither is a category that training did not know.
+        An infinite number is not missing, and neither is a category that is unseen in training.
         """
         missing = self.missing()
         return {

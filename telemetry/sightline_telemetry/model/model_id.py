@@ -1,16 +1,16 @@
-"""The name and the version of a model, and the attributes that its instruments carry."""
+"""Identifies a model by its name and version, and gives its instruments their attributes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class ModelId:
-    """The name and the version under which a model is measured."""
+    """Holds the name and the version under which a model is measured."""
 
     name: str
     version: str
 
     @property
     def attributes(self) -> dict[str, str]:
-        """The attributes of every `ml.*` instrument."""
+        """Returns the attributes that every `ml.*` instrument of the model has."""
         return {"model.name": self.name, "model.version": self.version}

@@ -1,4 +1,4 @@
-"""What came out of a model, in counts: outcomes with their scores and confidence, or values of a regression."""
+"""Counts what a model predicted: outcomes with their scores and confidence, or the values of a regression."""
 
 import numpy as np
 
@@ -7,24 +7,24 @@ from sightline_telemetry.model.profile import SCORE_BOUNDS, ReferenceProfile
 
 
 class OutputCounts:
-    """Counts of a model's predictions.
+    """Counts a model's predictions.
 
-    A classification is counted by outcome, and where the model has probabilities, by score and confidence. A
-    regression is one count of rows, and its values on the bounds that the profile froze.
+    Predictions of a classifier are counted by outcome and, if the model has probabilities, by score and confidence.
+    Those of a regressor are counted in total, and their values in the bins that were frozen in the profile.
     """
 
     def __init__(self, profile: ReferenceProfile) -> None:
         self._profile = profile
         self._scored = [index for index, _ in profile.scored]
         self._outcomes = Tallies([len(profile.outcomes) or 1])
-        # Behind the scores, one histogram of the confidence.
+        # After the scores comes one histogram of the confidence.
         self._scores = BucketTable([SCORE_BOUNDS] * (len(self._scored) + 1))
         self._values = BucketTable([profile.predicted_values.bounds] if profile.predicted_values else [])
 
     def add_outcomes(self, outcomes: Codes, probabilities: Floats | None) -> None:
-        """Counts (n_rows,) outcomes; probabilities: (n_rows, n_outcomes), None from a model without them.
+        """Counts (n_rows,) outcomes. probabilities: (n_rows, n_outcomes), or None if the model has none.
 
-        The confidence is P(predicted outcome), not the largest P: a threshold may have been moved.
+        The confidence is P(predicted outcome), not the largest P, because the model may use another threshold.
         """
         self._outcomes.add(outcomes[np.newaxis])
         if probabilities is not None and self._scored:
@@ -39,22 +39,22 @@ class OutputCounts:
         self._values.add(values[np.newaxis])
 
     def rows(self) -> int:
-        """How many rows were predicted."""
+        """Returns how many rows were predicted."""
         return sum(self._outcomes.read()[0])
 
     def predictions(self) -> dict[str, int]:
-        """Rows by outcome; in regression there is none."""
+        """Returns the rows per outcome; empty in regression."""
         return dict(zip(self._profile.outcomes, self._outcomes.read()[0], strict=False))
 
     def scores(self) -> dict[str, Snapshot]:
-        """P(class) by outcome; empty without probabilities."""
+        """Returns the histogram of P(class) per outcome; empty without probabilities."""
         return dict(zip((outcome for _, outcome in self._profile.scored), self._scores.read(), strict=False))
 
     def confidence(self) -> Snapshot | None:
-        """P(predicted class); None without probabilities."""
+        """Returns the histogram of P(predicted class); None without probabilities."""
         return self._scores.read()[-1] if self._scored else None
 
     def values(self) -> Snapshot | None:
-        """The values of a regression; None in classification."""
+        """Returns the histogram of the predicted values; None in classification."""
         values = self._values.read()
         return values[0] if values else None

@@ -1,4 +1,4 @@
-"""A reference profile as a JSON file: `profile.json` of a bundle, or a file of your own."""
+"""Reads and writes a reference profile as a JSON file: `profile.json` of a bundle, or a file of your own."""
 
 import json
 from collections.abc import Mapping
@@ -31,12 +31,12 @@ def save_profile(profile: ReferenceProfile, path: Path) -> None:
 
 
 def profile_to_dict(profile: ReferenceProfile) -> dict[str, Any]:
-    """A profile as a dictionary that JSON can carry."""
+    """Converts a profile to a dictionary that JSON can hold."""
     return asdict(profile)
 
 
 def profile_from_dict(data: Mapping[str, Any]) -> ReferenceProfile:
-    """The profile that `profile_to_dict` wrote. Raises KeyError or TypeError for anything else."""
+    """Builds the profile from a dictionary of `profile_to_dict`. Raises KeyError or TypeError for any other."""
     return ReferenceProfile(
         task=data["task"],
         n_rows=data["n_rows"],
@@ -58,5 +58,5 @@ def _distribution(data: Mapping[str, Any] | None) -> ValueDistribution | None:
 
 
 def _frozen(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a frozen dataclass: JSON has lists where it has tuples."""
+    """Returns the fields of a frozen dataclass, with JSON's lists converted to tuples."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}

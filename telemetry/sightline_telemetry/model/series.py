@@ -1,6 +1,6 @@
-"""Which series each instrument of a model has: attributes beside the model's own, and what was counted.
+"""Defines the series of each instrument of a model: the attributes beside the model's own, and the counts.
 
-Knows no OpenTelemetry. Every series is told from the start, at 0: none is born by traffic.
+Imports no OpenTelemetry. Every series exists from the start, at 0; traffic creates no new series.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ Points = Iterable[tuple[MetricAttributes, Snapshot]]
 
 
 def by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[MetricAttributes, T]]:
-    """A series for each value, told apart by one attribute."""
+    """Yields one series per value, distinguished by one attribute."""
     for name, value in values.items():
         yield {attribute: str(name)}, value
 
@@ -41,7 +41,7 @@ def _errors(recorder: Recorder) -> Numbers:
 
 
 def _predictions(recorder: Recorder) -> Numbers:
-    """Every row counts once whatever the task, so that the sum is the rows answered."""
+    """Counts each row once in every task, so that the sum is the number of rows answered."""
     if recorder.profile.task == "regression":
         return [({}, recorder.rows())]
     return by("outcome", recorder.predictions())
@@ -49,11 +49,11 @@ def _predictions(recorder: Recorder) -> Numbers:
 
 def _scores(recorder: Recorder) -> Points:
     yield from by("outcome", recorder.scores())
-    yield from _alone(recorder.predicted_values())
+    yield from _unlabelled(recorder.predicted_values())
 
 
 def _confidence(recorder: Recorder) -> Points:
-    return _alone(recorder.confidence())
+    return _unlabelled(recorder.confidence())
 
 
 def _values(recorder: Recorder) -> Points:
@@ -110,14 +110,14 @@ def _reference_floors(recorder: Recorder) -> Numbers:
 
 
 def _reference_predictions(recorder: Recorder) -> Numbers:
-    return _trained(recorder.profile, recorder.profile.predicted)
+    return _reference_outcomes(recorder.profile, recorder.profile.predicted)
 
 
 def _reference_labels(recorder: Recorder) -> Numbers:
-    return _trained(recorder.profile, recorder.profile.labels)
+    return _reference_outcomes(recorder.profile, recorder.profile.labels)
 
 
-def _trained(profile: ReferenceProfile, counts: tuple[int, ...]) -> Numbers:
+def _reference_outcomes(profile: ReferenceProfile, counts: tuple[int, ...]) -> Numbers:
     if profile.task == "regression":
         return [({}, profile.n_rows)]
     return by("outcome", dict(zip(profile.outcomes, counts, strict=True)))
@@ -134,10 +134,10 @@ def _reference_label_values(recorder: Recorder) -> Points:
 
 
 def _distribution(values: ValueDistribution | None) -> Points:
-    return _alone(None if values is None else Snapshot(values.bounds, list(values.counts), values.sum))
+    return _unlabelled(None if values is None else Snapshot(values.bounds, list(values.counts), values.sum))
 
 
-def _alone(snapshot: Snapshot | None) -> Points:
+def _unlabelled(snapshot: Snapshot | None) -> Points:
     return [] if snapshot is None else [({}, snapshot)]
 
 
@@ -155,7 +155,7 @@ NUMBERS: tuple[tuple[Instrument, Callable[[Recorder], Numbers]], ...] = (
     (instruments.REFERENCE_PREDICTIONS, _reference_predictions),
     (instruments.REFERENCE_LABELS, _reference_labels),
 )
-"""Counters and gauges of a model."""
+"""Each counter and gauge of a model, with the function that reads it."""
 
 HISTOGRAMS: tuple[tuple[Instrument, Callable[[Recorder], Points]], ...] = (
     (instruments.QUEUE_DURATION, _queue_duration),
@@ -168,4 +168,4 @@ HISTOGRAMS: tuple[tuple[Instrument, Callable[[Recorder], Points]], ...] = (
     (instruments.REFERENCE_PREDICTION_SCORE, _reference_scores),
     (instruments.REFERENCE_LABEL_VALUE, _reference_label_values),
 )
-"""Histograms of a model, aggregated beforehand."""
+"""Each histogram of a model, with the function that reads it."""

@@ -1,4 +1,4 @@
-"""The types of an ASGI application, as https://asgi.readthedocs.io names them; no web framework is needed for them."""
+"""Defines the types of an ASGI application, named as in https://asgi.readthedocs.io, without a web framework."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any

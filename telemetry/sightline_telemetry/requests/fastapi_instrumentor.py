@@ -1,8 +1,8 @@
-"""Server spans by OpenTelemetry's own instrumentation of FastAPI, instead of ours.
+"""Lets OpenTelemetry's own instrumentation of FastAPI make the server spans, instead of our middleware.
 
-The SDK's sampler then decides about a trace when its request begins. All else stays: the golden signals are counted
-by our middleware alone, a request's ids are those of the instrumentation's span, and its segments are written as
-children of that span. No request has two server spans.
+The SDK's sampler then decides at the start of a request whether it is traced. The rest does not change: only our
+middleware counts the golden signals. A request has the ids of the instrumentation's span, and its segments are written
+as children of that span, so no request has two server spans.
 """
 
 from contextvars import ContextVar
@@ -20,14 +20,14 @@ from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
 from sightline_telemetry.requests.timeline import Caller, Timeline
 
 _hidden: "ContextVar[dict[str, Any]]" = ContextVar("sightline_hidden")
-"""The parts of the scope of the running request that HideFromInstrumentor took out."""
+"""The parts of the running request's scope that HideFromInstrumentor removed."""
 
 
 class HeadSampler(TailSampler):
-    """Counts what the SDK's sampler took, as `asked`; decides nothing itself, so that no allowance cuts anything."""
+    """Counts the traces that the SDK's sampler took, as `asked`; it decides nothing itself and has no allowances."""
 
-    def wants(self, is_sampled_by_caller: bool) -> bool:  # noqa: ARG002  # the SDK's sampler has been asked
-        """False: a request without a span of the instrumentation has no trace."""
+    def wants(self, is_sampled_by_caller: bool) -> bool:  # noqa: ARG002  # the SDK's sampler has decided
+        """Returns False: a request without a span of the instrumentation has no trace."""
         return False
 
     def decide(
@@ -39,7 +39,7 @@ class HeadSampler(TailSampler):
         has_failed: bool,  # noqa: ARG002
         needs_exemplar: bool,  # noqa: ARG002
     ) -> Reason | None:
-        """Why this request's trace exists: it was taken at its start, or it does not."""
+        """Returns `asked` if the trace was sampled at its start, or else None."""
         if not is_asked:
             return None
         self.kept[Reason.ASKED] += 1
@@ -47,14 +47,14 @@ class HeadSampler(TailSampler):
 
 
 class ExternalSpanMiddleware(TelemetryMiddleware):
-    """Measures every request within the server span that is current when it arrives, under that span's ids.
+    """Measures every request with the ids of the server span that is current when the request arrives.
 
-    Where there is no such span (a URL that the instrumentation leaves out, an SDK that is disabled), a request has
-    ids of its own and no trace.
+    Without such a span (the instrumentation excludes the URL, or the SDK is disabled), a request has ids of its own
+    and no trace.
     """
 
     def begin(self, scope: Scope) -> RunningRequest:
-        """Gives a request the ids of the current span, which stays current: the application can write to it."""
+        """Gives a request the ids of the current span, which stays current so that the application can write to it."""
         span, context = get_current_span(), get_current()
         ids = span.get_span_context()
         if not ids.is_valid or ids.is_remote:
@@ -64,22 +64,22 @@ class ExternalSpanMiddleware(TelemetryMiddleware):
         timeline.is_asked = span.is_recording() and ids.trace_flags.sampled
         scope[TIMELINE] = timeline
         request = super().begin(scope)
-        attach(context)  # `leave` restores what was before both
+        attach(context)  # `leave` restores the context from before both attachments
         return request
 
 
 class HideFromInstrumentor:
-    """Hides from the instrumentation what it must not see, until `RestoreScope` shows it to the application.
+    """Hides parts of a request from the instrumentation; `RestoreScope` restores them for the application.
 
-    A query string carries secrets, and bytes in it or in a header that are no text would make the instrumentation
-    raise, which the client would see as a 500.
+    A query string may contain secrets. Bytes in it or in a header that cannot be decoded would make the
+    instrumentation raise, and the client would get a 500.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, with no query string and with headers that are text."""
+        """Passes a request on, without its query string and with headers that can be decoded."""
         if scope["type"] == "http":
             _hidden.set({"query_string": scope["query_string"], "headers": scope["headers"]})
             scope["query_string"] = b""
@@ -88,35 +88,35 @@ class HideFromInstrumentor:
 
 
 class RestoreScope:
-    """Gives an application the request as it came."""
+    """Restores the query string and headers that `HideFromInstrumentor` removed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, whole again."""
+        """Passes a request on with its original query string and headers."""
         if scope["type"] == "http":
             scope.update(_hidden.get())
         await self._app(scope, receive, send)
 
 
 class ContribTracing:
-    """FastAPIInstrumentor around one application, from `start` to `stop`; its metrics go nowhere."""
+    """Applies FastAPIInstrumentor to one application, from `start` to `stop`, and discards its metrics."""
 
     def __init__(self, app: FastAPI) -> None:
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # an extra
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # an optional extra
 
         self._instrumentor = FastAPIInstrumentor
         self._app = app
-        self._unveiled = Middleware(RestoreScope)
+        self._restore_scope = Middleware(RestoreScope)
 
     def start(self, tracers: TracerProvider) -> None:
-        """Builds the application's stack again, in the instrumentation's hands; all middleware is known by now.
+        """Instruments the application and rebuilds its middleware stack; all middleware must have been added before.
 
-        Raises RuntimeError if other semantic conventions than the stable ones are set in this process.
+        Raises RuntimeError if this process uses other semantic conventions than the stable ones.
         """
-        _insist_on_stable_conventions()
-        self._app.user_middleware.insert(0, self._unveiled)
+        _check_stable_conventions()
+        self._app.user_middleware.insert(0, self._restore_scope)
         self._instrumentor.instrument_app(
             self._app,
             tracer_provider=tracers,
@@ -126,16 +126,16 @@ class ContribTracing:
         self._app.middleware_stack = HideFromInstrumentor(self._app.build_middleware_stack())
 
     def stop(self) -> None:
-        """Leaves the application as it was, and Starlette too, whose background tasks the instrumentation patches."""
-        if self._unveiled in self._app.user_middleware:
-            self._app.user_middleware.remove(self._unveiled)
+        """Removes the instrumentation from the application, and its patch of Starlette's background tasks."""
+        if self._restore_scope in self._app.user_middleware:
+            self._app.user_middleware.remove(self._restore_scope)
             self._instrumentor.uninstrument_app(self._app)
 
 
-def _insist_on_stable_conventions() -> None:
+def _check_stable_conventions() -> None:
     from opentelemetry.instrumentation import _semconv as conventions
 
-    # Chosen once in a process, by whichever instrumentation comes first. Nothing public tells what was chosen.
+    # The first instrumentation in a process chooses the conventions for all. No public API returns the choice.
     chosen = conventions._OpenTelemetrySemanticConventionStability  # noqa: SLF001
     chosen._initialize()  # type: ignore[no-untyped-call]  # noqa: SLF001
     mode = chosen._get_opentelemetry_stability_opt_in_mode(  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""Traffic, errors, latency and saturation of an HTTP server, in counts. Knows no OpenTelemetry."""
+"""Counts the traffic, errors, latency and saturation of an HTTP server, without OpenTelemetry."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,9 +8,9 @@ from sightline_telemetry.model.counts import ExemplarBuckets
 
 
 class RequestKind(NamedTuple):
-    """What requests of one series have in common; no value of it may be a client's own word.
+    """Identifies the requests of one series; each value must come from a fixed set, never freely from a client.
 
-    route is empty where none matched, status 0 where no response was made.
+    route: empty if no route matched. status: 0 if there was no response.
     """
 
     method: str
@@ -21,7 +21,7 @@ class RequestKind(NamedTuple):
 
     @property
     def attributes(self) -> dict[str, str | int]:
-        """Attributes by the stable HTTP semantic conventions.
+        """Returns the attributes named by the stable HTTP semantic conventions.
 
         >>> RequestKind("GET", "", 404).attributes["http.response.status_code"]
         404
@@ -41,24 +41,24 @@ class RequestKind(NamedTuple):
 
 
 RequestKey = tuple[str, str, int, str, str]
-"""A RequestKind as a plain tuple, which is cheaper to make for each request."""
+"""A RequestKind as a plain tuple, because making a tuple for each request is cheaper."""
 
 
 class GoldenSignals:
-    """Request durations by kind, and the requests that run now, by method and scheme."""
+    """Counts request durations by kind, and the requests that run now by method and scheme."""
 
     def __init__(self) -> None:
         self.durations: dict[RequestKind, ExemplarBuckets] = {}
         self.active: dict[tuple[str, str], int] = {}
 
     def expect(self, method: str, route: str, statuses: Iterable[int]) -> None:
-        """Makes series exist at 0, so that the first request counts in a rate."""
+        """Creates series at 0, so that the first request of each is visible in a rate."""
         self.active.setdefault((method, "http"), 0)
         for status in statuses:
             self.series(RequestKind(method, route, status))
 
     def series(self, kind: RequestKey) -> ExemplarBuckets:
-        """The histogram of one kind of request, made if it is new."""
+        """Returns the histogram of one kind of request, and creates it if it does not exist."""
         buckets: ExemplarBuckets | None = self.durations.get(kind)  # type: ignore[call-overload]  # equal keys
         if buckets is None:
             buckets = self.durations[RequestKind(*kind)] = ExemplarBuckets(DURATION_BOUNDS_S)

@@ -1,8 +1,8 @@
-"""Logs as JSON lines that carry trace and span id, and one line a request, written off its way.
+"""Writes logs as JSON lines with trace and span ids, and one line per request from a thread of its own.
 
-A record of a logger is formatted where it is made: such lines are rare. A request's line is filled into a template
-of bytes and waits in a bounded queue until a thread writes all that waits, some times per second. The thread formats
-nothing: while it held the interpreter's lock for that, requests would wait.
+A log record is formatted in the thread that makes it, because records are rare. The line of a request is filled into a
+template of bytes and put into a bounded queue; a thread writes the queued lines, twenty times per second. That thread
+formats nothing, because it would hold the interpreter's lock and delay requests.
 """
 
 import json
@@ -21,21 +21,21 @@ from sightline_telemetry.requests.golden_signals import RequestKey
 from sightline_telemetry.requests.timeline import Timeline
 
 MAX_WAITING = 20_000
-"""Lines that may wait to be written; those beyond are lost, and counted."""
+"""Largest number of queued lines; the oldest ones beyond it are dropped and counted."""
 
 _WRITE_EVERY_S = 0.05
-"""What 50 ms bring is written in a fraction of a millisecond; five times as much at once shows in p99."""
-_ENDED_S = 2.0
+"""The lines of 50 ms are written in a fraction of a millisecond; five times as many would be visible in p99."""
+_STOP_TIMEOUT_S = 2.0
 _PLACE = "request_log"
 _NOT_EXTRA = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "level", "taskName", "color_message"}
-"""Attributes of a record that are not fields of its line; `color_message` is uvicorn's message for terminals."""
+"""Attributes of a log record that do not become fields; `color_message` is uvicorn's message for terminals."""
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON line: time, level, logger, message, what was given as `extra`, the ids of the trace."""
+    """Formats a record as one JSON line: time, level, logger, message, the fields of `extra`, the trace's ids."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line. The ids are those of the current trace, unless the record brings its own."""
+        """Returns one line, with the ids of the current trace unless the record has its own."""
         fields: dict[str, Any] = {
             "time": _time(record.created),
             "level": record.levelname.lower(),
@@ -55,14 +55,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_config() -> dict[str, Any]:
-    """A configuration for `logging.config`, uvicorn's `log_config` too: every logger writes JSON lines to stdout."""
+    """Returns a configuration for `logging.config` or uvicorn's `log_config`: loggers write JSON lines to stdout."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": f"{__name__}.{JsonFormatter.__name__}"}},
         "handlers": {"stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}},
         "root": {"handlers": ["stdout"], "level": "INFO"},
-        # uvicorn's own configuration, where it came before, gave these handlers of their own.
+        # uvicorn's own configuration, if it ran before, gave these loggers handlers of their own.
         "loggers": {
             name: {"handlers": [], "level": "INFO", "propagate": True}
             for name in ("uvicorn", "uvicorn.error", "uvicorn.access")
@@ -71,9 +71,9 @@ def log_config() -> dict[str, Any]:
 
 
 def _template(kind: RequestKey, kept: str | None) -> bytes:
-    """A line of JSON for all requests alike, with places for second, milliseconds, trace id, span id and duration.
+    """Returns the JSON line of a request kind, with places for second, milliseconds, trace id, span id and duration.
 
-    Fields of a log record come first; attributes are named by the HTTP semantic conventions.
+    The fields that every log record has come first; the others are named by the HTTP semantic conventions.
     """
     method, route, status, *_ = kind
     places = {"time": "%b.%03dZ", "trace_id": "%032x", "span_id": "%016x"}
@@ -100,9 +100,9 @@ def _template(kind: RequestKey, kept: str | None) -> bytes:
 
 
 class RequestLog:
-    """Writes a line for each request, from a thread of its own between `start` and `stop`.
+    """Writes a line per request, from a thread of its own that runs between `start` and `stop`.
 
-    stream: where to; standard output, as it is when a line is written, if not given.
+    stream: receives the lines; without it, the `sys.stdout` at the time of writing does.
     """
 
     def __init__(self, faults: Faults, stream: TextIO | None = None) -> None:
@@ -114,9 +114,9 @@ class RequestLog:
         self._thread: Thread | None = None
 
     def note(self, kind: RequestKey, timeline: Timeline, kept: str | None) -> None:
-        """Takes an ended request, to be written soon. Where too many wait, the oldest makes room.
+        """Queues the line of an ended request; if the queue is full, the oldest line is dropped.
 
-        kept: why its trace was kept; None if it was not.
+        kept: the reason why its trace was kept; None if it was not kept.
         """
         if len(self._waiting) == MAX_WAITING:
             self._faults.lose(_PLACE)
@@ -128,16 +128,16 @@ class RequestLog:
         self._waiting.append(template % (_second(second), ns // 1_000_000, *ids, timeline.duration_s))
 
     def start(self) -> None:
-        """The thread begins to write."""
+        """Starts the thread that writes."""
         self._stopping.clear()
         self._thread = Thread(target=self._write_on, name="request-log", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Writes what still waits, and ends the thread; a stream that blocks is left behind."""
+        """Writes the queued lines and ends the thread; gives up after two seconds if the stream blocks."""
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(_ENDED_S)
+            self._thread.join(_STOP_TIMEOUT_S)
 
     def _write_on(self) -> None:
         is_last = False
@@ -147,7 +147,7 @@ class RequestLog:
                 self.write()
 
     def write(self) -> None:
-        """Writes what waits now."""
+        """Writes all queued lines."""
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if lines:
             stream = self._stream or sys.stdout
@@ -155,7 +155,7 @@ class RequestLog:
                 stream.write(b"".join(lines).decode())
                 stream.flush()
             except Exception:
-                for _ in lines[1:]:  # the fault itself stands for one
+                for _ in lines[1:]:  # the caller counts the exception itself as one
                     self._faults.lose(_PLACE)
                 raise
 
@@ -171,5 +171,5 @@ def _time(unix_s: float) -> str:
 
 @lru_cache(maxsize=4)
 def _second(unix_s: int) -> bytes:
-    """Most lines are of the same second as the one before."""
+    """Formats a second as ISO 8601, cached because most lines have the same second as the line before."""
     return datetime.fromtimestamp(unix_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00").encode()

@@ -1,7 +1,7 @@
-"""Pure ASGI: the golden signals of every request, its ids and its timeline.
+"""Measures every request of an ASGI application: its golden signals, its ids and its timeline.
 
-Attributes are OpenTelemetry's stable HTTP semantic conventions; query strings are left out, for they carry
-secrets. What a client sends can become a label only if it is one of a fixed set of words.
+Attributes follow OpenTelemetry's stable HTTP semantic conventions. Query strings are left out, because they may
+contain secrets. A value that a client sends becomes a label only if it is in a fixed set.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,9 +21,9 @@ from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
 from sightline_telemetry.requests.timeline import AttributeValue, Caller, SpanAttributes, Timeline, parse_traceparent
 
 TIMELINE = "sightline.timeline"
-"""Key of the request's Timeline in its ASGI scope: all that is known of a request while it runs.
+"""Key of the request's Timeline in its ASGI scope.
 
-A server, or a middleware further out, may put a Timeline there before the telemetry begins the request.
+A server or an outer middleware may put a Timeline there before `begin` is called.
 """
 
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
@@ -33,14 +33,14 @@ _NO_CONTEXT = SpanContext(0, 0, False)
 
 
 class TraceWriter(Protocol):
-    """Where a kept timeline goes; `sightline_telemetry.export.spans.SpanWriter` is one."""
+    """Writes kept timelines, as `sightline_telemetry.export.spans.SpanWriter` does."""
 
     def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
         """Writes the spans of an ended request."""
 
 
 class RequestSpan(NonRecordingSpan):
-    """Stands for the running request in OpenTelemetry's context; builds its SpanContext only when asked for it."""
+    """Represents the running request in OpenTelemetry's context; its SpanContext is built when first used."""
 
     def __init__(self, timeline: Timeline) -> None:
         super().__init__(_NO_CONTEXT)
@@ -48,7 +48,7 @@ class RequestSpan(NonRecordingSpan):
         self._built: SpanContext | None = None
 
     def get_span_context(self) -> SpanContext:
-        """The ids of the request's server span, sampled only if the trace was asked for."""
+        """Returns the ids of the server span; the flag is sampled only if the trace was requested at the start."""
         if self._built is None:
             line = self._timeline
             self._built = SpanContext(line.trace_id, line.span_id, False, TraceFlags(line.flags))
@@ -57,7 +57,7 @@ class RequestSpan(NonRecordingSpan):
 
 @dataclass(slots=True)  # not frozen: every request makes one
 class RunningRequest:
-    """A request that runs, as the middleware knows it; token: of the context that it was put into."""
+    """Holds the state of a running request; token: restores the OpenTelemetry context from before the request."""
 
     scope: Scope
     timeline: Timeline
@@ -67,14 +67,14 @@ class RunningRequest:
 
 
 class RequestTelemetry(Protocol):
-    """Follows each request from its beginning to its end; `leave` is called last, whatever becomes of the request."""
+    """Follows each request from its beginning to its end; `leave` is always called last, also after an error."""
 
     def begin(self, scope: Scope) -> RunningRequest:
         """Gives a request its ids, in its scope and in the context."""
         ...
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
-        """Notes that the response is complete, or never will be (status 0)."""
+        """Records the end of a request; status is 0 if no response was started."""
         ...
 
     def leave(self, request: RunningRequest) -> None:
@@ -85,8 +85,8 @@ class RequestTelemetry(Protocol):
 class TelemetryMiddleware:
     """Measures every HTTP request of an ASGI application, and decides at its end whether its trace is kept.
 
-    writer: where kept traces go; with None no trace is kept, and no exemplar made that would lead nowhere.
-    log: where a line for each request goes, if anywhere.
+    writer: writes kept traces; with None no trace is kept and there are no exemplars, which would point to no trace.
+    log: writes a line per request; None for no log.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class TelemetryMiddleware:
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; anything but HTTP passes through."""
+        """Serves one HTTP request; other scopes pass through unmeasured."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -130,7 +130,7 @@ class TelemetryMiddleware:
                 self.end(request, status or 500, type(error).__qualname__)
             raise
         finally:
-            if not timeline.end_ns:  # cancelled, or no complete response
+            if not timeline.end_ns:  # the request was cancelled, or the response is incomplete
                 self.end(request, status)
             self.leave(request)
 
@@ -157,7 +157,7 @@ class TelemetryMiddleware:
         detach(request.token)
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
-        """Counts a request whose response is complete, or never will be (status 0), and decides about its trace."""
+        """Counts an ended request, and decides whether its trace is kept; status is 0 if no response was started."""
         timeline = request.timeline
         duration_s = timeline.end()
         try:
@@ -172,7 +172,8 @@ class TelemetryMiddleware:
                     route,
                     duration_s,
                     is_asked=bool(timeline.is_asked),
-                    has_failed=status >= 500,  # a client that left is no failure, and must not use up their allowance
+                    has_failed=status
+                    >= 500,  # a client that disconnects is no failure, and must not use up the allowance for failures
                     needs_exemplar=series.needs_exemplar(bucket),
                 )
             if self._log is not None:
@@ -185,7 +186,7 @@ class TelemetryMiddleware:
             self._faults.note("middleware")
 
     def _keep(self, scope: Scope, timeline: Timeline, kind: RequestKind, reason: Reason, error: str | None) -> None:
-        assert self._writer is not None  # noqa: S101  # without one there is no reason
+        assert self._writer is not None  # noqa: S101  # there is a reason only with a writer
         attributes = _server_attributes(scope, kind.method, kind.route, kind.status, error)
         attributes["sightline.kept"] = reason.value
         name = f"{kind.method if kind.method in _METHODS else 'HTTP'} {kind.route}".rstrip()
@@ -193,13 +194,13 @@ class TelemetryMiddleware:
 
 
 class IdsMiddleware:
-    """Gives every HTTP request its ids and measures nothing, for where the telemetry is switched off."""
+    """Gives every HTTP request its ids without measuring it; used when the telemetry is switched off."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request; anything but HTTP passes through."""
+        """Serves one HTTP request; other scopes pass through unmeasured."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -234,7 +235,7 @@ class IdsMiddleware:
 
 
 def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
-    """Reads the caller's ids from the headers of a request; None if it sends none."""
+    """Reads the caller's ids from the headers of a request; returns None if there are none."""
     traceparent, tracestate = None, b""
     for name, value in headers:
         if name == b"traceparent":
@@ -247,7 +248,7 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
 def _server_attributes(
     scope: Mapping[str, Any], method: str, route: str, status: int, error: str | None
 ) -> dict[str, AttributeValue]:
-    """The attributes of a server span, as OpenTelemetry's own ASGI instrumentation names them."""
+    """Returns the attributes of a server span, named as in OpenTelemetry's own ASGI instrumentation."""
     attributes: dict[str, AttributeValue] = {
         "http.request.method": method,
         "url.scheme": scope["scheme"],
@@ -257,7 +258,7 @@ def _server_attributes(
     if method == "_OTHER":
         attributes["http.request.method_original"] = scope["method"]
     for side in ("server", "client"):
-        address, port = scope.get(side) or (None, None)  # a Unix socket has no port, and a client of it no address
+        address, port = scope.get(side) or (None, None)  # a Unix socket has no port, and its client has no address
         if address is not None:
             attributes[f"{side}.address"] = address
         if port is not None:
@@ -275,7 +276,7 @@ def _server_attributes(
 
 
 def _text(header: bytes) -> str:
-    """A header's value: nearly all that is not ASCII is UTF-8, and Latin-1 takes any bytes."""
+    """Decodes a header's value as UTF-8, the usual encoding, or else as Latin-1, which accepts any bytes."""
     try:
         return header.decode()
     except UnicodeDecodeError:

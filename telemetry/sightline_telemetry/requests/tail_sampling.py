@@ -1,6 +1,6 @@
-"""Which traces are kept, decided when a request has ended: asked for, failed, slow, or the exemplar of a bucket.
+"""Decides, when a request has ended, whether its trace is kept: it was requested, failed, slow, or is an exemplar.
 
-Knows no OpenTelemetry. Used from the event loop alone, so it holds no lock.
+Imports no OpenTelemetry. Only the event loop uses this module, so it needs no lock.
 """
 
 from bisect import bisect_right
@@ -13,7 +13,7 @@ from time import monotonic
 
 
 class Reason(StrEnum):
-    """Why a trace is kept, in the order in which reasons are tried."""
+    """Names the reasons to keep a trace, in the order in which they are tried."""
 
     ASKED = "asked"
     FAILED = "failed"
@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 
 class Allowance:
-    """At most `per_s` tokens per second, and as many at once: a token bucket.
+    """Limits the kept traces by a token bucket: `per_s` tokens per second, and at most as many at once.
 
     >>> allowance = Allowance(1, clock=lambda: 0.0)
     >>> allowance.take(), allowance.take()
@@ -41,7 +41,7 @@ class Allowance:
         self._filled_at = clock()
 
     def take(self) -> bool:
-        """Takes one token; False if none is left."""
+        """Takes one token and returns True, or returns False if no token is left."""
         now = self._clock()
         self._tokens = min(self._per_s, self._tokens + (now - self._filled_at) * self._per_s)
         self._filled_at = now
@@ -52,10 +52,10 @@ class Allowance:
 
 
 class RecentLatency:
-    """The 95th percentile of one route over the last minute, within 10 %.
+    """Estimates the 95th percentile of one route's latency over the last minute, within 10 %.
 
-    Six slices of ten seconds, each a histogram whose buckets grow by a tenth from 10 microseconds on; the
-    percentile is computed again when a slice is full, so a request costs one bisection and one addition.
+    There are six slices of ten seconds. Each is a histogram whose buckets start at 10 microseconds and grow by a tenth.
+    The percentile is computed only when a slice ends, so a request costs one bisection and one addition.
     """
 
     SLICES = 6
@@ -75,7 +75,7 @@ class RecentLatency:
         """Upper edge of the bucket that holds the percentile; infinite below 100 requests per minute."""
 
     def add(self, duration_s: float) -> None:
-        """Takes one request into account."""
+        """Counts the duration of one request."""
         now = self._clock()
         if now >= self._turn_at:
             self._turn(now)
@@ -83,7 +83,7 @@ class RecentLatency:
 
     def _turn(self, now: float) -> None:
         passed = min(int((now - self._turn_at) / self.SLICE_S), self.SLICES - 1)
-        # Slices in which nothing arrived are empty ones, so the oldest are forgotten for them before the percentile.
+        # Slices without requests are empty; they replace the oldest slices before the percentile is computed.
         for _ in range(passed):
             self._now = (self._now + 1) % self.SLICES
             self._counts[self._now] = [0] * self._N_BUCKETS
@@ -107,7 +107,7 @@ class RecentLatency:
 
 @dataclass(frozen=True, slots=True)
 class SamplingRules:
-    """What is slow, the share taken up front, and each reason's allowance of traces per second."""
+    """Sets what counts as slow, the share of traces kept at random, and the traces per second allowed per reason."""
 
     slow_s: float = 0.5
     share: float = 0.0
@@ -117,7 +117,7 @@ class SamplingRules:
 
 
 class TailSampler:
-    """Decides about each request when it ends, and counts what it kept and what the allowances cut."""
+    """Decides for each ended request whether its trace is kept, and counts kept traces and those over an allowance."""
 
     SLOWER_THAN_P95 = 3.0
 
@@ -130,7 +130,7 @@ class TailSampler:
         self.over_budget = dict.fromkeys(Reason, 0)
 
     def wants(self, is_sampled_by_caller: bool) -> bool:
-        """True if a request that begins is traced whatever becomes of it; charges the allowance for `asked`."""
+        """Returns True if the trace of a starting request is kept in any case; this uses the allowance for `asked`."""
         if not is_sampled_by_caller and not (self._rules.share and random() < self._rules.share):  # noqa: S311
             return False
         if self._allowances[Reason.ASKED].take():
@@ -141,10 +141,10 @@ class TailSampler:
     def decide(
         self, route: str, duration_s: float, *, is_asked: bool, has_failed: bool, needs_exemplar: bool
     ) -> Reason | None:
-        """Why this request's trace is kept, or None.
+        """Returns the reason to keep this request's trace, or None.
 
-        needs_exemplar: its latency bucket has no exemplar since the last export.
-        A request whose first reason is over its allowance may still be kept for the next one.
+        needs_exemplar: its latency bucket got no exemplar since the last export.
+        If the allowance of the first reason is used up, the trace may still be kept for the next reason.
         """
         latency = self._latencies.get(route)
         if latency is None:

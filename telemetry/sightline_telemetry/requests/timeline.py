@@ -1,7 +1,7 @@
-"""The ids and the marks in time of one request: all that a request carries until it is decided upon.
+"""Holds the ids and the times of one request until it is decided whether its trace is kept; without OpenTelemetry.
 
-Knows no OpenTelemetry. Wall-clock time is taken once, when the request starts; every later mark is a
-reading of the monotonic clock, so that no clock step can make a span end before it starts.
+Wall-clock time is read once, when the request starts. Every later time is a reading of the monotonic clock, so that
+a step of the wall clock cannot make a span end before it starts.
 """
 
 import re
@@ -23,7 +23,7 @@ SpanAttributes = Mapping[str, AttributeValue]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What a `traceparent` header says: ids, flags, and the `tracestate` that came along.
+    """Holds the ids and flags of a `traceparent` header, and the `tracestate` header beside it.
 
     Source: W3C Trace Context, https://www.w3.org/TR/trace-context-2/
     """
@@ -35,12 +35,12 @@ class Caller:
 
     @property
     def is_sampled(self) -> bool:
-        """True if the caller records its own span."""
+        """Returns True if the caller records its own span."""
         return bool(self.flags & SAMPLED)
 
 
 def parse_traceparent(header: bytes, tracestate: bytes = b"") -> Caller | None:
-    """Reads a `traceparent` header; None for a header that the specification says to ignore.
+    """Reads a `traceparent` header; returns None for a header that must be ignored by the specification.
 
     >>> parse_traceparent(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_sampled
     True
@@ -56,7 +56,7 @@ def parse_traceparent(header: bytes, tracestate: bytes = b"") -> Caller | None:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a request's time that becomes a span; start_ns and end_ns are monotonic."""
+    """Describes a part of a request that becomes a span; start_ns and end_ns are readings of the monotonic clock."""
 
     name: str
     start_ns: int
@@ -69,7 +69,7 @@ Segments = Callable[[], Iterable[Segment]]
 
 
 class Timeline:
-    """One request: its ids, its start, and how to list its segments if its trace is kept."""
+    """Holds the ids and the start of one request, and the function that lists its segments if its trace is kept."""
 
     __slots__ = ("caller", "end_ns", "is_asked", "is_running", "segments", "span_id", "start_ns", "trace_id", "unix_ns")
 
@@ -78,42 +78,42 @@ class Timeline:
         self.trace_id = caller.trace_id if caller is not None else getrandbits(128) or 1
         self.span_id = getrandbits(64) or 1
         self.is_running = False
-        """True from when the telemetry begins the request until it leaves; another may take it up after that."""
+        """True from `begin` to `leave` of the middleware; a new request must not use this timeline meanwhile."""
         self.is_asked: bool | None = None
-        """True if the trace was asked for at the start; None until the sampler has decided that."""
+        """True if the trace was requested at the start; None until the sampler has decided this."""
         self.unix_ns = time_ns()
         self.start_ns = perf_counter_ns()
         self.end_ns = 0
         self.segments: Segments | None = None
-        """Called only if the trace is kept, after the response has left."""
+        """Lists the segments; called only if the trace is kept, after the response was sent."""
 
     def end(self) -> float:
-        """Marks the end and returns the duration in seconds."""
+        """Records the end and returns the duration in seconds."""
         self.end_ns = perf_counter_ns()
         return self.duration_s
 
     def unix(self, mark_ns: int) -> int:
-        """The Unix time, in ns, of a mark of the monotonic clock."""
+        """Returns the Unix time, in ns, of a reading of the monotonic clock."""
         return self.unix_ns + (mark_ns - self.start_ns)
 
     @property
     def flags(self) -> int:
-        """W3C trace flags as known while the request runs: sampled only if it was asked for."""
+        """Returns the W3C trace flags while the request runs: sampled only if the trace was requested at the start."""
         inherited = RANDOM if self.caller is None else self.caller.flags & RANDOM
         return inherited | (SAMPLED if self.is_asked else 0)
 
     @property
     def trace_id_hex(self) -> str:
-        """The trace id as users and headers write it, 32 hexadecimal digits."""
+        """Returns the trace id as users and headers write it, in 32 hexadecimal digits."""
         return f"{self.trace_id:032x}"
 
     @property
     def duration_s(self) -> float:
-        """From start to end, in seconds."""
+        """Returns the time from start to end, in seconds."""
         return (self.end_ns - self.start_ns) / 1e9
 
     def traceresponse(self) -> bytes:
-        """The value of the `traceresponse` header, which tells the client where its trace would be.
+        """Returns the value of the `traceresponse` header, which gives the client the id of its trace.
 
         Source: W3C Trace Context level 2 (draft), https://w3c.github.io/trace-context/
         """

@@ -55,7 +55,7 @@ def test_sums_stay_finite() -> None:
 
 def test_bounds_must_rise() -> None:
     """Bounds that do not rise are refused with their values."""
-    with pytest.raises(ValueError, match=r"bounds must rise.*\(1\.0, 1\.0\)"):
+    with pytest.raises(ValueError, match=r"bounds must be strictly increasing.*\(1\.0, 1\.0\)"):
         Buckets((1, 1))
 
 
