@@ -37,8 +37,8 @@ CHAPTERS: Sequence[Chapter[Any]] = (
     Chapter("bulk", "Large requests", list[bulk.Bulk], bulk.measure, bulk.section, bulk.claims),
     Chapter("startup", "Start-up", list[startup.StartUp], startup.measure, startup.section),
     Chapter("memory", "Memory", memory.Memory, memory.measure, memory.section, memory.claims),
-    Chapter("scrape", "A scrape", scrape.Scrape, scrape.measure, scrape.section, scrape.claims),
-    Chapter("export", "An export", export.Export, export.measure, export.section),
+    Chapter("scrape", "A scrape", scrape.ScrapeCost, scrape.measure, scrape.section, scrape.claims),
+    Chapter("export", "An export", export.ExportCost, export.measure, export.section),
     Chapter("stages", "Where a request's time goes", stages.Profiles, stages.measure, stages.section),
     Chapter("costs", "Pieces, in one process", list[costs.Cost], costs.measure, costs.section),
 )

@@ -8,7 +8,7 @@ from benchmarks.results_table import spread
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Target:
     """A limit for the median of some values. aim: what would be better still. unit: goes behind a number."""
 
     limit: float
@@ -23,7 +23,7 @@ class Asked:
     def verdict(self, values: Sequence[float]) -> str:
         """Whether the median of the values keeps the limit, and the aim.
 
-        >>> Asked(2, is_floor=True, aim=2.7).verdict([2.1, 2.9, 2.8])
+        >>> Target(2, is_floor=True, aim=2.7).verdict([2.1, 2.9, 2.8])
         'met, the aim too'
         """
         if not values:
@@ -41,7 +41,7 @@ class Claim:
     """What is claimed of some values, one a round; of none, if it was not measured."""
 
     what: str
-    asked: Asked
+    asked: Target
     values: Sequence[float]
 
     def line(self) -> str:
@@ -50,14 +50,14 @@ class Claim:
         return f"| {self.what} | {self.asked} | {measured} | {self.asked.verdict(self.values)} |"
 
 
-def at_least(limit: float, aim: float | None = None) -> Asked:
+def at_least(limit: float, aim: float | None = None) -> Target:
     """A multiple that must be reached."""
-    return Asked(limit, is_floor=True, aim=aim)
+    return Target(limit, is_floor=True, aim=aim)
 
 
-def at_most(limit: float, unit: str = "") -> Asked:
+def at_most(limit: float, unit: str = "") -> Target:
     """A value that must not be passed."""
-    return Asked(limit, is_floor=False, unit=unit)
+    return Target(limit, is_floor=False, unit=unit)
 
 
 def claims_table(claims: Iterable[Claim]) -> list[str]:

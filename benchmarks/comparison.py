@@ -5,14 +5,14 @@ from itertools import groupby
 
 from rich.console import Console
 
-from benchmarks.claims import Asked, Claim, at_least, at_most
+from benchmarks.claims import Claim, Target, at_least, at_most
 from benchmarks.compare import Plan, compare
 from benchmarks.profile import RunProfile
 from benchmarks.results_table import Cell, find, heading, table
 from benchmarks.servers import KINDS
 
 SERVERS = ("A", "B", "C", "D", "E-litserve", "E-bentoml", "E-mlserver", "F-off", "F", "F-contrib")
-THROUGHPUT: dict[str, dict[str, Asked]] = {
+THROUGHPUT: dict[str, dict[str, Target]] = {
     "logistic": {"A": at_least(2.0, 2.7), "E": at_least(8), "B": at_least(70)},
     "boosting": {"A": at_least(1.5), "E": at_least(4)},
 }

@@ -34,7 +34,7 @@ NEVER_MS = "3600000"
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class ExportCost:
     """Milliseconds, one an export. cpu: of the whole export, alone.
 
     longest, stolen: of a spinning thread meanwhile: its longest gap, and the sum of its gaps over LONG_MS.
@@ -48,7 +48,7 @@ class Export:
     idle_ms: tuple[float, ...]
 
 
-def measure(run_profile: RunProfile, console: Console) -> Iterator[Export]:  # noqa: ARG001  # an export is an export
+def measure(run_profile: RunProfile, console: Console) -> Iterator[ExportCost]:  # noqa: ARG001  # an export is an export
     """Exports the metrics of the flights' bundle to a sink, in a process of its own."""
     with running(SINK, Path(), 0) as sink:
         environment = bare_environment() | {
@@ -57,12 +57,12 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[Export]:  # n
         }
         command = [sys.executable, "-m", "benchmarks.export", str(bundle_folder("logistic"))]
         written = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)  # noqa: S603
-    export = msgspec.json.decode(written.stdout, type=Export)
+    export = msgspec.json.decode(written.stdout, type=ExportCost)
     console.print(*section(export), sep="\n")
     yield export
 
 
-def section(export: Export) -> list[str]:
+def section(export: ExportCost) -> list[str]:
     """What it is of, and what it costs."""
     return [
         f"Metrics of the flights' bundle, {export.series} series, by OTLP over HTTP, {len(export.cpu_ms)} times: "
@@ -76,7 +76,7 @@ def section(export: Export) -> list[str]:
 
 
 async def main(folder: Path) -> None:
-    """Serves some rows, exports, and prints an Export as JSON."""
+    """Serves some rows, exports, and prints an ExportCost as JSON."""
     app = create_app(bundle=folder, request_log=False)
     parts: Parts = app.state.parts
     async with app.router.lifespan_context(app):
@@ -86,7 +86,7 @@ async def main(folder: Path) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(_measured(parts)))
 
 
-def _measured(parts: Parts) -> Export:
+def _measured(parts: Parts) -> ExportCost:
     """Holds the event loop, which has nothing else to do."""
     for _ in range(WARM_UPS):
         parts.telemetry.providers.flush(WAIT_S)
@@ -103,7 +103,7 @@ def _measured(parts: Parts) -> Export:
         stolen.append(sum(gap for gap in gaps if gap > LONG_MS))
         until = perf_counter() + took
         idle.append(max(_gaps_ms(lambda: perf_counter() < until), default=0.0))  # noqa: B023  # called at once
-    return Export(_series(parts), tuple(cpu), tuple(longest), tuple(stolen), tuple(idle))
+    return ExportCost(_series(parts), tuple(cpu), tuple(longest), tuple(stolen), tuple(idle))
 
 
 def _gaps_ms(goes_on: Callable[[], bool]) -> list[float]:

@@ -30,7 +30,7 @@ DEMO = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scrape:
+class ScrapeCost:
     """Milliseconds of CPU and on the clock, one a scrape; lines that are samples, and bytes, of the last one."""
 
     cpu_ms: tuple[float, ...]
@@ -40,7 +40,7 @@ class Scrape:
     size_bytes: int
 
 
-def measure(run_profile: RunProfile, console: Console) -> Iterator[Scrape]:
+def measure(run_profile: RunProfile, console: Console) -> Iterator[ScrapeCost]:
     """Scrapes after traffic of single rows and of 32."""
     kind = replace(KINDS["F-no-otlp"], environment=DEMO)
     with running(kind, bundle_folder("logistic"), 0) as server:
@@ -51,12 +51,12 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[Scrape]:
         bodies, cpu_ms, clock_ms = zip(*(_scraped(server) for _ in range(SCRAPES)), strict=True)
     samples = [line for line in bodies[-1].splitlines() if not line.startswith(b"#")]
     n_exemplars = sum(b" # {" in line for line in samples)
-    scrape = Scrape(cpu_ms, clock_ms, len(samples), n_exemplars, len(bodies[-1]))
+    scrape = ScrapeCost(cpu_ms, clock_ms, len(samples), n_exemplars, len(bodies[-1]))
     console.print(*section(scrape), sep="\n")
     yield scrape
 
 
-def section(scrape: Scrape) -> list[str]:
+def section(scrape: ScrapeCost) -> list[str]:
     """What it is of, and what it costs."""
     return [
         f"`GET /metrics` of the demo's server (flights, logistic regression; no OTLP, traces in memory) after traffic, "
@@ -66,7 +66,7 @@ def section(scrape: Scrape) -> list[str]:
     ]
 
 
-def claims(scrape: Scrape) -> list[Claim]:
+def claims(scrape: ScrapeCost) -> list[Claim]:
     """It is cheap."""
     return [Claim("a scrape of the demo, CPU", at_most(20, " ms"), scrape.cpu_ms)]
 

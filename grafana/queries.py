@@ -15,7 +15,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DashboardQuery:
     """One query of a dashboard, as it is written there.
 
     place: `panel`, or `variable` and `annotation`, which may have no answer at this moment.
@@ -31,7 +31,7 @@ class Asked:
     def substituted(self, values: Mapping[str, str]) -> str:
         """The text with each `$name`, `${name}` and `${name:format}` replaced by its value.
 
-        >>> Asked("d", "p", "panel", "promql", 'rate(x{m=~"$model"}[$__rate_interval])').substituted(
+        >>> DashboardQuery("d", "p", "panel", "promql", 'rate(x{m=~"$model"}[$__rate_interval])').substituted(
         ...     {"model": "a", "__rate_interval": "1m"}
         ... )
         'rate(x{m=~"a"}[1m])'
@@ -54,21 +54,23 @@ def panels(model: Json) -> Iterator[Json]:
             yield panel
 
 
-def queries(model: Json) -> Iterator[Asked]:
+def queries(model: Json) -> Iterator[DashboardQuery]:
     """Every query of a dashboard: of its panels, its annotations and its variables."""
     title = model["title"]
     for panel in panels(model):
         for target in panel["targets"]:
             if target["datasource"]["type"] == "tempo":
-                yield Asked(title, panel["title"], "panel", "traceql", target["query"])
+                yield DashboardQuery(title, panel["title"], "panel", "traceql", target["query"])
             else:
                 dots = bool(target.get("exemplar"))
-                yield Asked(title, panel["title"], "panel", "promql", target["expr"], dots)
+                yield DashboardQuery(title, panel["title"], "panel", "promql", target["expr"], dots)
     for annotation in model["annotations"]["list"]:
-        yield Asked(title, annotation["name"], "annotation", "promql", annotation["target"]["expr"])
+        yield DashboardQuery(title, annotation["name"], "annotation", "promql", annotation["target"]["expr"])
     for variable in model["templating"]["list"]:
         if variable["type"] == "query":
-            yield Asked(title, variable["name"], "variable", "promql", _of_variable(variable["query"]["query"]))
+            yield DashboardQuery(
+                title, variable["name"], "variable", "promql", _of_variable(variable["query"]["query"])
+            )
 
 
 def _of_variable(text: str) -> str:

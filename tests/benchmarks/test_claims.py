@@ -1,6 +1,6 @@
 """Claims are computed from cells: the ratio of each round, its median, and whether that keeps the limit."""
 
-from benchmarks.claims import Asked, Claim, at_least, at_most, claims_table
+from benchmarks.claims import Claim, Target, at_least, at_most, claims_table
 from benchmarks.comparison import claims
 from benchmarks.load import Measured
 from benchmarks.results_table import Cell, table
@@ -64,7 +64,7 @@ def test_what_was_not_measured_is_not_claimed() -> None:
 
 def test_a_line_says_what_was_asked_and_what_was_measured() -> None:
     """A row of the table has the limit with its unit, the median, the range and the verdict."""
-    claim = Claim("a scrape", Asked(20, is_floor=False, unit=" ms"), [12.0, 10.0, 15.5])
+    claim = Claim("a scrape", Target(20, is_floor=False, unit=" ms"), [12.0, 10.0, 15.5])
     assert claims_table([claim])[-1] == "| a scrape | at most 20 ms | 12.00 (10.00 .. 15.50) ms | met |"
 
 

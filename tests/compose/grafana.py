@@ -10,7 +10,7 @@ from threading import Event, Thread
 
 import httpx2 as httpx
 
-from grafana.queries import Asked, as_json
+from grafana.queries import DashboardQuery, as_json
 from grafana.write import DASHBOARDS
 from sightline_service.diagnostics.clients import Prometheus
 from tests.grafana.answers import VALUES, asked, n_series, n_traces
@@ -70,11 +70,11 @@ def _has(client: httpx.Client, uid: str, title: str) -> bool:
     return response.is_success and response.json()["dashboard"]["title"] == title
 
 
-def _ask_prometheus(prometheus: Prometheus, query: Asked) -> Callable[[], bool]:
+def _ask_prometheus(prometheus: Prometheus, query: DashboardQuery) -> Callable[[], bool]:
     return lambda: n_series(prometheus, query) > 0
 
 
-def _ask_tempo(tempo: httpx.Client, query: Asked) -> Callable[[], bool]:
+def _ask_tempo(tempo: httpx.Client, query: DashboardQuery) -> Callable[[], bool]:
     return lambda: n_traces(tempo, query) > 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2 as httpx
 
-from grafana.queries import Asked, as_json, queries
+from grafana.queries import DashboardQuery, as_json, queries
 from grafana.write import DASHBOARDS
 from sightline_service.diagnostics.clients import Prometheus
 
@@ -26,13 +26,13 @@ VALUES: Mapping[str, str] = {
 """What Grafana would put in place of each variable, on the demo's model."""
 
 
-def asked() -> Iterator[Asked]:
+def asked() -> Iterator[DashboardQuery]:
     """Every query of every dashboard."""
     for build in DASHBOARDS.values():
         yield from queries(as_json(build()))
 
 
-def n_series(prometheus: Prometheus, query: Asked) -> int:
+def n_series(prometheus: Prometheus, query: DashboardQuery) -> int:
     """Series with a number in them. A deploy is a moment, so annotations are asked for over the last ten minutes."""
     promql = query.substituted(VALUES)
     if query.place == "annotation":
@@ -40,7 +40,7 @@ def n_series(prometheus: Prometheus, query: Asked) -> int:
     return sum(isfinite(sample.value) for sample in prometheus.query(promql))
 
 
-def n_traces(tempo: httpx.Client, query: Asked) -> int:
+def n_traces(tempo: httpx.Client, query: DashboardQuery) -> int:
     """Traces that a search finds over the last half hour, as a dashboard asks for them. tempo: a client of its API."""
     now_s = int(time.time())
     parameters: dict[str, str | int] = {

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from grafana.bins import LABEL
-from grafana.queries import Asked, Json, as_json, panels, queries
+from grafana.queries import DashboardQuery, Json, as_json, panels, queries
 from grafana.write import DASHBOARDS, FOLDER, render
 from prometheus.external_metrics import EXTERNAL
 from sightline_telemetry.instruments import INSTRUMENTS, REQUEST_DURATION
@@ -189,7 +189,7 @@ def test_every_link_leads_to_a_dashboard_that_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("query", PROMQL, ids=lambda query: f"{query.dashboard}-{query.panel}")
-def test_every_metric_and_label_exists(query: Asked) -> None:
+def test_every_metric_and_label_exists(query: DashboardQuery) -> None:
     """Each metric is an instrument of ours, a recorded series, or listed as external; each label is one of its own."""
     known, recorded = _ours(), _recorded()
     every_label = (
@@ -203,7 +203,7 @@ def test_every_metric_and_label_exists(query: Asked) -> None:
 
 
 @pytest.mark.parametrize("query", PROMQL, ids=lambda query: f"{query.dashboard}-{query.panel}")
-def test_no_metric_is_written_without_braces(query: Asked) -> None:
+def test_no_metric_is_written_without_braces(query: DashboardQuery) -> None:
     """The test above finds metrics by their braces, so a bare name would slip through it."""
     rest = re.sub(r'"[^"]*"|\$\{?\w+\}?|\[[^\]]*\]', "", query.text)
     rest = re.sub(_GROUPING, "", re.sub(r"[a-zA-Z_:][\w:]*\s*\{[^}]*\}", "", rest))

@@ -8,7 +8,7 @@ from threading import Event, Thread
 import httpx2 as httpx
 import pytest
 
-from grafana.queries import Asked
+from grafana.queries import DashboardQuery
 from sightline_service.demo.stream import FlightStream
 from sightline_service.diagnostics.clients import Prometheus, StoredExemplar, TraceStore
 from tests.grafana.answers import VALUES, asked, n_series, n_traces
@@ -73,7 +73,7 @@ def test_every_search_for_traces_finds_some(stack: Stack, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("query", [q for q in PROMQL if q.has_exemplars], ids=lambda q: f"{q.dashboard}-{q.panel}")
-def test_every_dot_leads_to_its_trace(stack: Stack, prometheus: Prometheus, query: Asked) -> None:
+def test_every_dot_leads_to_its_trace(stack: Stack, prometheus: Prometheus, query: DashboardQuery) -> None:
     """A panel gets its exemplars as Grafana asks for them, by the panel's own expression; each trace is stored.
 
     On a panel of errors each is a failed request's.
@@ -87,5 +87,5 @@ def test_every_dot_leads_to_its_trace(stack: Stack, prometheus: Prometheus, quer
             assert ("Errors" not in query.panel) or server.attributes["http.response.status_code"].startswith("5")
 
 
-def _dots(prometheus: Prometheus, query: Asked) -> list[StoredExemplar]:
+def _dots(prometheus: Prometheus, query: DashboardQuery) -> list[StoredExemplar]:
     return prometheus.exemplars(query.substituted(VALUES), time.time() - 600, time.time())
