@@ -49,6 +49,9 @@ TRUSTED_TYPES = (
 
 SampleRow = dict[str, Value | None]
 
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
+"""What reading JSON of another shape raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
@@ -99,13 +102,24 @@ def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
 
 
 def read_profile(folder: Path) -> ReferenceProfile:
-    """Reads the reference profile of a bundle."""
-    return profile_from_dict(json.loads((folder / PROFILE).read_bytes()))
+    """Reads the reference profile of a bundle. Raises BundleError for a file that is none."""
+    path = folder / PROFILE
+    try:
+        return profile_from_dict(json.loads(path.read_bytes()))
+    except _UNREADABLE as error:
+        raise BundleError(f"{path} is not a profile ({error!r}); make the bundle again") from error
 
 
 def read_sample(folder: Path) -> tuple[SampleRow, ...]:
-    """Reads the sample rows of a bundle."""
-    return tuple(json.loads((folder / SAMPLE).read_bytes()))
+    """Reads the sample rows of a bundle. Raises BundleError for a file that holds none."""
+    path = folder / SAMPLE
+    try:
+        rows = json.loads(path.read_bytes())
+        if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+            raise TypeError("rows are objects in a list")
+    except _UNREADABLE as error:
+        raise BundleError(f"{path} holds no sample rows ({error!r}); make the bundle again") from error
+    return tuple(rows)
 
 
 def untrusted_types(*, file: Path | None = None, data: bytes | None = None) -> list[str]:
@@ -122,7 +136,7 @@ def checked_manifest(folder: Path) -> dict[str, Any]:
     for name in _FILES:
         path = folder / name
         if not path.is_file():
-            raise BundleError(f"the bundle {folder} has no {name}; make it again with `sightline train --out {folder}`")
+            raise BundleError(f"the bundle {folder} has no {name}; make the bundle again")
         if _sha256(path) != manifest["sha256"].get(name):
             raise BundleError(
                 f"{path} was altered since the bundle was made (its sha256 differs); make the bundle again"
@@ -162,8 +176,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise BundleError(f"{path} has format {manifest['format']!r}, this version reads {FORMAT}; make it again")
         if not all(isinstance(manifest[key], str) for key in ("name", "version")):
             raise TypeError("name and version are strings")
-        manifest["sha256"].items(), manifest["versions"].items()  # both must be there
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if not all(isinstance(text, str) for key in ("sha256", "versions") for text in manifest[key].values()):
+            raise TypeError("checksums and versions are strings")
+    except _UNREADABLE as error:
         raise BundleError(f"{path} is not a manifest ({error!r}); make the bundle again") from error
     return manifest
 

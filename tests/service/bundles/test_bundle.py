@@ -1,5 +1,6 @@
 """A bundle is written whole, read back the same, and refused with what to do when it does not fit."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sightline_service.bundles.bundle import MANIFEST, MODEL, PROFILE, Bundle, load_bundle, save_bundle
+from sightline_service.bundles.bundle import MANIFEST, MODEL, PROFILE, SAMPLE, Bundle, load_bundle, save_bundle
 from sightline_service.errors import BundleError
 
 
@@ -72,9 +73,10 @@ def test_an_altered_file_is_refused(copied: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [MODEL, PROFILE, MANIFEST])
 def test_a_missing_file_is_refused(copied: Path, name: str) -> None:
-    """A bundle without one of its files says how to make one."""
+    """A bundle without one of its files says so; only a folder without a bundle is offered the demo's."""
     (copied / name).unlink()
-    with pytest.raises(BundleError, match="sightline train --out"):
+    advice = "sightline train --out" if name == MANIFEST else f"has no {name}; make the bundle again"
+    with pytest.raises(BundleError, match=advice):
         load_bundle(copied)
 
 
@@ -90,6 +92,25 @@ def test_a_broken_manifest_is_refused(copied: Path, text: str) -> None:
     """A manifest that is no manifest is refused with its path."""
     (copied / MANIFEST).write_text(text)
     with pytest.raises(BundleError, match=r"manifest.json"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("made_with", [1.5, None, ["1.5"]])
+def test_a_version_that_is_no_text_is_refused(copied: Path, made_with: object) -> None:
+    """A manifest whose version is not a string is refused with its path."""
+    edit_manifest(copied, versions={"scikit-learn": made_with})
+    with pytest.raises(BundleError, match=r"manifest.json is not a manifest"):
+        load_bundle(copied)
+
+
+@pytest.mark.parametrize("name", [PROFILE, SAMPLE])
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"task": ', "[" * 100_000], ids=["", "{}", "[1]", "cut", "deep"])
+def test_a_file_with_a_right_checksum_and_wrong_content_is_refused(copied: Path, name: str, text: str) -> None:
+    """A profile or a sample of another shape is refused with its path, not with what reading it raised."""
+    (copied / name).write_text(text)
+    sha256 = {part: hashlib.sha256((copied / part).read_bytes()).hexdigest() for part in (MODEL, PROFILE, SAMPLE)}
+    edit_manifest(copied, sha256=sha256)
+    with pytest.raises(BundleError, match=rf"{name} .*make the bundle again"):
         load_bundle(copied)
 
 
