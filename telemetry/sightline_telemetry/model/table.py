@@ -59,7 +59,8 @@ def read_table(data: Any, order: Sequence[str] | None = None, names: Sequence[st
     if isinstance(data, np.ndarray):
         return _read_array(data, order, names or order)
     if isinstance(data, Mapping):
-        columns = {name: _column(name, data[name]) for name in _present(data, order)}
+        labels = {str(label): label for label in data}
+        columns = {name: _column(name, data[labels[name]]) for name in _present(labels, order)}
         return _checked(columns, len(next(iter(columns.values()), ())))
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         return _read_dicts(data, order)
@@ -90,9 +91,9 @@ def _read_dicts(rows: Sequence[Any], order: Sequence[str] | None) -> Table:
     for position, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TypeError(f"row {position} of the list is a {type(row).__name__}, not a dict; pass {FORMS}")
-    keys = dict.fromkeys(key for row in rows for key in row)
-    wanted = _present(keys, order) if rows else tuple(order or ())
-    columns = {name: np.fromiter((row.get(name) for row in rows), object, len(rows)) for name in wanted}
+    labels = {str(label): label for row in rows for label in row}
+    wanted = _present(labels, order) if rows else tuple(order or ())
+    columns = {name: np.fromiter((row.get(labels[name]) for row in rows), object, len(rows)) for name in wanted}
     return Table(columns, len(rows))
 
 

@@ -173,6 +173,16 @@ def test_no_rows_are_no_error(trained: ReferenceProfile, form: Callable[..., Any
         assert measure.recorder.rows() == 0
 
 
+def test_names_that_are_numbers_are_read_as_text() -> None:
+    """Columns under the keys 0 and 1 are those of a DataFrame with the labels 0 and 1."""
+    columns: dict[Any, list[int]] = {0: [41, 38], 1: [7, 9]}
+    rows: list[dict[Any, int]] = [{0: 41, 1: 7}, {0: 38, 1: 9}]
+    for data in (columns, rows):
+        for order in (None, ["0", "1"]):
+            read = read_table(data, order)
+            assert {name: column.tolist() for name, column in read.columns.items()} == {"0": [41, 38], "1": [7, 9]}
+
+
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_an_absent_column_is_named(trained: ReferenceProfile, form: Callable[..., Any]) -> None:
     """An absent feature is an error that names it and the columns that are there."""
