@@ -45,7 +45,7 @@ CHAPTERS: Sequence[Chapter[Any]] = (
 
 
 def main() -> None:
-    """Measures what the command line says."""
+    """Measures the chapters that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("chapters", nargs="*", help=", ".join(chapter.name for chapter in CHAPTERS))
     parser.add_argument("--quick", action="store_true")

@@ -24,7 +24,7 @@ def requests(server: Server, n_rows: int) -> list[bytes]:
 
 
 def instances(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """An object a row."""
+    """One object per row."""
     return {"instances": rows}
 
 

@@ -77,7 +77,7 @@ def _loaded(servers: Sequence[Server], model: str, rows: int, clients: int, plan
 
 
 def main() -> None:
-    """Compares what the command line says, and prints each load as it is done."""
+    """Compares the servers that the command line names, and prints each load as it is done."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default=",".join(CLASSIFIERS))
     parser.add_argument("--servers", default=",".join(name for name, kind in KINDS.items() if kind.is_there))

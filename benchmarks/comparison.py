@@ -36,7 +36,7 @@ def measure(model: str, run_profile: RunProfile, console: Console) -> Iterator[l
 
 
 def section(cells: Sequence[Cell]) -> list[str]:
-    """A table a load."""
+    """One table per load."""
     lines = [f"Medians of {len(cells[0].rounds)} interleaved rounds; ratios are taken within a round."]
     for title, load in groupby(cells, heading):
         lines += ["", f"### {title}", "", *table(list(load), ("A",))]

@@ -57,7 +57,7 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[Memory]:
 def section(memory: Memory) -> list[str]:
     """A table."""
     return [
-        f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row a request; bytes that the process "
+        f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row per request; bytes that the process "
         "does not share (USS), after an export.",
         "",
         "| after requests | MB |",

@@ -21,7 +21,7 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[list[Cell]]:
 
 
 def section(cells: Sequence[Cell]) -> list[str]:
-    """A table a load, against the empty endpoint and against telemetry switched off."""
+    """One table per load, against the empty endpoint and against telemetry switched off."""
     lines = [
         "From `off` to everything: counts (request durations, predictions, features, the scrape), then the request "
         "log, then metrics by OTLP, then traces by OTLP. `F-no-log` leaves out the log alone.",

@@ -65,7 +65,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("sent", "said"), BAD.values(), ids=BAD.keys())
 def test_bad_requests_are_named_and_counted(small_service: Running, sent: Any, said: str) -> None:
-    """What does not fit is told in the protocol's shape and counted as rejected once."""
+    """What does not fit is answered in the protocol's shape and counted as rejected once."""
     before = small_service.recorder.errors()
     response = small_service.client.post(PREDICT, json=sent)
     assert response.status_code == 400

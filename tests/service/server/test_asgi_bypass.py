@@ -264,7 +264,7 @@ def test_other_methods_take_the_stack(service: Running) -> None:
 def test_what_fails_after_the_prediction_is_counted_as_failed(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no ids can be made, the client is told 500 once; one request is counted, one failure, and no row."""
+    """If no ids can be made, the client is answered 500 once; one request is counted, one failure, and no row."""
     before, failed = _counted(service), service.errors().get("failed", 0)
 
     def fail(*_: Any) -> None:
@@ -284,7 +284,7 @@ def test_what_fails_after_the_prediction_is_counted_as_failed(
 
 
 def test_no_client_is_blamed_for_a_failure_of_ours(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If even a refusal fails, the client is told 500, with a trace id, and not that its HTTP was wrong."""
+    """If even a refusal fails, the client is answered 500, with a trace id, and not that its HTTP was wrong."""
     before = _counted(service)
 
     def fail(*_: Any) -> None:
