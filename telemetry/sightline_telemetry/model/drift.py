@@ -1,9 +1,9 @@
-"""Drift statistics of binned counts, and the limits that chance and habit set them.
+"""Computes drift statistics of binned counts, and their limits.
 
-Pure functions on counts, and the oracle for the PromQL of `prometheus/`, which computes the same from metrics.
-A statistic speaks of drift only above its limit, and a limit is the largest of three: what chance alone exceeds
-once in ten thousand windows, an effect that matters, and what was normal from window to window of the training
-data (its floor, if it has one). n is the number of rows in the window, m of those in the reference.
+These are pure functions on counts. The PromQL in `prometheus/` computes the same from metrics, and is tested against
+them. A statistic means drift only above its limit, which is the largest of three values: the value that chance alone
+exceeds once in ten thousand windows, the smallest effect that matters, and the normal variation between windows of the
+training data (the floor, if there is one). n is the number of rows in the window, m the number in the reference.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,52 +16,52 @@ from numpy.typing import ArrayLike, NDArray
 from sightline_telemetry.model.counts import Floats
 
 ALPHA = 1e-4
-"""How often chance alone may exceed a limit, a window and a feature."""
+"""Probability, per window and feature, that chance alone exceeds a limit."""
 
 Z_ALPHA = 3.719
-"""The normal quantile that ALPHA lies above: `scipy.stats.norm.isf(1e-4)`."""
+"""The upper ALPHA quantile of the normal distribution: `scipy.stats.norm.isf(1e-4)`."""
 
 KS_CRITICAL = ((10, 2.035), (20, 2.098))
 """Largest number of bins -> critical value of the scaled distance, simulated at ALPHA with equally filled bins."""
 
 KS_CRITICAL_CONTINUOUS = 2.225
-"""The same without bins: `scipy.stats.kstwobign.isf(1e-4)`; for more bins than KS_CRITICAL knows."""
+"""The critical value for more bins than KS_CRITICAL has, taken without bins: `scipy.stats.kstwobign.isf(1e-4)`."""
 
 TAIL = 0.4516
-"""`ln(pi / 2)`, of the expansion of the normal quantile far out in the tail."""
+"""`ln(pi / 2)`, a term of the asymptotic expansion of the normal quantile."""
 
 ROWS_PER_BIN = 10
-"""There is no result for fewer rows per bin: the limits hold for large counts only."""
+"""With fewer rows per bin there is no result, because the limits hold only for large counts."""
 
 RARE_SHARE = 0.01
 """Categories with a smaller share of the reference are compared together."""
 
 MIN_CATEGORY_ROWS = 500
-"""Nothing is said of the categories of fewer rows."""
+"""With fewer rows there is no result for categories."""
 
 MIN_RATE_ROWS = 100
-"""Nothing is said of the share of missing values among fewer rows."""
+"""With fewer rows there is no result for the share of missing values."""
 
 Z_MISSING = 3.09
-"""The normal quantile that a thousandth lies above: `scipy.stats.norm.isf(1e-3)`."""
+"""The upper 0.001 quantile of the normal distribution: `scipy.stats.norm.isf(1e-3)`."""
 
 MISSING_EFFECT = 0.03
 UNSEEN_EFFECT = 0.002
 OUT_OF_RANGE_EFFECT = 0.01
-"""Shares of the rows that matter: three in a hundred missing, two in a thousand unseen, one in a hundred outside."""
+"""The smallest shares of rows that matter: 3 % missing, 0.2 % unseen, 1 % out of range."""
 
 MIN_UNUSUAL = 3
 DEVIANCE_LIMIT = 6.91
-"""-ln(0.001): counts of rare things so far above what was expected come by chance once in a thousand windows."""
+"""-ln(0.001): by chance a rare count exceeds its expected value this far once in a thousand windows."""
 
 FLOOR_QUANTILE = 0.99
 FLOOR_MARGIN = 1.1
-"""A floor lies a tenth above what ninety-nine of a hundred training windows stay below."""
+"""A floor is 10 % above the 99th percentile of the training windows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The smallest changes that matter: of KS, of PSI beyond what chance adds, of a category's share."""
+    """Sets the smallest changes that matter: of KS, of PSI above its mean by chance, and of a category's share."""
 
     ks: float
     psi: float
@@ -69,14 +69,14 @@ class Effect:
 
 
 STRICT = Effect(ks=0.1, psi=0.05, share=0.03)
-"""What the shipped rules use: a tenth of the rows on another side of some edge, or a PSI of 0.05 beyond chance."""
+"""The shipped rules use it: a tenth of the rows moved across an edge, or a PSI of 0.05 above its mean by chance."""
 
 SENSITIVE = Effect(ks=0.05, psi=0.02, share=0.03)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A statistic of a window beside its limit."""
+    """Holds a statistic of a window and its limit."""
 
     statistic: str
     value: float
@@ -84,17 +84,17 @@ class Finding:
 
     @property
     def ratio(self) -> float:
-        """The statistic as a multiple of its limit; above 1 it is drift."""
+        """Returns the statistic as a multiple of its limit; above 1 it is drift."""
         return self.value / self.limit
 
     @property
     def is_drift(self) -> bool:
-        """True if the limit is exceeded."""
+        """Returns True if the limit is exceeded."""
         return self.ratio > 1
 
 
 def ks_distance(reference: ArrayLike, current: ArrayLike) -> float:
-    """Largest gap between two binned distributions, in 0..1; 0 means identical.
+    """Returns the largest gap between two binned distributions, in 0..1; 0 means identical.
 
     reference, current: (n_bins,) counts on the same frozen edges.
     A lower bound of the two-sample Kolmogorov-Smirnov statistic of the values themselves.
@@ -110,11 +110,11 @@ def ks_distance(reference: ArrayLike, current: ArrayLike) -> float:
 
 
 def psi(reference: ArrayLike, current: ArrayLike) -> float:
-    """Population stability index, at least 0; 0 means identical shares.
+    """Returns the population stability index, at least 0; 0 means identical shares.
 
-    reference, current: (n_bins,) counts on the same frozen edges. Half a row is added to every bin, because a bin
-    that is empty would make the index infinite, and an epsilon in its place would decide the result. Bins that
-    the reference never filled are joined with the one below; at the lower end with the one above.
+    reference, current: (n_bins,) counts on the same frozen edges. Half a row is added to every bin, because an empty
+    bin would make the index infinite, and with a small epsilon instead, the epsilon would dominate the result. Bins
+    that are empty in the reference are joined with the bin below; at the lower end with the bin above.
     Raises ValueError when the lengths differ; nan when either is empty.
 
     >>> round(psi([50, 50], [80, 20]), 3), psi([10, 0, 30], [10, 0, 30])
@@ -128,7 +128,7 @@ def psi(reference: ArrayLike, current: ArrayLike) -> float:
 
 
 def joined(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
-    """Counts of both on the bins that the reference filled, (n_filled,) each; every row of both is in one.
+    """Returns both counts on the bins that are not empty in the reference, (n_filled,) each; no row is lost.
 
     >>> [counts.tolist() for counts in joined([0, 10, 0, 30], [1, 2, 3, 4])]
     [[10.0, 30.0], [6.0, 4.0]]
@@ -142,12 +142,12 @@ def joined(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def noise(n: float, m: float) -> float:
-    """1/n + 1/m: what the variance of a difference of two shares is proportional to."""
+    """Returns 1/n + 1/m; the variance of the difference of two shares is proportional to it."""
     return 1 / n + 1 / m
 
 
 def ks_limit(n: float, m: float, bins: int) -> float:
-    """What the distance of two samples of one distribution exceeds with probability ALPHA at most.
+    """Returns the KS distance that two samples of one distribution exceed with probability ALPHA at most.
 
     >>> round(ks_limit(1_000, 100_000, 10), 4)
     0.0647
@@ -157,7 +157,7 @@ def ks_limit(n: float, m: float, bins: int) -> float:
 
 
 def psi_noise(n: float, m: float, bins: int) -> float:
-    """The mean of the index over two samples of one distribution: it is not 0.
+    """Returns the mean PSI of two samples of one distribution, which is not 0.
 
     >>> round(psi_noise(300, 300, 10), 3)
     0.06
@@ -166,10 +166,10 @@ def psi_noise(n: float, m: float, bins: int) -> float:
 
 
 def psi_limit(n: float, m: float, bins: int) -> float:
-    """What the index of two samples of one distribution exceeds with probability ALPHA.
+    """Returns the PSI that two samples of one distribution exceed with probability ALPHA.
 
-    The index is then chi-square with bins - 1 degrees of freedom, scaled by `noise`; its quantile is Wilson and
-    Hilferty's approximation (1931), within 3 % of the exact one from five bins on, and above it below.
+    The PSI then has a chi-square distribution with bins - 1 degrees of freedom, scaled by `noise`. Its quantile is
+    approximated after Wilson and Hilferty (1931): within 3 % from five bins on, and too large for fewer bins.
 
     >>> round(psi_limit(1_000, 100_000, 10), 4)
     0.0345
@@ -179,10 +179,10 @@ def psi_limit(n: float, m: float, bins: int) -> float:
 
 
 def share_limit(n: float, m: float, pooled: float, categories: int) -> float:
-    """What the change of one share exceeds by chance, so that one of so many exceeds it with probability ALPHA.
+    """Returns the change of a share that chance alone exceeds in any of the categories with probability ALPHA.
 
-    pooled: the share among the rows of both. The normal quantile of a two-sided ALPHA / categories, squared, is
-    approximated by its asymptotic expansion.
+    pooled: the share in the rows of window and reference together. The square of the two-sided normal quantile at
+    ALPHA / categories is approximated by its asymptotic expansion.
 
     >>> round(share_limit(1_000, 100_000, 0.2, 5), 4)
     0.0541
@@ -192,7 +192,7 @@ def share_limit(n: float, m: float, pooled: float, categories: int) -> float:
 
 
 def missing_limit(n: float, m: float, pooled: float) -> float:
-    """What the rise of the share of missing values must exceed: chance once in a thousand, and MISSING_EFFECT.
+    """Returns the limit for the rise of the missing share: the 0.001 quantile of chance, at least MISSING_EFFECT.
 
     >>> missing_limit(10_000, 100_000, 0.1), round(missing_limit(100, 100_000, 0.1), 3)
     (0.03, 0.093)
@@ -201,7 +201,7 @@ def missing_limit(n: float, m: float, pooled: float) -> float:
 
 
 def unusual(count: float, expected: float, n: float, effect: float) -> bool:
-    """Whether something rare was seen more often among n rows than chance would show once in a thousand windows.
+    """Returns True if a rare count in n rows exceeds both `effect` and what chance reaches once in a thousand windows.
 
     The statistic is half the deviance of a Poisson count, `c ln(c / expected) - (c - expected)`.
 
@@ -214,9 +214,9 @@ def unusual(count: float, expected: float, n: float, effect: float) -> bool:
 
 
 def expected_unseen(n: float, m: float, singletons: int) -> float:
-    """How many of n rows fall into categories that m training rows did not show, with no drift at all.
+    """Returns how many of n rows have categories that are unseen in m training rows, if there is no drift.
 
-    Good and Turing: the share of what was never seen is the share of what was seen once.
+    The Good-Turing estimate: the share of unseen categories equals the share of categories seen once.
 
     >>> expected_unseen(1_000, 100_000, 49)
     0.5
@@ -225,7 +225,7 @@ def expected_unseen(n: float, m: float, singletons: int) -> float:
 
 
 def expected_out_of_range(n: float, m: float) -> float:
-    """How many of n rows lie beyond the largest (or below the smallest) of m training rows, with no drift at all.
+    """Returns how many of n rows are above the largest (or below the smallest) of m training rows, without drift.
 
     >>> expected_out_of_range(1_000, 100_000)
     0.01
@@ -236,9 +236,9 @@ def expected_out_of_range(n: float, m: float) -> float:
 def numeric_findings(
     reference: ArrayLike, current: ArrayLike, floors: Mapping[str, float] | None = None, effect: Effect = STRICT
 ) -> tuple[Finding, ...]:
-    """KS and PSI of a numeric feature's window beside their limits; empty where there is no result.
+    """Returns KS and PSI of a numeric feature's window with their limits; empty if there is no result.
 
-    reference, current: (n_bins,) counts; floors: `ks` and `psi`, if the training data had time.
+    reference, current: (n_bins,) counts; floors: `ks` and `psi`, if the training data had a time column.
 
     >>> drifted = numeric_findings([1_000] * 10, [130, 120, 110] + [100] * 4 + [90, 80, 70])
     >>> [(f.statistic, round(f.value, 3), round(f.limit, 3), f.is_drift) for f in drifted]
@@ -260,7 +260,7 @@ def numeric_findings(
 def category_findings(
     reference: ArrayLike, current: ArrayLike, floors: Mapping[str, float] | None = None, effect: Effect = STRICT
 ) -> tuple[Finding, ...]:
-    """The changes of the shares of categories beside their limits; empty where there is no result.
+    """Returns the changes of the categories' shares with their limits; empty if there is no result.
 
     reference, current: (n_categories,) counts of known categories, without missing and unseen; those rarer than
     RARE_SHARE in the reference are compared together, as the last one. floors: `share`.
@@ -281,7 +281,7 @@ def category_findings(
 
 
 def largest_share_change(reference: ArrayLike, current: ArrayLike) -> float:
-    """The largest change of a category's share, rare ones compared together; nan when either is empty.
+    """Returns the largest change of a category's share, with rare ones pooled; nan when either is empty.
 
     >>> round(largest_share_change([50, 30, 20], [40, 30, 30]), 3)
     0.1
@@ -293,7 +293,7 @@ def largest_share_change(reference: ArrayLike, current: ArrayLike) -> float:
 
 
 def drift_floor(statistics: Sequence[float]) -> float:
-    """What a statistic has to exceed, given its values over the windows of the training data in the order of time.
+    """Returns the floor of a statistic from its values in the windows of the training data, in the order of time.
 
     >>> round(drift_floor([0.01 * i for i in range(101)]), 3)
     1.089
@@ -304,7 +304,9 @@ def drift_floor(statistics: Sequence[float]) -> float:
 def _counts(reference: ArrayLike, current: ArrayLike) -> tuple[Floats, Floats]:
     q, p = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
     if q.shape != p.shape or q.ndim != 1:
-        raise ValueError(f"counts on the same bins are needed; the reference has {q.shape}, the window {p.shape}")
+        raise ValueError(
+            f"both counts must be on the same bins; the reference has shape {q.shape}, the window {p.shape}"
+        )
     return q, p
 
 

@@ -1,6 +1,6 @@
-"""ReferenceProfile: what the training data and the training predictions looked like, with frozen edges.
+"""Describes the training data and the training predictions in a ReferenceProfile, with frozen edges.
 
-The edges never move after training: the service counts on them, and drift compares bin with bin.
+The edges never move after training: the service counts with them, and drift is computed bin by bin.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,12 +14,12 @@ from sightline_telemetry.instruments import MISSING, OTHER, UNSEEN
 from sightline_telemetry.model.counts import BucketTable, Floats, Snapshot
 
 N_BINS = 10
-"""Deciles: of 5, 10, 20 and 40 bins the best power at 300 rows per window bar 5, and finer in the tails."""
+"""Deciles: of 5, 10, 20 and 40 bins only 5 have more power at 300 rows per window, but are coarser in the tails."""
 
 SCORE_BOUNDS = tuple(round(0.05 * i, 2) for i in range(1, 21))
 
 MAX_CATEGORIES = 200
-"""Categories of one feature that have a series of their own; rarer ones are counted together."""
+"""Largest number of categories per feature with a series of their own; rarer ones are counted together."""
 
 Task = Literal["binary", "multiclass", "regression"]
 NumericType = Literal["float64", "float32", "int64", "bool"]
@@ -30,9 +30,9 @@ _READ: dict[CategoryType, Callable[[str], Any]] = {"str": str, "int64": int, "fl
 
 @dataclass(frozen=True, slots=True)
 class NumericFeature:
-    """A numeric input: (n_bounds,) edges, and the training rows in each of their n_bounds + 1 bins.
+    """Describes a numeric input: (n_bounds,) edges, and the training rows in each of their n_bounds + 1 bins.
 
-    dtype: what the estimator was fitted on. A boolean one counts as 0 and 1, and requests may say `false` and `true`.
+    dtype: the type that the estimator was fitted on. Booleans count as 0 and 1; requests may send `false` and `true`.
     """
 
     name: str
@@ -50,13 +50,13 @@ class NumericFeature:
 
 @dataclass(frozen=True, slots=True)
 class CategoricalFeature:
-    """A categorical input: its training vocabulary, most frequent first, and the training rows of each category.
+    """Describes a categorical input: its training categories, most frequent first, and the training rows of each.
 
     others: known categories beyond the MAX_CATEGORIES most frequent, counted together; other_count: their rows.
-    singletons: categories seen once in training, of those in `others` too.
-    dtype: of the values, which are kept as strings here.
-    levels: the categories in pandas' own order, where the estimator was fitted on a column of dtype `category`.
-    none_is_missing: a missing value was None in training, not NaN: encoders tell one from the other.
+    singletons: number of categories seen once in training, including those in `others`.
+    dtype: the type of the values, which are stored here as strings.
+    levels: the categories in pandas' order, if the estimator was fitted on a column of dtype `category`.
+    none_is_missing: missing values were None in training, not NaN; encoders distinguish the two.
     """
 
     name: str
@@ -75,20 +75,20 @@ class CategoricalFeature:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Label values in the order of their codes: categories, others if there are any, unseen, missing."""
+        """Returns the label values in the order of their codes: categories, others (if any), unseen, missing."""
         return (*self.categories, *((OTHER,) if self.others else ()), UNSEEN, MISSING)
 
     @property
     def label_counts(self) -> tuple[int, ...]:
-        """Training rows of each label value; no category of training was unseen in it."""
+        """Returns the training rows of each label value; those of `unseen` are 0."""
         return (*self.counts, *((self.other_count,) if self.others else ()), 0, self.missing)
 
     def values(self, categories: Iterable[str]) -> list[Any]:
-        """Categories as values of their dtype: what a client sends and the estimator sees."""
+        """Converts categories to values of their dtype, as a client sends them and the estimator receives them."""
         return list(map(_READ[self.dtype], categories))
 
     def vocabulary(self) -> dict[Any, int]:
-        """Codes of the known categories as values of their dtype, and of None; all else is the last label but one."""
+        """Returns the code of each known category, as a value of its dtype, and of None; other values are unseen."""
         codes: dict[Any, int] = {value: code for code, value in enumerate(self.values(self.categories))}
         codes |= dict.fromkeys(self.values(self.others), len(self.categories))
         codes[None] = len(self.labels) - 1
@@ -100,7 +100,7 @@ Feature = NumericFeature | CategoricalFeature
 
 @dataclass(frozen=True, slots=True)
 class ScoreDistribution:
-    """P(class) over the training rows, on SCORE_BOUNDS."""
+    """Holds the histogram of P(class) over the training rows, on SCORE_BOUNDS."""
 
     outcome: str
     counts: tuple[int, ...]
@@ -109,7 +109,7 @@ class ScoreDistribution:
 
 @dataclass(frozen=True, slots=True)
 class ValueDistribution:
-    """Values of a regression over the training rows: (n_bounds,) edges, the rows in their n_bounds + 1 bins."""
+    """Holds a histogram of regression values in training: (n_bounds,) edges, the rows in their n_bounds + 1 bins."""
 
     bounds: tuple[float, ...]
     counts: tuple[int, ...]
@@ -118,7 +118,7 @@ class ValueDistribution:
 
 @dataclass(frozen=True, slots=True)
 class DriftFloors:
-    """What was normal from window to window of training: feature -> statistic -> value.
+    """Holds the normal variation between windows of the training data: feature -> statistic -> value.
 
     Statistics are `ks` and `psi` of numeric features, as `sightline_telemetry.model.drift` defines them.
     """
@@ -130,7 +130,7 @@ class DriftFloors:
 
 @dataclass(frozen=True, slots=True)
 class ReferenceProfile:
-    """All that serving and drift need to know of the training data; no row of it is in here."""
+    """Holds all that serving and drift need from the training data; it contains no training row."""
 
     task: Task
     n_rows: int
@@ -143,22 +143,22 @@ class ReferenceProfile:
     labels: tuple[int, ...]
     scores: tuple[ScoreDistribution, ...]
     predicted_values: ValueDistribution | None = None
-    """Of a regression, whose `outcomes`, `predicted`, `labels` and `scores` are empty; otherwise None."""
+    """Set for a regression, whose `outcomes`, `predicted`, `labels` and `scores` are empty; otherwise None."""
     label_values: ValueDistribution | None = None
-    """y_train of a regression, on the bounds of `predicted_values`; otherwise None."""
+    """Set for a regression: y_train on the bounds of `predicted_values`; otherwise None."""
     floors: DriftFloors | None = None
-    """None where the training data had no time."""
+    """None if the training data had no time column."""
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """Numeric features, then categorical ones."""
+        """Returns the numeric features, then the categorical ones."""
         return (*self.numeric, *self.categorical)
 
     @property
     def scored(self) -> tuple[tuple[int, str], ...]:
-        """Index and name of the outcomes whose probability is measured: with two, the second (positive) only.
+        """Returns index and name of each outcome whose probability is measured: of two only the second (positive).
 
-        None where the model has no probabilities.
+        Empty if the model has no probabilities.
         """
         if not self.scores:
             return ()
@@ -169,7 +169,7 @@ class ReferenceProfile:
 def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) -> NumericFeature:
     """Profiles one numeric column, (n_rows,) float64 with NaN where missing.
 
-    Edges are the inner deciles of the values present.
+    Edges are the inner deciles of the finite values.
     """
     present = values[np.isfinite(values)]
     bounds = deciles(present)
@@ -192,12 +192,12 @@ def profile_categorical(
 ) -> CategoricalFeature:
     """Profiles one categorical column, (n_rows,) strings with None where missing.
 
-    known: categories that the model knows besides; they come last, with no rows.
-    Raises ValueError for a category that is a word of ours.
+    known: further categories that the model knows; they come last, with no rows.
+    Raises ValueError for a category that equals one of the reserved label values.
     """
     column = list(values)
     if reserved := {MISSING, OTHER, UNSEEN}.intersection(column):
-        raise ValueError(f"feature {name!r} has the category {reserved.pop()!r}, which stands for something else here")
+        raise ValueError(f"feature {name!r} has the category {reserved.pop()!r}, which is reserved for other rows")
     present = np.array([value for value in column if value is not None], dtype=np.str_)
     categories, counts = np.unique(present, return_counts=True)
     order = np.argsort(-counts, kind="stable")
@@ -219,7 +219,7 @@ def profile_categorical(
 def profile_outcomes(
     outcomes: Sequence[str], codes: NDArray[np.intp], labels: NDArray[np.intp], probabilities: Floats | None
 ) -> dict[str, Any]:
-    """The profile's fields on predictions and labels of a classification.
+    """Returns the profile's fields on predictions and labels of a classification.
 
     codes, labels: (n_rows,) indices into outcomes; probabilities: (n_rows, n_outcomes), None if the model has none.
     """
@@ -241,7 +241,7 @@ def profile_outcomes(
 
 
 def profile_values(predicted: Floats, labels: Floats) -> dict[str, Any]:
-    """The profile's fields on predictions and labels of a regression, (n_rows,) each, on the predictions' deciles."""
+    """Returns the profile's fields on (n_rows,) predictions and labels of a regression, on the predictions' deciles."""
     bounds = deciles(predicted)
     (seen,), (known,) = _binned(bounds, predicted[np.newaxis]), _binned(bounds, labels[np.newaxis])
     return {
@@ -257,7 +257,7 @@ def profile_values(predicted: Floats, labels: Floats) -> dict[str, Any]:
 
 
 def deciles(values: Floats) -> tuple[float, ...]:
-    """The inner deciles of (n_values,) finite values, rounded to six significant digits; equal ones are merged."""
+    """Returns the inner deciles of (n_values,) finite values, rounded to six digits; equal ones are merged."""
     if not len(values):
         return ()
     quantiles = np.quantile(values, np.arange(1, N_BINS) / N_BINS)

@@ -1,7 +1,7 @@
-"""What labels say of predictions, in totals: confusion, scores, losses, errors; and how the totals are shown.
+"""Compares predictions with labels, in totals of confusion, scores, losses and errors, and exports the totals.
 
-A total only ever grows, so that any number of replicas may show it and the largest one is the latest. A label
-that is corrected is therefore not taken off: it is counted once more, as withdrawn.
+A total never falls, so several replicas may export it, and the largest value is the latest. A label that is corrected
+is therefore not subtracted; it is counted again as withdrawn.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +33,10 @@ from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import SCORE_BOUNDS
 
 REASONS = ("duplicate", "conflict", "late", "forged", "unknown_model", "unknown_outcome")
-"""Why a label is not counted; `conflict` is a second label that says otherwise than the first."""
+"""Why a label is not counted; `conflict` is a second label that differs from the first."""
 
 FILLED_OUTCOMES = 32
-"""With more outcomes a pair that was never seen has no series: the matrix would be series of zeros."""
+"""With more outcomes, unseen pairs get no series, because nearly the whole matrix would be zeros."""
 
 LABEL_COUNTERS = (FEEDBACK, FEEDBACK_WITHDRAWN, FEEDBACK_REJECTED)
 LABEL_BOUNDS: dict[Instrument, tuple[float, ...]] = {
@@ -61,7 +61,7 @@ Pairs = Sequence[tuple[str, str]]
 
 
 class TotalKey(NamedTuple):
-    """Which total: the instrument's name, the values of its own attributes, and the bucket of a histogram."""
+    """Identifies a total: the instrument's name, the values of its own attributes, and the bucket of a histogram."""
 
     instrument: str
     first: str = ""
@@ -70,7 +70,7 @@ class TotalKey(NamedTuple):
 
 
 class Total(NamedTuple):
-    """How many, and the sum of their values; a counter has no sum."""
+    """Holds the number of rows and the sum of their values; the sum of a counter is 0."""
 
     n: int
     sum: float = 0.0
@@ -81,7 +81,7 @@ Totals = dict[TotalKey, Total]
 
 @dataclass(frozen=True, slots=True)
 class JudgedModel:
-    """A model whose predictions are held against labels. outcomes: its classes; none in regression."""
+    """Describes a model whose predictions are compared with labels. outcomes: its classes; empty in regression."""
 
     id: ModelId
     outcomes: tuple[str, ...]
@@ -89,22 +89,22 @@ class JudgedModel:
 
     @property
     def scored(self) -> tuple[int, ...]:
-        """Outcomes whose probability is measured: with two, the second (positive) only."""
+        """Returns the indices of outcomes whose probability is measured: of two outcomes only the second (positive)."""
         if not self.has_probabilities:
             return ()
         return (1,) if len(self.outcomes) == 2 else tuple(range(len(self.outcomes)))
 
     def rest(self, outcome: int) -> str:
-        """How it is called when another outcome was true."""
+        """Returns the value of `actual` if an outcome other than this one was true."""
         return self.outcomes[1 - outcome] if len(self.outcomes) == 2 else OTHER
 
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """Predictions of one model and what was true.
+    """Holds predictions of one model with the actual outcomes.
 
     predicted, actual: (n_rows,) indices into the outcomes, or values in regression.
-    probabilities: (n_rows, n_outcomes), where the model has them.
+    probabilities: (n_rows, n_outcomes), or None if the model has none.
     """
 
     predicted: Codes | Floats
@@ -113,7 +113,7 @@ class Labelled:
 
 
 def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = False) -> Totals:
-    """What these rows add to the totals of their model; as withdrawn labels, if they are those.
+    """Returns what these rows add to the totals of their model. is_withdrawn: counts them as withdrawn labels.
 
     The Brier loss is that of scikit-learn's `brier_score_loss`: halved with two classes. The log loss is clipped
     to [eps, 1 - eps] as in its `log_loss`.
@@ -127,8 +127,8 @@ def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = F
         predicted, actual = rows.predicted.astype(np.intp), rows.actual.astype(np.intp)
         pairs, counts = np.unique(predicted * len(model.outcomes) + actual, return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-            says, was = divmod(pair, len(model.outcomes))
-            totals[TotalKey(FEEDBACK.name, model.outcomes[says], model.outcomes[was])] = Total(count)
+            guess, truth = divmod(pair, len(model.outcomes))
+            totals[TotalKey(FEEDBACK.name, model.outcomes[guess], model.outcomes[truth])] = Total(count)
         if rows.probabilities is not None:
             totals |= _probabilistic(model, actual, rows.probabilities)
     if is_withdrawn:
@@ -137,12 +137,12 @@ def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = F
 
 
 def count_delays(delays_s: Floats) -> Totals:
-    """What labels that came so long, (n_rows,) seconds, after their predictions add to the totals."""
+    """Returns what labels add to the totals that arrived delays_s, (n_rows,) seconds, after their predictions."""
     return _buckets(FEEDBACK_DELAY, ("", ""), delays_s)
 
 
 def add_totals(totals: Totals, more: Mapping[TotalKey, Total]) -> None:
-    """Adds to totals in place."""
+    """Adds more totals to `totals`, in place."""
     for key, (n, value) in more.items():
         before = totals.get(key, Total(0))
         totals[key] = Total(before.n + n, before.sum + value)
@@ -150,19 +150,19 @@ def add_totals(totals: Totals, more: Mapping[TotalKey, Total]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """The totals of a ledger at one moment, for all its models."""
+    """Holds the totals of a ledger at one moment, for all its models."""
 
     ledger: str
     models: tuple[JudgedModel, ...]
     totals: Mapping[ModelId, Mapping[TotalKey, Total]]
 
     def counts(self, instrument: Instrument) -> Iterator[tuple[FeedbackAttributes, int]]:
-        """The series of a counter, those at 0 among them."""
+        """Yields the series of a counter, including those at 0."""
         for attributes, found in self._series(instrument):
             yield attributes, sum(total.n for total in found.values())
 
     def snapshots(self, instrument: Instrument) -> Iterator[tuple[FeedbackAttributes, Snapshot]]:
-        """The series of a histogram, those at 0 among them."""
+        """Yields the series of a histogram, including those at 0."""
         bounds = LABEL_BOUNDS[instrument]
         for attributes, found in self._series(instrument):
             counts = [0] * (len(bounds) + 1)
@@ -185,13 +185,13 @@ class Quality:
 
 
 def _expected(model: JudgedModel, instrument: Instrument) -> Pairs:
-    """Values of an instrument's own attributes that have a series before the first label."""
+    """Returns the values of an instrument's own attributes whose series exist before the first label."""
     if instrument in (FEEDBACK, FEEDBACK_WITHDRAWN):
         if len(model.outcomes) > FILLED_OUTCOMES:
             return [(outcome, outcome) for outcome in model.outcomes]
-        return [(says, was) for says in model.outcomes for was in model.outcomes]
+        return [(guess, truth) for guess in model.outcomes for truth in model.outcomes]
     if instrument in (FEEDBACK_SCORE, FEEDBACK_WITHDRAWN_SCORE):
-        return [(model.outcomes[k], was) for k in model.scored for was in (model.outcomes[k], model.rest(k))]
+        return [(model.outcomes[k], truth) for k in model.scored for truth in (model.outcomes[k], model.rest(k))]
     if instrument in (FEEDBACK_LOSS, FEEDBACK_WITHDRAWN_LOSS):
         return [("brier", ""), ("log", "")] if model.has_probabilities else []
     if instrument in (FEEDBACK_ERROR, FEEDBACK_WITHDRAWN_ERROR):

@@ -1,7 +1,7 @@
-"""What predictions mean in counts: one lock, no loop over rows.
+"""Counts the predictions of a model, with one lock and no loop over rows.
 
-Counting one row in numpy costs as much as counting a hundred, so rows are gathered and counted together; a
-reader (export, scrape) counts what is still waiting first, so it sees every finished request.
+Counting one row in numpy costs as much as counting a hundred, so rows are gathered and counted together. A reader
+(export, scrape) first counts the rows that still wait, so it sees every finished request.
 """
 
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -23,20 +23,20 @@ from sightline_telemetry.model.profile import ReferenceProfile
 T = TypeVar("T", np.float64, np.intp)
 
 GATHERED_ROWS = 256
-"""With thousands the pause in which they are counted would be seen in the 99th percentile of requests."""
+"""With thousands of rows, the pause for counting them would be visible in the 99th percentile of requests."""
 
 ERROR_REASONS = ("rejected", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows that were answered: what went in and what came out.
+    """Holds the inputs and the outputs of answered rows.
 
     numeric: (n_numeric, n_rows) float64, NaN where missing.
     codes: (n_categorical, n_rows) indices into a feature's labels.
     outcomes: (n_rows,) indices into the profile's outcomes; None in regression.
-    probabilities: (n_rows, n_outcomes); None from a model without them.
-    values: (n_rows,) of a regression; otherwise None.
+    probabilities: (n_rows, n_outcomes); None if the model has none.
+    values: (n_rows,) predicted values of a regression; otherwise None.
     """
 
     numeric: Floats
@@ -46,12 +46,12 @@ class Rows:
     values: Floats | None = None
 
     def __len__(self) -> int:
-        """How many rows there are."""
+        """Returns the number of rows."""
         return int(self.numeric.shape[1])
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
-    """The rows of all parts, not copied if there is one; a model has an output always or never."""
+    """Joins the rows of all parts; a single part is not copied. All parts must have the same outputs."""
     if len(parts) == 1:
         return parts[0]
     return Rows(
@@ -64,13 +64,13 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 
 def _joined_outputs(parts: Sequence[NDArray[T] | None]) -> NDArray[T] | None:
-    """One array of all parts; None where a model has no such output."""
+    """Joins the arrays of all parts; returns None if the model has no such output."""
     present = [part for part in parts if part is not None]
     return np.concatenate(present) if present else None
 
 
 class PredictionRecorder(Protocol):
-    """Counts the predictions of one model; `Recorder` does, and what stands for it where nothing is measured."""
+    """Counts the predictions of one model, as `Recorder` does; an implementation may also discard them."""
 
     def record(self, rows: Sized) -> None:
         """Counts the rows of one response."""
@@ -88,8 +88,8 @@ class PredictionRecorder(Protocol):
 class Recorder:
     """Counts one model's predictions against the vocabulary and the edges of its profile.
 
-    join: makes one of many answers that wait to be counted; answers of a few rows are cheaper joined before they
-    become arrays.
+    join: joins the answers that wait to be counted into one; small answers are cheaper to join before they become
+    arrays.
     """
 
     def __init__(
@@ -115,10 +115,10 @@ class Recorder:
         self._queue_duration = Buckets(STEP_BOUNDS_S)
 
     def record(self, rows: Sized) -> None:
-        """Counts the rows of one response that was handed to the server: `Rows`, or what `join` makes them of."""
+        """Counts the rows of one response that was passed to the server: `Rows`, or the type that `join` takes."""
         n_rows = len(rows)
         with self._lock:
-            if n_rows >= GATHERED_ROWS:  # joining would only copy what is there already
+            if n_rows >= GATHERED_ROWS:  # joining would only copy a large answer
                 self._count([rows])
                 return
             self._waiting.append(rows)
@@ -127,24 +127,24 @@ class Recorder:
                 self._count_waiting()
 
     def record_outputs(self, outcomes: Codes | None, probabilities: Floats | None, values: Floats | None) -> None:
-        """Counts what came out alone, shaped as in Rows, where what went in is counted on its way."""
+        """Counts only outputs, shaped as in Rows, for models whose inputs are counted in the pipeline."""
         with self._lock:
             self._count_outputs(outcomes, probabilities, values)
 
     def record_numeric(self, values: Floats, members: Sequence[int]) -> None:
-        """Counts some of the numeric features alone: (n_members, n_rows), members are indices into the profile's."""
+        """Counts only some numeric features: (n_members, n_rows) values, and the indices in the profile."""
         with self._lock:
             self._inputs.add_numeric(values, members)
 
     def record_codes(self, codes: Codes, members: Sequence[int]) -> None:
-        """Counts some of the categorical features alone: (n_members, n_rows), members as for the numeric ones."""
+        """Counts only some categorical features: (n_members, n_rows) codes, and the indices in the profile."""
         with self._lock:
             self._inputs.add_codes(codes, members)
 
     def batch(self, n_rows: int, marks_ns: Sequence[int], queued_ns: Sequence[int]) -> None:
         """Counts a batch that the model predicted, and how long each of its requests waited.
 
-        marks_ns: (n_steps + 1,) when each step began, and when the last one ended; only differences matter.
+        marks_ns: (n_steps + 1,) times at which each step began and the last one ended; only differences matter.
         """
         with self._lock:
             self._batches.append((n_rows, marks_ns, queued_ns))
@@ -157,72 +157,72 @@ class Recorder:
             self._errors[reason] += 1
 
     def errors(self) -> dict[str, int]:
-        """Requests without a prediction, by reason."""
+        """Returns the requests without a prediction per reason."""
         with self._lock:
             return dict(self._errors)
 
     def step_durations(self) -> dict[str, Snapshot]:
-        """Seconds of a batch in each step of the pipeline."""
+        """Returns the histogram of seconds per batch, for each step of the pipeline."""
         with self._counted():
             return {step: buckets.read() for step, buckets in self._steps.items()}
 
     def batch_sizes(self) -> Snapshot:
-        """Rows predicted together."""
+        """Returns the histogram of rows predicted together."""
         with self._counted():
             return self._batch_size.read()
 
     def queue_durations(self) -> Snapshot:
-        """Seconds that requests waited for the model."""
+        """Returns the histogram of seconds that requests waited for the model."""
         with self._counted():
             return self._queue_duration.read()
 
     def rows(self) -> int:
-        """Rows that were predicted."""
+        """Returns how many rows were predicted."""
         with self._counted():
             return self._outputs.rows()
 
     def predictions(self) -> dict[str, int]:
-        """Rows by outcome; in regression there is none."""
+        """Returns the rows per outcome; empty in regression."""
         with self._counted():
             return self._outputs.predictions()
 
     def scores(self) -> dict[str, Snapshot]:
-        """P(class) by outcome; empty without probabilities."""
+        """Returns the histogram of P(class) per outcome; empty without probabilities."""
         with self._counted():
             return self._outputs.scores()
 
     def confidence(self) -> Snapshot | None:
-        """P(predicted class); None without probabilities."""
+        """Returns the histogram of P(predicted class); None without probabilities."""
         with self._counted():
             return self._outputs.confidence()
 
     def predicted_values(self) -> Snapshot | None:
-        """The values of a regression; None in classification."""
+        """Returns the histogram of the predicted values; None in classification."""
         with self._counted():
             return self._outputs.values()
 
     def values(self) -> dict[str, Snapshot]:
-        """Numeric inputs by feature."""
+        """Returns the histogram of the numeric inputs per feature."""
         with self._counted():
             return self._inputs.values()
 
     def out_of_range(self) -> dict[str, tuple[int, int]]:
-        """Numeric inputs under the minimum and over the maximum of training, by feature."""
+        """Returns how many numeric inputs were under the minimum and over the maximum of training, per feature."""
         with self._counted():
             return self._inputs.out_of_range()
 
     def categories(self) -> dict[str, dict[str, int]]:
-        """Categorical inputs by feature and label."""
+        """Returns the rows of categorical inputs per feature and label."""
         with self._counted():
             return self._inputs.categories()
 
     def missing(self) -> dict[str, int]:
-        """Missing inputs by feature, numeric ones first."""
+        """Returns the missing inputs per feature, numeric features first."""
         with self._counted():
             return self._inputs.missing()
 
     def imputed(self) -> dict[tuple[str, str], int]:
-        """Inputs that an imputer filled in, by feature and method."""
+        """Returns how many inputs an imputer filled in, per feature and method."""
         with self._counted():
             return self._inputs.imputed()
 
@@ -234,7 +234,7 @@ class Recorder:
             yield
 
     def _count_batches(self) -> None:
-        """Counts the batches that wait. The lock is held."""
+        """Counts the waiting batches. The caller must hold the lock."""
         batches, self._batches = self._batches, []
         if not batches:
             return
@@ -244,13 +244,13 @@ class Recorder:
             buckets.add_all([(marks[index + 1] - marks[index]) / 1e9 for _, marks, _ in batches])
 
     def _count_waiting(self) -> None:
-        """Counts the rows that wait. The lock is held."""
+        """Counts the waiting rows. The caller must hold the lock."""
         waiting, self._waiting, self._n_waiting = self._waiting, [], 0
         if waiting:
             self._count(waiting)
 
     def _count(self, parts: Sequence[Any]) -> None:
-        """Counts rows at once. The lock is held."""
+        """Counts rows immediately. The caller must hold the lock."""
         rows = self._join(parts)
         self._inputs.add_numeric(rows.numeric)
         self._inputs.add_codes(rows.codes)

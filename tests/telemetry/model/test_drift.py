@@ -68,8 +68,8 @@ def test_ks_is_scipys_on_the_bins(pair: tuple[Counts, Counts]) -> None:
 
 
 @pytest.mark.parametrize("statistic", [drift.ks_distance, drift.psi, drift.largest_share_change])
-def test_an_empty_window_says_nothing(statistic: object) -> None:
-    """Without rows on one side there is no number."""
+def test_an_empty_window_gives_nan(statistic: object) -> None:
+    """The statistic is nan if the reference or the window has no rows."""
     assert callable(statistic)
     assert isnan(statistic([5, 5], [0, 0]))
     assert isnan(statistic([0, 0], [5, 5]))
@@ -77,9 +77,9 @@ def test_an_empty_window_says_nothing(statistic: object) -> None:
 
 @pytest.mark.parametrize("statistic", [drift.ks_distance, drift.psi, drift.largest_share_change])
 def test_other_bins_are_refused(statistic: object) -> None:
-    """Counts on other bins than the reference's are a mistake, and the message says both shapes."""
+    """Counts on bins other than the reference's raise ValueError, whose message names both shapes."""
     assert callable(statistic)
-    with pytest.raises(ValueError, match=r"reference has \(2,\), the window \(3,\)"):
+    with pytest.raises(ValueError, match=r"reference has shape \(2,\), the window \(3,\)"):
         statistic([5, 5], [5, 5, 5])
 
 
