@@ -55,7 +55,7 @@ def small_data() -> tuple[pd.DataFrame, "pd.Series[str]"]:
     is_old = data["age"] + random.normal(0, 10, 600) > 42
     labels = pd.Series(["yes" if old else "no" for old in is_old])
     data.loc[::8, "age"] = np.nan
-    data.loc[::20, "city"] = None
+    data.loc[::20, "city"] = np.nan
     return data, labels
 
 

@@ -123,7 +123,11 @@ def test_a_list_among_categories_is_refused(profile: ReferenceProfile) -> None:
         (pd.Series([True, None, False], dtype=object), ("numeric", "bool")),
         (pd.Series([1, None, 2.5], dtype=object), ("numeric", "float64")),
         (pd.Series([None, None, None], dtype=object), ("numeric", "float64")),
-        (pd.Series([None, None, None], dtype="str"), ("categorical", "str")),
+        pytest.param(
+            pd.Series([None, None, None], dtype="str"),
+            ("categorical", "str"),
+            marks=pytest.mark.skipif(pd.Series(["a"]).dtype == object, reason="this pandas keeps strings as objects"),
+        ),
         (pd.Series(["a", None, "b"]), ("categorical", "str")),
         (pd.Series([7, None, 8]).astype("category"), ("categorical", "float64")),
         (pd.Series([7, 7, 8]).astype("category"), ("categorical", "int64")),
