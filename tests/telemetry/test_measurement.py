@@ -1,4 +1,4 @@
-"""Predictions measured without the service: the same counts, out by OTLP or by a scrape, whatever becomes of either."""
+"""Tests predictions measured without the service: OTLP and scrapes export the same counts, and faults do no harm."""
 
 import os
 import socket
@@ -111,7 +111,7 @@ def test_an_app_and_its_forked_child_count_each_for_itself(
 
 
 def test_without_an_endpoint_there_is_the_scrape(profile: ReferenceProfile) -> None:
-    """Nothing is sent anywhere; the counts are in the scrape, in the format that is asked for."""
+    """Nothing is exported; the scrape contains the counts, in the requested format."""
     with Measurement("m", "1", profile) as measure:
         measure(*frame(100))
         text, content_type = measure.scrape()
@@ -183,7 +183,7 @@ def test_a_fault_of_the_measuring_is_counted_and_not_raised(
 def test_a_setting_that_does_not_fit_stops_a_start_and_no_prediction(
     profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that makes no sense is told where a measurement is started, and is a fault in a prediction."""
+    """An invalid variable raises an error when a measurement starts, and is a counted fault in a prediction."""
     monkeypatch.setenv(ENDPOINT, sink.url)
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "soon")
     with pytest.raises(ValueError, match="soon"):

@@ -165,7 +165,7 @@ def test_a_feature_in_two_branches_is_counted_once(measure: Measurement) -> None
     assert measure.recorder.missing()["age"] == int(TRAINING["age"].isna().sum())
 
 
-def test_what_meets_no_drop_in_is_told(measure: Measurement) -> None:
+def test_bind_returns_the_features_that_reach_no_drop_in(measure: Measurement) -> None:
     """Features that no drop-in sees as they come are named, so that their missing counts are no surprise."""
     assert bind(pipeline(is_plain=True).fit(TRAINING, LABELS), measure) == tuple(TRAINING.columns)
     behind = Pipeline([("first", SklearnSimpleImputer()), ("second", SimpleImputer())]).fit(TRAINING[NUMERIC])

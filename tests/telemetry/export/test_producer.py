@@ -99,7 +99,7 @@ def test_counts_leave_as_they_are(producing: Producing, recorder: Recorder) -> N
 
 
 def test_a_model_without_probabilities_has_no_scores(silent_profile: ReferenceProfile) -> None:
-    """Nothing about probabilities leaves where a classifier has none; its predictions do."""
+    """A classifier without probabilities exports its predictions but no scores."""
     recorder = Recorder(ModelId("m", "1"), silent_profile, ("classify",))
     rows, _ = random_rows(100)
     recorder.record(Rows(rows.numeric, rows.codes, rows.outcomes, None))

@@ -38,14 +38,14 @@ class Scraped:
         producer.register(self.meters.get_meter("sightline"))
 
     def families(self, accept: str = OPENMETRICS) -> list[Metric]:
-        """What a scrape says, parsed."""
+        """Returns the parsed metrics of a scrape."""
         body, content_type = self.scrape.render(accept)
         assert content_type.startswith(accept.partition(";")[0] or "text/plain")
         parse: Any = parse_openmetrics if "openmetrics" in content_type else parse_classic
         return list(parse(body.decode()))
 
     def samples(self, accept: str = OPENMETRICS) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        """Samples by name and labels; none may come twice."""
+        """Returns the samples by name and labels; asserts that each occurs once."""
         samples = [sample for family in self.families(accept) for sample in family.samples]
         by_name = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
         assert len(by_name) == len(samples)
@@ -85,7 +85,7 @@ def bucket(feature: str, le: str) -> frozenset[tuple[str, str]]:
 
 
 def test_scraping_again_repeats_nothing(scraped: Scraped) -> None:
-    """A second scrape says the same once, also after a forced flush of the provider."""
+    """A second scrape shows every sample once, also after a forced flush of the provider."""
     first = scraped.samples()
     scraped.meters.force_flush()
     second = scraped.samples()
@@ -160,7 +160,7 @@ def test_a_sum_below_zero_is_left_out(recorder: Recorder, scraped: Scraped) -> N
 
 @pytest.mark.parametrize("escaping", ["dots", "values", "allow-utf-8", "underscores"])
 def test_no_way_to_escape_changes_a_name(scraped: Scraped, escaping: str) -> None:
-    """Names are valid as they are, and a client is told that they are not escaped in a way of its own."""
+    """Names are valid unescaped, so whatever escaping a client requests, the content type answers `underscores`."""
     scraped.samples()  # the SDK counts its own readings, from the first one on
     before = scraped.samples().keys()
     assert scraped.samples(f"{OPENMETRICS}; escaping={escaping}").keys() == before

@@ -1,4 +1,4 @@
-"""A kept timeline becomes spans: related rightly, timed truly, and taken by OpenTelemetry's encoder."""
+"""Tests that a kept timeline becomes spans with the right parents and times, which OpenTelemetry's encoder accepts."""
 
 from collections.abc import Sequence
 

@@ -14,7 +14,7 @@ def write(ring: TraceRing, line: Timeline) -> None:
 
 
 def test_the_oldest_trace_is_forgotten() -> None:
-    """Of 1,001 traces the first is gone and the rest is there."""
+    """Of 1,001 traces the first is dropped and the others are held."""
     ring = TraceRing()
     for trace_id in range(1, 1002):
         write(ring, Timeline(Caller(trace_id, 5, 1)))

@@ -1,4 +1,4 @@
-"""Columns of any dtype become what a recorder counts, and what does not fit a profile is refused with a reason."""
+"""Tests that columns of any dtype are counted, and that data that does not fit a profile is rejected with a reason."""
 
 from dataclasses import replace
 from typing import Any

@@ -51,7 +51,7 @@ def test_ks_does_not_know_which_is_the_reference(pair: tuple[Counts, Counts]) ->
 
 @given(_pairs())
 def test_joined_bins_lose_no_row(pair: tuple[Counts, Counts]) -> None:
-    """Every row of both is in one of the joined bins, none of which the reference left empty."""
+    """The joined bins contain every row of both, and each has rows of the reference."""
     q, p = drift.joined(*pair)
     assert (q.sum(), p.sum()) == (pair[0].sum(), pair[1].sum())
     assert (q > 0).all()
@@ -84,7 +84,7 @@ def test_other_bins_are_refused(statistic: object) -> None:
 
 
 def test_one_emptied_bin_does_not_explode() -> None:
-    """A bin of a tenth of the rows that falls empty adds what half a row says, not what an epsilon would."""
+    """A bin with a tenth of the rows that becomes empty counts as half a row, not as an epsilon."""
     emptied = [1_000] * 9 + [0]
     assert drift.psi([10_000] * 10, emptied) == pytest.approx(0.760, abs=0.001)
 
@@ -98,7 +98,7 @@ def test_outliers_beyond_the_reference_count() -> None:
 
 @pytest.mark.parametrize(("bins", "critical"), [(10, 2.035), (20, 2.098)])
 def test_ks_limit_is_what_chance_exceeds_that_often(bins: int, critical: float) -> None:
-    """Of 200,000 seeded windows without drift, as many exceed the limit as ALPHA says: 20, give or take 4 sigma."""
+    """Of 200,000 seeded windows without drift, the share ALPHA exceeds the limit: 20 windows, within 4 sigma."""
     random = np.random.default_rng(8)
     n, m, windows = 2_000, 100_000, 200_000
     current, reference = (np.cumsum(random.multinomial(k, [1 / bins] * bins, windows), axis=1) / k for k in (n, m))
@@ -142,19 +142,19 @@ def test_limits_shrink_with_traffic_down_to_the_effect() -> None:
     [([1_000] * 10, [9] * 10), ([1_000, 0, 0], [5_000, 0, 0]), ([0, 0], [50, 50])],
     ids=["under ten rows per bin", "one filled bin", "no reference"],
 )
-def test_nothing_is_said_where_nothing_can_be(reference: list[int], current: list[int]) -> None:
+def test_too_few_rows_or_bins_give_no_finding(reference: list[int], current: list[int]) -> None:
     """Too few rows, a constant feature and an empty reference have no findings, rather than wrong ones."""
     assert drift.numeric_findings(reference, current) == ()
 
 
-def test_few_rows_say_nothing_of_categories() -> None:
+def test_few_rows_give_no_category_finding() -> None:
     """Shares of fewer than 500 rows have no findings."""
     assert drift.category_findings([500, 500], [400, 99]) == ()
     assert len(drift.category_findings([500, 500], [400, 100])) == 2
 
 
 def test_a_floor_raises_the_limit() -> None:
-    """What was normal from window to window of training is no drift; without a floor the same window is."""
+    """A change within the floor is not drift; without a floor the same window is."""
     reference, warm = [1_000] * 10, [0] * 5 + [200] * 5
     assert all(finding.is_drift for finding in drift.numeric_findings(reference, warm))
     floors = {"ks": 0.6, "psi": 7.0}

@@ -49,7 +49,7 @@ def test_a_vocabulary_is_most_frequent_first() -> None:
 
 
 def test_rare_categories_are_counted_together() -> None:
-    """Beyond the most frequent ones, known categories share the label `__other__`, and none is forgotten."""
+    """Known categories beyond the most frequent ones share the label `__other__`, and all are kept in the profile."""
     names = [f"v{i:04}" for i in range(1000)]
     feature = profile_categorical("c", [name for i, name in enumerate(names) for _ in range(1 + (i < 300))])
     assert feature.categories == tuple(names[:MAX_CATEGORIES])

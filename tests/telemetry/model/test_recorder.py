@@ -98,7 +98,7 @@ def test_the_range_of_training_includes_its_ends(recorder: Recorder) -> None:
 
 
 def test_a_feature_without_training_values_has_no_range(profile: ReferenceProfile) -> None:
-    """Where training saw no value, none is out of range; all are counted."""
+    """For a feature without a value in training, every value is counted and is never out of range."""
     empty = replace(profile, numeric=(profile_numeric("age", np.full(9, np.nan)), profile.numeric[1]))
     recorder = Recorder(ModelId("m", "1"), empty, ())
     recorder.record(one_row(1e9))

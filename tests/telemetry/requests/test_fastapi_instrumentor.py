@@ -247,7 +247,7 @@ def test_a_request_runs_within_their_span(serving: Serving) -> None:
 
 
 class RecordOnly(StaticSampler):
-    """Has every span recorded and none exported."""
+    """Records every span and exports no span."""
 
     def __init__(self) -> None:
         super().__init__(Decision.RECORD_ONLY)
@@ -298,7 +298,7 @@ def test_exemplars_are_of_sampled_traces(serving: Serving) -> None:
 
 
 def test_no_bytes_of_a_client_break_a_request(serving: Serving) -> None:
-    """Bytes that are no text reach the application as they came, and the span says nothing of the query."""
+    """Bytes that cannot be decoded reach the application unchanged, and the span does not contain the query."""
     served = serving()
     answer = served.ask(Asked("/items/1?secret=%ff", agent=b"\xff\\x"))
     assert answer is not None
@@ -319,7 +319,7 @@ def test_a_url_that_they_leave_out_has_ids_of_its_own(serving: Serving, monkeypa
 
 
 def test_it_leaves_as_it_came(serving: Serving) -> None:
-    """After `stop` no span is made, and Starlette's background tasks are Starlette's again; it may start again."""
+    """After `stop` no span is made and Starlette's background tasks are unpatched; `start` works once more."""
     original = BackgroundTask.__call__
     served = serving()
     assert served.contrib is not None
@@ -346,7 +346,7 @@ ContribTracing(FastAPI()).start(NoOpTracerProvider())
 
 @pytest.mark.parametrize("chosen", ["default", "http/dup"])
 def test_only_stable_conventions_will_do(chosen: str) -> None:
-    """Where the process has chosen other conventions it does not start, and says what to set."""
+    """If the process uses other conventions, `start` raises an error that names the variable to set."""
     root = Path(__file__).parents[3]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     environment = {**clean, "OTEL_SEMCONV_STABILITY_OPT_IN": "" if chosen == "default" else chosen}

@@ -1,4 +1,4 @@
-"""Lines that a machine can read, each with the trace it belongs to; one per request, and none in its way."""
+"""Tests that logs are JSON lines with trace ids, one per request, and that writing them delays no request."""
 
 import io
 import json
@@ -54,7 +54,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_record_is_a_line_with_the_ids_of_its_request(logger: logging.Logger, stream: io.StringIO) -> None:
-    """What is logged during a request carries its trace and span id; what is logged outside carries none."""
+    """A record logged during a request has its trace and span ids; a record logged outside has no ids."""
     timeline = Timeline()
     token = attach(set_span_in_context(RequestSpan(timeline)))
     logger.warning("%d rows of %s", 3, 'a "name"')
@@ -103,7 +103,7 @@ def test_every_logger_goes_through_it(capsys: pytest.CaptureFixture[str]) -> Non
     assert "color_message" not in written[0]
 
 
-def test_a_request_is_a_line_that_says_what_became_of_its_trace(stream: io.StringIO) -> None:
+def test_the_line_of_a_request_shows_whether_its_trace_was_kept(stream: io.StringIO) -> None:
     """Kept or not, and why; a failure is an error, a client that left has no status."""
     log = RequestLog(Faults("request_log"), stream)
     log.note(KIND, ended(), "slow")
@@ -147,7 +147,7 @@ def test_lines_that_find_no_room_are_counted(stream: io.StringIO, caplog: pytest
     assert (len(written), written[0]["http.response.status_code"]) == (MAX_WAITING, 7)
 
 
-def test_a_stream_that_is_gone_harms_no_request(stream: io.StringIO) -> None:
+def test_a_closed_stream_fails_no_request(stream: io.StringIO) -> None:
     """A closed stream is a fault of the telemetry: every line that it costs is counted, and nothing raised."""
     faults = Faults("request_log")
     log = RequestLog(faults, stream)

@@ -1,4 +1,4 @@
-"""Every request measured, whatever becomes of it; compared with OpenTelemetry's own instrumentation."""
+"""Tests that every request is measured, also failed and cancelled ones, as OpenTelemetry's instrumentation does."""
 
 import asyncio
 import json
@@ -94,7 +94,7 @@ def measured() -> Measured:
 
 
 def test_requests_are_counted_by_route_and_status(measured: Measured) -> None:
-    """The route's template is the label, never the path; what no route serves has none."""
+    """The label is the route's template, never the path; a request without a route has no such label."""
     for path in ("/items/1", "/items/2", "/nope/1", "/nope/2"):
         measured.get(path)
     measured.get("/items/1", method="POST")
@@ -123,7 +123,7 @@ def test_unknown_methods_are_one_series(measured: Measured) -> None:
 
 
 def test_an_exception_is_a_500(measured: Measured) -> None:
-    """An exception is counted as a 500, and its trace says its type and nothing of its text."""
+    """An exception is counted as a 500; its trace contains its type but not its text."""
     assert measured.get("/broken").status_code == 500
     assert measured.counts() == {RequestKind("GET", "/broken", 500): 1}
     attributes = measured.spans.spans[-1].attributes or {}
@@ -153,7 +153,7 @@ def test_a_cancelled_request_is_no_failure(measured: Measured) -> None:
 
 
 def test_a_request_runs_in_its_own_context(measured: Measured) -> None:
-    """Inside a request OpenTelemetry's context has its ids, sampled only if asked for; outside it has none."""
+    """Inside a request OpenTelemetry's context has its ids, sampled only if requested; outside it has no ids."""
     plain = measured.get("/items/1").headers["traceresponse"].split("-")
     asked = measured.get("/items/2", traceparent=CALLER).headers["traceresponse"].split("-")
     first, second = measured.seen

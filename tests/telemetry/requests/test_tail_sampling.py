@@ -35,14 +35,14 @@ def decide(
 
 
 def test_an_ordinary_request_is_not_kept(clock: Clock) -> None:
-    """Neither asked for, nor failed, nor slow, nor the first of its bucket: no trace, and nothing counted."""
+    """A request that is not requested, failed, slow or the first of its bucket is neither kept nor counted."""
     sampler = TailSampler(clock=clock)
     assert decide(sampler) is None
     assert sum(sampler.kept.values()) == sum(sampler.over_budget.values()) == 0
 
 
 def test_each_reason_keeps(clock: Clock) -> None:
-    """Each reason keeps a trace and is counted; the first that applies names it."""
+    """Each reason keeps a trace and is counted; the first one that applies is returned."""
     sampler = TailSampler(clock=clock)
     assert decide(sampler, is_asked=True, has_failed=True) is Reason.ASKED
     assert decide(sampler, 9.0, has_failed=True, needs_exemplar=True) is Reason.FAILED
@@ -72,7 +72,7 @@ def test_what_one_allowance_cuts_another_may_keep(clock: Clock) -> None:
 
 
 def test_an_allowance_is_a_second(clock: Clock) -> None:
-    """An allowance of 20 gives 20 at once, no more, and 20 more after a second, however long no request came."""
+    """An allowance of 20 gives at most 20 at once and 20 more after a second, even after a long pause."""
     allowance = Allowance(20, clock)
     assert sum(allowance.take() for _ in range(100)) == 20
     clock.now += 0.5
@@ -90,7 +90,7 @@ def test_callers_cannot_make_the_service_pay(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.25, 400, 600), (1.0, 2000, 2000)])
 def test_a_share_is_taken_up_front(clock: Clock, share: float, least: int, most: int) -> None:
-    """The share is taken of requests whose callers asked for no trace."""
+    """The share applies to requests whose callers did not request a trace."""
     rules = SamplingRules(share=share, allowances=dict.fromkeys(Reason, 1e9))
     sampler = TailSampler(rules, clock)
     assert least <= sum(sampler.wants(is_sampled_by_caller=False) for _ in range(2000)) <= most

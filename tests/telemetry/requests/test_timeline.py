@@ -48,7 +48,7 @@ def test_headers_to_be_ignored(header: str) -> None:
 
 
 def test_a_new_timeline_has_ids_of_its_own() -> None:
-    """Without a caller the trace id is random, says so in its flags, and is not sampled."""
+    """Without a caller the trace id is random, which its flags show, and is not sampled."""
     lines = [Timeline() for _ in range(100)]
     assert len({line.trace_id for line in lines}) == len({line.span_id for line in lines}) == 100
     assert {line.flags for line in lines} == {RANDOM}
@@ -56,7 +56,7 @@ def test_a_new_timeline_has_ids_of_its_own() -> None:
 
 
 def test_a_callers_trace_is_continued() -> None:
-    """The trace id is the caller's, the span id is new, and only what is asked for is sampled."""
+    """The trace id is the caller's, the span id is new, and only a requested trace is sampled."""
     line = Timeline(Caller(7, 8, SAMPLED))
     assert (line.trace_id, line.flags) == (7, 0)
     assert line.span_id != 8
@@ -64,7 +64,7 @@ def test_a_callers_trace_is_continued() -> None:
     assert line.flags == SAMPLED
 
 
-def test_marks_become_unix_times() -> None:
+def test_monotonic_times_are_converted_to_unix_times() -> None:
     """A mark of the monotonic clock is as far from the start in Unix time as it was measured."""
     line = Timeline()
     duration_s = line.end()
