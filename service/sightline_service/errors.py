@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import responses
+from typing import Any
 
 PROBLEM_TYPES = "urn:sightline:problem:"
 """Before the name of each problem's type.
@@ -57,7 +58,8 @@ class Fault:
 class SightlineError(Exception):
     """Base of all errors that are raised on purpose; its text names what is wrong, which value, and what to do.
 
-    problem: the last part of the type URI. reason: how a request for predictions is counted.
+    problem: the last part of the type URI. reason: how a request for predictions is counted. A subclass gives those
+    that differ from its base's.
     """
 
     status = 500
@@ -65,6 +67,10 @@ class SightlineError(Exception):
     title = ""
     reason = "failed"
     retry_after_s: int | None = None
+
+    def __init_subclass__(cls, **properties: Any) -> None:
+        for name, value in properties.items():
+            setattr(cls, name, value)
 
     def __init__(self, detail: str, *faults: Fault) -> None:
         super().__init__(detail)
@@ -77,137 +83,84 @@ class SightlineError(Exception):
         return () if self.retry_after_s is None else ((b"retry-after", b"%d" % self.retry_after_s),)
 
 
-class RequestError(SightlineError):
+class RequestError(SightlineError, status=400, reason="rejected"):
     """The request is wrong."""
 
-    status = 400
-    reason = "rejected"
 
-
-class MalformedBodyError(RequestError):
+class MalformedBodyError(RequestError, problem="malformed-body", title="The body cannot be read"):
     """The body is not JSON, or not a request of the protocol."""
 
-    problem = "malformed-body"
-    title = "The body cannot be read"
 
-
-class BadTensorError(RequestError):
+class BadTensorError(RequestError, problem="bad-tensor", title="A tensor does not fit the model"):
     """A tensor of the Open Inference Protocol does not fit the model."""
 
-    problem = "bad-tensor"
-    title = "A tensor does not fit the model"
 
-
-class NotFoundError(RequestError):
+class NotFoundError(RequestError, status=404, problem="not-found", title="Nothing has this address"):
     """No route has the path of the request."""
 
-    status = 404
-    problem = "not-found"
-    title = "Nothing has this address"
 
-
-class UnknownModelError(NotFoundError):
+class UnknownModelError(NotFoundError, problem="unknown-model", title="The model is not served here"):
     """The path names a model, or a version of it, that is not served here."""
 
-    problem = "unknown-model"
-    title = "The model is not served here"
 
-
-class UnknownTraceError(NotFoundError):
+class UnknownTraceError(NotFoundError, problem="unknown-trace", title="The trace is not held in memory"):
     """The trace is not in the ring."""
 
-    problem = "unknown-trace"
-    title = "The trace is not held in memory"
 
-
-class MethodNotAllowedError(RequestError):
+class MethodNotAllowedError(
+    RequestError, status=405, problem="method-not-allowed", title="The address does not allow this method"
+):
     """The path has no route for the method of the request."""
 
-    status = 405
-    problem = "method-not-allowed"
-    title = "The address does not allow this method"
 
-
-class BodyTooLargeError(RequestError):
+class BodyTooLargeError(RequestError, status=413, problem="body-too-large", title="The body is too large"):
     """The body is larger than SIGHTLINE_MAX_BODY_BYTES."""
 
-    status = 413
-    problem = "body-too-large"
-    title = "The body is too large"
 
-
-class TooManyLabelsError(RequestError):
+class TooManyLabelsError(RequestError, status=413, problem="too-many-labels", title="The body has too many labels"):
     """The body has more labels than SIGHTLINE_MAX_LABELS."""
 
-    status = 413
-    problem = "too-many-labels"
-    title = "The body has too many labels"
 
-
-class UnsupportedMediaError(RequestError):
+class UnsupportedMediaError(
+    RequestError, status=415, problem="unsupported-media-type", title="The content type is not read here"
+):
     """The body has a content type that the route does not read."""
 
-    status = 415
-    problem = "unsupported-media-type"
-    title = "The content type is not read here"
 
-
-class InvalidRowsError(RequestError):
+class InvalidRowsError(RequestError, status=422, problem="invalid-rows", title="A value in the body does not fit"):
     """The body is JSON, and a value in it does not fit."""
 
-    status = 422
-    problem = "invalid-rows"
-    title = "A value in the body does not fit"
 
-
-class InvalidParameterError(RequestError):
+class InvalidParameterError(RequestError, status=422, problem="invalid-parameter", title="A parameter does not fit"):
     """A parameter of the path or the query does not fit."""
 
-    status = 422
-    problem = "invalid-parameter"
-    title = "A parameter does not fit"
 
-
-class QueueFullError(SightlineError):
+class QueueFullError(
+    SightlineError, status=503, problem="queue-full", title="Too many rows wait for the model", reason="rejected"
+):
     """Too many rows already wait for the model."""
 
-    status = 503
-    problem = "queue-full"
-    title = "Too many rows wait for the model"
-    reason = "rejected"
     retry_after_s = 1
 
 
-class NotReadyError(SightlineError):
+class NotReadyError(
+    SightlineError, status=503, problem="not-ready", title="The service is not ready", reason="rejected"
+):
     """The service starts up or shuts down."""
 
-    status = 503
-    problem = "not-ready"
-    title = "The service is not ready"
-    reason = "rejected"
 
-
-class LedgerDownError(SightlineError):
+class LedgerDownError(SightlineError, status=503, problem="ledger-down", title="The ledger does not answer"):
     """The ledger of labels does not answer."""
 
-    status = 503
-    problem = "ledger-down"
-    title = "The ledger does not answer"
     retry_after_s = 1
 
 
-class PredictionFailedError(SightlineError):
+class PredictionFailedError(SightlineError, problem="prediction-failed", title="The model failed"):
     """The model raised an exception."""
 
-    problem = "prediction-failed"
-    title = "The model failed"
 
-
-class UnexpectedError(SightlineError):
+class UnexpectedError(SightlineError, problem="unexpected", title="The service failed"):
     """The service raised an exception that it does not know."""
-
-    problem = "unexpected"
-    title = "The service failed"
 
 
 class HttpError(SightlineError):

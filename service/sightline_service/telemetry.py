@@ -43,40 +43,30 @@ class Telemetry(Protocol):
         self, model: ModelId, profile: ReferenceProfile, steps: tuple[str, ...], join: Join = joined
     ) -> PredictionRecorder:
         """Returns what counts the predictions of a model; see `Recorder`."""
-        ...
 
     def watch_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
         """Shows how many rows wait for a model."""
-        ...
 
     def watch_labels(self, quality: Callable[[], Quality | None]) -> None:
         """Shows the totals of labels; see `Producer.add_labels`."""
-        ...
 
     def measure(self, app: FastAPI) -> None:
         """Measures the requests of an app, which has all its routes by now."""
-        ...
 
     def start(self) -> None:
         """Starts exports, spans and the request log."""
-        ...
 
     def stop(self) -> None:
         """Sends the counts, and stops."""
-        ...
 
 
 class _Uncounted:
     """Counts no prediction."""
 
-    def record(self, rows: object) -> None:
+    def record(self, *_: object, **__: object) -> None:
         """Does nothing."""
 
-    def batch(self, n_rows: int, marks_ns: Sequence[int], queued_ns: Sequence[int]) -> None:
-        """Does nothing."""
-
-    def error(self, reason: str) -> None:
-        """Does nothing."""
+    batch = error = record
 
 
 class Off:
@@ -87,21 +77,14 @@ class Off:
         self.ring = ring
         self.providers = Providers(Producer(GoldenSignals(), [], TailSampler(), self.faults), ring)
 
-    def count_model(
-        self,
-        model: ModelId,  # noqa: ARG002
-        profile: ReferenceProfile,  # noqa: ARG002
-        steps: tuple[str, ...],  # noqa: ARG002
-        join: Join = joined,  # noqa: ARG002
-    ) -> PredictionRecorder:
+    def count_model(self, *_: object, **__: object) -> PredictionRecorder:
         """Returns what counts nothing."""
         return _Uncounted()
 
-    def watch_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
+    def watch_queue(self, *_: object, **__: object) -> None:
         """Does nothing."""
 
-    def watch_labels(self, quality: Callable[[], Quality | None]) -> None:
-        """Does nothing."""
+    watch_labels = watch_queue
 
     def measure(self, app: FastAPI) -> None:
         """Gives every request its ids."""
@@ -133,21 +116,17 @@ class _Measuring:
     def count_model(
         self, model: ModelId, profile: ReferenceProfile, steps: tuple[str, ...], join: Join = joined
     ) -> PredictionRecorder:
-        """Returns the recorder of a model, whose counts leave with all others."""
         recorder = Recorder(model, profile, steps, join)
         self._producer.add_model(recorder)
         return recorder
 
     def watch_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
-        """Shows how many rows wait for a model."""
         self._producer.add_queue(model, queued_rows)
 
     def watch_labels(self, quality: Callable[[], Quality | None]) -> None:
-        """Shows the totals of labels."""
         self._producer.add_labels(quality)
 
     def start(self) -> None:
-        """Starts exports, spans and the request log."""
         self.providers.start()
         if self._log is not None:
             self._log.start()
@@ -177,7 +156,14 @@ class TailSampled(_Measuring):
     """Makes the server spans itself, and decides about each trace when its request has ended."""
 
     def __init__(self, settings: Settings, ring: TraceRing | None) -> None:
-        super().__init__(settings, ring, TailSampler(_sampling_rules(settings)), is_head_sampled=False)
+        allowances = {
+            Reason.ASKED: settings.traces_asked_per_s,
+            Reason.FAILED: settings.traces_failed_per_s,
+            Reason.SLOW: settings.traces_slow_per_s,
+            Reason.EXEMPLAR: settings.traces_exemplar_per_s,
+        }
+        rules = SamplingRules(slow_s=settings.slow_s, share=settings.trace_share, allowances=allowances)
+        super().__init__(settings, ring, TailSampler(rules), is_head_sampled=False)
 
     def measure(self, app: FastAPI) -> None:
         """Puts the telemetry around the app."""
@@ -215,16 +201,3 @@ def build_telemetry(settings: Settings) -> Telemetry:
     if is_disabled():
         return Off(ring)
     return Contrib(settings, ring) if settings.http_tracing == "contrib" else TailSampled(settings, ring)
-
-
-def _sampling_rules(settings: Settings) -> SamplingRules:
-    return SamplingRules(
-        slow_s=settings.slow_s,
-        share=settings.trace_share,
-        allowances={
-            Reason.ASKED: settings.traces_asked_per_s,
-            Reason.FAILED: settings.traces_failed_per_s,
-            Reason.SLOW: settings.traces_slow_per_s,
-            Reason.EXEMPLAR: settings.traces_exemplar_per_s,
-        },
-    )

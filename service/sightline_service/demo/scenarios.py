@@ -1,6 +1,5 @@
 """The scenarios that can be simulated: flights as in training, and one fault each."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -28,21 +27,9 @@ class Scenario(StrEnum):
     """One request in five goes to the dummy model, where every second one fails."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dummy:
-    """Requests to `/predict/random`: their share of all requests, and their parameters."""
-
-    share: float
-    time_delay_scale: float = 0.0
-    error_rate: float = 0.0
-
-    @property
-    def query(self) -> dict[str, float]:
-        """The parameters of the request."""
-        return {"time_delay_scale": self.time_delay_scale, "error_rate": self.error_rate}
-
-
-DUMMIES = {Scenario.SLOW: Dummy(0.2, time_delay_scale=1.5), Scenario.ERRORS: Dummy(0.2, error_rate=0.5)}
+DUMMY_SHARE = 0.2
+DUMMIES = {Scenario.SLOW: {"time_delay_scale": 1.5}, Scenario.ERRORS: {"error_rate": 0.5}}
+"""Parameters of the requests to `/predict/random`, which are DUMMY_SHARE of all requests of the scenario."""
 
 
 def draw_flights(training: "pd.DataFrame", scenario: Scenario, generator: "np.random.Generator") -> "pd.DataFrame":

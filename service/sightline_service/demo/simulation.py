@@ -2,8 +2,10 @@
 
 import asyncio
 from collections import Counter, deque
+from contextlib import suppress
 from random import Random
 from time import monotonic, perf_counter
+from typing import Any
 
 import httpx2 as httpx
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from sightline_service.bundles.bundle import SampleRow
 from sightline_service.demo.arrivals import Arrivals
 from sightline_service.demo.flights import FEATURES, load_flights, training_months
-from sightline_service.demo.scenarios import DUMMIES, Scenario, draw_flights
+from sightline_service.demo.scenarios import DUMMIES, DUMMY_SHARE, Scenario, draw_flights
 from sightline_service.demo.stream import FlightStream
 from sightline_service.errors import StartupError
 
@@ -75,7 +77,7 @@ class Simulation:
         self._random = Random(seed)  # noqa: S311  # traffic, not secrets
         self._seed = seed
         self._stop = asyncio.Event()
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self.arrivals = Arrivals(Random(seed + 1))  # noqa: S311
         self.tally = Tally()
 
@@ -105,16 +107,14 @@ class Simulation:
             labelling.cancel()
 
     def _begin(self, client: httpx.AsyncClient, flights: FlightStream) -> None:
-        dummy = DUMMIES.get(self._scenario)
-        if dummy is not None and self._random.random() < dummy.share:
-            task = asyncio.create_task(self._call_dummy(client, dummy.query))
+        query = DUMMIES.get(self._scenario)
+        if query is not None and self._random.random() < DUMMY_SHARE:
+            dummy = client.build_request("GET", "/predict/random", params=query)
+            task = asyncio.create_task(self._send(client, dummy))
         else:
             task = asyncio.create_task(self._predict(client, flights.take_labelled(self._random.choice(ROWS))))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-
-    async def _call_dummy(self, client: httpx.AsyncClient, query: dict[str, float]) -> None:
-        await self._send(client, client.build_request("GET", "/predict/random", params=query))
 
     async def _predict(self, client: httpx.AsyncClient, flights: list[tuple[SampleRow, str]]) -> None:
         instances = [instance for instance, _ in flights]
@@ -146,11 +146,8 @@ class Simulation:
                     self.arrivals.note(response, len(labels))
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._stop.wait()
-        except TimeoutError:
-            pass
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), max(0.0, seconds))
 
     def _check_service(self) -> None:
         try:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any
 
 import httpx2 as httpx
 from prometheus_client import Metric
@@ -17,14 +17,6 @@ from sightline_telemetry.instruments import (
     PREDICTIONS,
     REQUEST_DURATION,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SlowRequest:
-    """An exemplar of `/metrics`: how long the request took, and where its trace is."""
-
-    duration_s: float
-    trace_id: str
 
 
 def counted(families: Iterable[Metric]) -> Counted:
@@ -51,41 +43,38 @@ def labels_counted(families: Iterable[Metric]) -> Counter[str]:
     return counts
 
 
+def comparison(received: Counted, counts: Counted) -> Table:
+    """Returns a table of what clients received beside what was counted."""
+    table = Table("model", "outcome", "received", "counted", "", title="received by clients, counted by the service")
+    return _compared(table, received, counts)
+
+
 def label_comparison(answered: Counter[str], counts: Counter[str]) -> Table:
     """Returns a table of the verdicts that clients received beside those that were counted."""
     table = Table("label", "answered", "counted", "", title="labels sent back, late, some twice, some wrong")
-    for verdict in sorted(answered.keys() | {key for key, count in counts.items() if count}):
-        mine, theirs = answered[verdict], counts[verdict]
-        table.add_row(verdict, f"{mine:,}", f"{theirs:,}", "agree" if mine == theirs else f"{theirs - mine:+,}")
-    return table
+    return _compared(table, answered, counts)
 
 
-def slowest(families: Iterable[Metric]) -> SlowRequest | None:
-    """Returns the exemplar with the longest duration, of requests for predictions: scrapes take long too."""
+def draw_slowest(client: httpx.Client, families: Iterable[Metric]) -> str:
+    """Returns a drawing of the slowest request for predictions that has an exemplar: scrapes take long too."""
     exemplars = [
-        SlowRequest(sample.exemplar.value, sample.exemplar.labels["trace_id"])
+        (sample.exemplar.value, sample.exemplar.labels["trace_id"])
         for family in families
         if family.name == REQUEST_DURATION.prometheus_name
         for sample in family.samples
         if sample.exemplar is not None and sample.labels["http_route"].startswith("/predict/")
     ]
-    return max(exemplars, key=lambda exemplar: exemplar.duration_s, default=None)
-
-
-def comparison(received: Counted, counts: Counted) -> Table:
-    """Returns a table of what clients received beside what was counted."""
-    table = Table("model", "outcome", "received", "counted", "", title="received by clients, counted by the service")
-    for model, outcome in sorted(received.keys() | {key for key, count in counts.items() if count}):
-        mine, theirs = received[model, outcome], counts[model, outcome]
-        difference = "agree" if mine == theirs else f"{theirs - mine:+,}"
-        table.add_row(model, outcome, f"{mine:,}", f"{theirs:,}", difference)
-    return table
-
-
-def draw_slowest(client: httpx.Client, families: Iterable[Metric]) -> str:
-    """Returns a drawing of the slowest request that has an exemplar."""
-    slow = slowest(families)
-    if slow is None:
+    if not exemplars:
         return "no exemplar yet: no request was traced"
-    trace = client.get(f"/traces/{slow.trace_id}").raise_for_status().json()
-    return f"an exemplar of /metrics stands at {slow.duration_s:.3f} s; it leads to\n{draw_trace(trace)}"
+    duration_s, trace_id = max(exemplars)
+    trace = client.get(f"/traces/{trace_id}").raise_for_status().json()
+    return f"an exemplar of /metrics stands at {duration_s:.3f} s; it leads to\n{draw_trace(trace)}"
+
+
+def _compared(table: Table, received: Counter[Any], counts: Counter[Any]) -> Table:
+    """Adds one row per key that was received or counted, and its difference."""
+    for key in sorted(received.keys() | {key for key, count in counts.items() if count}):
+        mine, theirs = received[key], counts[key]
+        difference = "agree" if mine == theirs else f"{theirs - mine:+,}"
+        table.add_row(*(key if isinstance(key, tuple) else (key,)), f"{mine:,}", f"{theirs:,}", difference)
+    return table

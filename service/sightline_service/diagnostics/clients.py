@@ -72,10 +72,9 @@ def instance(client: httpx.Client) -> str:
 
     Raises ValueError where `/metrics` names no process, which is so for other programs.
     """
-    for family in scrape(client):
-        for sample in family.samples:
-            if sample.name == "target_info" and "service_instance_id" in sample.labels:
-                return sample.labels["service_instance_id"]
+    for sample in _samples(client):
+        if sample.name == "target_info" and "service_instance_id" in sample.labels:
+            return str(sample.labels["service_instance_id"])
     raise ValueError("/metrics has no target_info with a service_instance_id")
 
 
@@ -85,7 +84,7 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
     Read from the duration of the SDK's exports: its count of exported points takes a refusal for a success.
     """
     ended: Counter[Export] = Counter()
-    for sample in (sample for family in scrape(client) for sample in family.samples):
+    for sample in _samples(client):
         labels = sample.labels
         if sample.name == _EXPORTS and labels["otel_component_type"].endswith(f"_{signal}_exporter"):
             status = labels.get("http_response_status_code", "")
@@ -96,19 +95,33 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
 
 def export_under_way(client: httpx.Client) -> str | None:
     """The address to which metrics are being exported at this moment: for long, if nothing answers there."""
-    samples = (sample for family in scrape(client) for sample in family.samples)
-    return next((_address(sample.labels) for sample in samples if sample.name == _UNDER_WAY and sample.value), None)
+    under_way = (sample for sample in _samples(client) if sample.name == _UNDER_WAY and sample.value)
+    return next((_address(sample.labels) for sample in under_way), None)
+
+
+def _samples(client: httpx.Client) -> list[Any]:
+    return [sample for family in scrape(client) for sample in family.samples]
 
 
 def _address(labels: Mapping[str, str]) -> str:
     return f"{labels.get('server_address', '')}:{labels.get('server_port', '')}"
 
 
-class Prometheus:
-    """A client of the HTTP API of Prometheus, which VictoriaMetrics, Mimir and Thanos have too."""
+class _Client:
+    """Calls one server, and closes its connections at the end of a `with`."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=url, timeout=10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+
+class Prometheus(_Client):
+    """A client of the HTTP API of Prometheus, which VictoriaMetrics, Mimir and Thanos have too."""
 
     def query(self, promql: str) -> list[Sample]:
         """The result of an instant query."""
@@ -140,23 +153,12 @@ class Prometheus:
         response = self._client.get("/metrics")
         return response.is_success and "vm_app_version" in response.text
 
-    def __enter__(self) -> Self:
-        """Returns this client."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Closes the connections."""
-        self._client.close()
-
     def _get(self, path: str, **parameters: Any) -> Any:
         return self._client.get(path, params=parameters).raise_for_status().json()["data"]
 
 
-class TraceStore:
+class TraceStore(_Client):
     """Reads traces by id from Tempo (`/api/v2/traces`) or Jaeger (`/api/v3/traces`), both as OTLP/JSON."""
-
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=10)
 
     @cached_property
     def is_tempo(self) -> bool:
@@ -178,14 +180,6 @@ class TraceStore:
             for span in scope.get("spans", ())  # Jaeger keeps a scope whose spans were duplicates, without spans
         ]
         return list({span.span_id: span for span in spans}.values())  # Tempo merges them only when it compacts
-
-    def __enter__(self) -> Self:
-        """Returns this client."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Closes the connections."""
-        self._client.close()
 
 
 def _hex_id(text: str) -> str:

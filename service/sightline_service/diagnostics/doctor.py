@@ -61,19 +61,20 @@ def examine(stations: Iterable[Station[C]], context: C, addresses: Mapping[Compo
         address = addresses[station.component]
         try:
             found = station.check(context)
-        except BrokenError as broken:
-            yield StationResult(station.name, station.expected, broken.found, broken.cause)
-            return
+        except BrokenError as error:
+            text, cause = error.found, error.cause
         except httpx.TransportError as error:
+            text = f"no answer from {address} ({error})"
             cause = f"nothing listens at {address}: start the {station.component}, or correct its address"
-            yield StationResult(station.name, station.expected, f"no answer from {address} ({error})", cause)
-            return
         except (httpx.HTTPStatusError, ValueError, LookupError, TypeError) as error:  # an answer of another shape
+            text = f"an odd answer from {address} ({error})"
             cause = f"something else than the {station.component} answers at {address}: correct its address"
-            yield StationResult(station.name, station.expected, f"an odd answer from {address} ({error})", cause)
-            return
-        context = context if found.context is None else found.context
-        yield StationResult(station.name, station.expected, found.text)
+        else:
+            context = context if found.context is None else found.context
+            yield StationResult(station.name, station.expected, found.text)
+            continue
+        yield StationResult(station.name, station.expected, text, cause)
+        return
 
 
 def report(results: Iterable[StationResult], console: Console) -> bool:

@@ -58,7 +58,7 @@ class Ledger:
 
     def open(self) -> None:
         """Creates the tables if they do not exist, and writes the model into its table."""
-        with self._writing() as connection:
+        with self._transaction() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
             METADATA.create_all(connection)
@@ -82,7 +82,7 @@ class Ledger:
 
         rejected: reason -> labels that cannot be judged; they are counted too.
         """
-        with self._writing() as connection:
+        with self._transaction() as connection:
             since_s = self._since(connection)
             first: dict[bytes, float] = {}
             for label in labels:
@@ -100,7 +100,7 @@ class Ledger:
 
     def read(self) -> Quality:
         """Reads the totals of all replicas: of the served model, and of models that may still get labels."""
-        with self._connected(READS_ONLY) as connection:
+        with self._transaction(**READS_ONLY) as connection:
             rows = connection.execute(sa.select(MODELS)).all()
             totals: dict[ModelId, Totals] = defaultdict(dict)
             for row in connection.execute(sa.select(TOTALS)):
@@ -123,9 +123,9 @@ class Ledger:
         clock and its horizon.
         """
         since_s = int(time() - self._rules.horizon_s)
-        with self._writing() as connection:
+        with self._transaction() as connection:
             connection.execute(LEDGER.update().where(LEDGER.c.pruned_s < since_s).values(pruned_s=since_s))
-        with self._writing() as connection:
+        with self._transaction() as connection:
             late = sa.select(LABELS.c.key).where(LABELS.c.key < since_s.to_bytes(4, "big")).limit(PRUNED_ROWS)
             n_deleted: int = connection.execute(LABELS.delete().where(LABELS.c.key.in_(late))).rowcount
         return n_deleted == PRUNED_ROWS
@@ -190,11 +190,8 @@ class Ledger:
         is_old = MODELS.c.fingerprint.in_(sorted(models)) & (MODELS.c.seen_s < now_s - _SEEN_EVERY_S)
         connection.execute(MODELS.update().where(is_old).values(seen_s=now_s))
 
-    def _writing(self) -> Any:
-        return self._connected({})
-
     @contextmanager
-    def _connected(self, options: Mapping[str, Any]) -> Iterator[sa.Connection]:
+    def _transaction(self, **options: Any) -> Iterator[sa.Connection]:
         """Opens one transaction. Raises LedgerDownError for any error of the database."""
         try:
             with self._engine.connect() as connection:

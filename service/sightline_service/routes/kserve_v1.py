@@ -15,7 +15,7 @@ from sightline_service.prediction.columns import ColumnBuilder, Columns
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.routes.json_rows import RowWriter
 from sightline_service.routes.openapi import example_instance, row_model
-from sightline_service.routes.prediction_endpoint import Predicted
+from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import (
     ERRORS,
     ReadyOut,
@@ -37,7 +37,7 @@ class KServeRequest(msgspec.Struct):
     inputs: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-class KServeDialect:
+class KServeDialect(Dialect[None]):
     """Predictions as `/predict/model` has them, errors as `{"error": ...}`; instances may be lists, too."""
 
     # TensorFlow Serving's clients, whose protocol this is, send no content type.
@@ -61,10 +61,6 @@ class KServeDialect:
         if rows is msgspec.UNSET:
             raise MalformedBodyError("the body has no instances")
         return self._columns(self._read(rows)), None
-
-    def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
-        """Returns True: every response has ids."""
-        return True
 
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
         """Writes one object per row, with its prediction id."""

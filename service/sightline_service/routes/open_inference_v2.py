@@ -13,7 +13,7 @@ from sightline_service.errors import BadTensorError, SightlineError
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.tensors import InferRequest, RequestedOutput, TensorReader, output_tensor
 from sightline_service.routes.metadata_v2 import INFER_SCHEMA, InferOut, example_request, output_names
-from sightline_service.routes.prediction_endpoint import Predicted
+from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
 from sightline_telemetry.model.counts import Floats
@@ -26,7 +26,7 @@ JSON_LENGTH = b"inference-header-content-length"
 OCTETS = b"application/octet-stream"
 
 
-class TensorDialect:
+class TensorDialect(Dialect[InferRequest]):
     """Tensors in, tensors out, errors as `{"error": ...}`."""
 
     # Triton's client sends no content type.

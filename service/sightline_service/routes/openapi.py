@@ -8,19 +8,17 @@ from sightline_service.prediction.instances import json_type
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
 
 
-class PredictionOut(BaseModel):
-    """One row's prediction."""
-
-    prediction_id: str = Field(description="Send the true label back with this id.")
-    outcome: str = Field(description="The predicted class.")
-    probabilities: dict[str, float] = Field(description="P(class) for every class.")
-
-
 class OutcomeOut(BaseModel):
     """One row's prediction by a model without probabilities."""
 
     prediction_id: str = Field(description="Send the true label back with this id.")
     outcome: str = Field(description="The predicted class.")
+
+
+class PredictionOut(OutcomeOut):
+    """One row's prediction."""
+
+    probabilities: dict[str, float] = Field(description="P(class) for every class.")
 
 
 class ValueOut(BaseModel):

@@ -18,7 +18,7 @@ from sightline_service.prediction.columns import ColumnBuilder, Columns
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.routes.json_rows import RowWriter
 from sightline_service.routes.openapi import request_model, response_model
-from sightline_service.routes.prediction_endpoint import Predicted
+from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.problems import documented_problems, problem_reply
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
 from sightline_telemetry.model.model_id import ModelId
@@ -35,7 +35,7 @@ _ERRORS = (
 )
 
 
-class JsonDialect:
+class JsonDialect(Dialect[None]):
     """Rows as JSON objects, predictions as JSON objects, errors as problems of RFC 9457."""
 
     content_types = frozenset({JSON})
@@ -50,10 +50,6 @@ class JsonDialect:
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:  # noqa: ARG002  # the path has no parameter
         """Reads the columns of the body's instances."""
         return self._columns(self._read(body)), None
-
-    def wants_ids(self, asked: None) -> bool:  # noqa: ARG002
-        """Returns True: every response has ids."""
-        return True
 
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
         """Writes one object per row, the model, and the trace id."""

@@ -26,33 +26,48 @@ Asked = TypeVar("Asked")
 """The part of a request that a dialect needs again for the answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class PredictionParts:
+    """What the endpoints of one model share, whatever their protocol.
+
+    steps: names of the model's steps, for its traces. outcomes: the classes; empty in regression.
+    """
+
+    batcher: Batcher
+    ids: PredictionIds
+    recorder: PredictionRecorder
+    faults: Faults
+    model: ModelId
+    steps: tuple[str, ...]
+    outcomes: tuple[str, ...]
+    max_body_bytes: int
+
+
 @dataclass(slots=True)  # not frozen: every request makes one
 class PredictionTrace:
     """Makes the segments of one request's prediction, if its trace is kept."""
 
     answer: Answer
-    model: ModelId
-    steps: tuple[str, ...]
-    outcomes: tuple[str, ...]
+    parts: PredictionParts
     first_id: str | None
 
     def __call__(self) -> Iterable[Segment]:
         """Yields `queue`, then `predict` with a child per step of the pipeline."""
         marks = self.answer.prediction.marks
         yield Segment("queue", self.answer.queued_ns, marks[0])
-        steps = tuple(starmap(Segment, zip(self.steps, marks, marks[1:], strict=False)))
+        steps = tuple(starmap(Segment, zip(self.parts.steps, marks, marks[1:], strict=False)))
         yield Segment("predict", marks[0], marks[-1], self._attributes(), steps)
 
     def _attributes(self) -> dict[str, AttributeValue]:
         prediction = self.answer.prediction
         outcomes = Counter(prediction.outcome_list())
         return {
-            **self.model.attributes,
+            **self.parts.model.attributes,
             "ml.batch.id": self.answer.batch,
             "ml.batch.size": self.answer.batch_rows,
             "ml.request.rows": len(prediction),
             **({} if self.first_id is None else {"ml.prediction.id": self.first_id}),
-            **{f"ml.outcome.{self.outcomes[code]}": count for code, count in sorted(outcomes.items())},
+            **{f"ml.outcome.{self.parts.outcomes[code]}": count for code, count in sorted(outcomes.items())},
         }
 
 
@@ -64,19 +79,16 @@ class Predicted(NamedTuple):
     trace_id: str
 
 
+@dataclass(slots=True)
 class Answered:
     """The rows of one response, to be counted: their columns and predictions, not yet arrays if they are few."""
 
-    __slots__ = ("_n_rows", "columns", "prediction")
-
-    def __init__(self, columns: Columns, prediction: Prediction, n_rows: int) -> None:
-        self.columns = columns
-        self.prediction = prediction
-        self._n_rows = n_rows
+    columns: Columns
+    prediction: Prediction
 
     def __len__(self) -> int:
         """Returns the number of rows."""
-        return self._n_rows
+        return len(self.prediction)
 
 
 def joined_answers(parts: Sequence[Answered]) -> Rows:
@@ -95,36 +107,16 @@ class Dialect(Protocol[Asked]):
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, Asked]:
         """Reads the columns of a request, and what its answer depends on. Raises SightlineError."""
-        ...
 
-    def wants_ids(self, asked: Asked) -> bool:
+    def wants_ids(self, asked: Asked) -> bool:  # noqa: ARG002
         """Returns whether the response has an id per row: signing them takes longer than some models do."""
-        ...
+        return True
 
     def answer(self, predicted: Predicted, asked: Asked) -> Reply:
         """Writes the response with the predictions."""
-        ...
 
     def refuse(self, error: SightlineError, trace_id: str) -> Reply:
         """Writes the response to a request that gets no prediction."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PredictionParts:
-    """What the endpoints of one model share, whatever their protocol.
-
-    steps: names of the model's steps, for its traces. outcomes: the classes; empty in regression.
-    """
-
-    batcher: Batcher
-    ids: PredictionIds
-    recorder: PredictionRecorder
-    faults: Faults
-    model: ModelId
-    steps: tuple[str, ...]
-    outcomes: tuple[str, ...]
-    max_body_bytes: int
 
 
 class PredictionEndpoint(Generic[Asked]):
@@ -137,9 +129,7 @@ class PredictionEndpoint(Generic[Asked]):
         self._make_ids = parts.ids.make
         self._recorder = parts.recorder
         self._faults = parts.faults
-        self._model = parts.model
-        self._steps = parts.steps
-        self._outcomes = parts.outcomes
+        self._parts = parts
         self._max_body_bytes = parts.max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -187,9 +177,9 @@ class PredictionEndpoint(Generic[Asked]):
         prediction = answer.prediction
         ids = self._make_ids(prediction) if self._dialect.wants_ids(asked) else []
         first = ids[0] if ids else None
-        timeline.segments = PredictionTrace(answer, self._model, self._steps, self._outcomes, first)
+        timeline.segments = PredictionTrace(answer, self._parts, first)
         reply = self._dialect.answer(Predicted(prediction, ids, timeline.trace_id_hex), asked)
-        return Exchange(reply, Answered(columns, prediction, len(prediction)))
+        return Exchange(reply, Answered(columns, prediction))
 
     def _refused(self, scope: Scope, error: SightlineError) -> Exchange:
         timeline: Timeline = scope[TIMELINE]

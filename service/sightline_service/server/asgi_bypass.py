@@ -25,11 +25,9 @@ class InlineEndpoint(Protocol):
 
         What it raises is raised again on the way through ASGI, where it is answered and counted.
         """
-        ...
 
     def count(self, exchange: Exchange) -> None:
         """Counts an exchange, before its reply is written: a client that has its answer finds it counted."""
-        ...
 
 
 class BypassApp(FastAPI):

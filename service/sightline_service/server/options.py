@@ -1,28 +1,16 @@
 """How uvicorn runs the service, wherever it is started: by `sightline serve`, by the demo, or by a test."""
 
-from typing import Any, TypedDict
+from typing import Any
 
 from uvicorn.config import LOGGING_CONFIG
 
 from sightline_service.server.protocol import BypassProtocol
 
 
-class ServerOptions(TypedDict):
-    """Options of `uvicorn.run` and `uvicorn.Config`."""
-
-    host: str
-    port: int
-    http: type[BypassProtocol]
-    log_level: str
-    log_config: dict[str, Any]
-    access_log: bool
-    reset_contextvars: bool
-
-
 def server_options(
     host: str, port: int, *, log_level: str = "info", log_config: dict[str, Any] = LOGGING_CONFIG
-) -> ServerOptions:
-    """Returns the options of uvicorn for an app of ours.
+) -> dict[str, Any]:
+    """Returns the options of `uvicorn.run` and `uvicorn.Config` for an app of ours.
 
     log_config: for `logging.config`; uvicorn's own if not given.
     """
