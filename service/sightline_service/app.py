@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sightline_service.bundles.bundle import Bundle, load_bundle
 from sightline_service.bundles.verification import sample_columns
 from sightline_service.errors import naming_extras
-from sightline_service.feedback.ledger import Ledger, LedgerRules
+from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys, load_secrets
 from sightline_service.feedback.reader import LabelReader
 from sightline_service.feedback.worker import LedgerWorker
@@ -128,7 +128,7 @@ def _build_feedback(model: Model, telemetry: Telemetry, settings: Settings) -> F
     judged = JudgedModel(model.id, profile.outcomes, bool(profile.scores))
     keys = SigningKeys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
-    ledger = Ledger(url, judged, LedgerRules(settings.label_horizon_s, settings.last_label_wins))
+    ledger = Ledger(url, judged, settings.label_horizon_s, last_wins=settings.last_label_wins)
     reader = LabelReader(keys, ledger, settings.max_labels)
     worker = LedgerWorker(ledger, reader.record, telemetry.faults)
     telemetry.watch_labels(worker.quality)

@@ -1,6 +1,7 @@
 """Sends the flights of July to December to a running service, and some requests to its dummy model."""
 
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from threading import Event, Thread
 from time import monotonic
@@ -42,23 +43,28 @@ class Replay:
     def run(self, duration_s: float | None) -> None:
         """Sends requests until the time is over or `stop` is called."""
         until = monotonic() + (duration_s if duration_s is not None else float("inf"))
-        labels = Thread(target=self._send_labels, args=(until,), daemon=True)
-        labels.start()
-        dummy = Thread(target=self._call_dummy, args=(until,), daemon=True)
-        dummy.start()
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            due = monotonic()
-            while monotonic() < until and not self._stop.is_set():
-                self._predict(client)
-                due = max(due + 1 / self._rate, monotonic() - 1)
-                self._stop.wait(max(0.0, min(due, until) - monotonic()))
-        dummy.join(timeout=15)
-        labels.join(timeout=15)
+        beside = [
+            Thread(target=self._repeat, args=(step, period_s, until), daemon=True)
+            for step, period_s in ((self.arrivals.send, LABEL_PERIOD_S), (self._call_dummy, DUMMY_PERIOD_S))
+        ]
+        for thread in beside:
+            thread.start()
+        self._repeat(self._predict, 1 / self._rate, until)
+        for thread in beside:
+            thread.join(timeout=15)
         self.received += self._dummy_received
 
     def stop(self) -> None:
         """Ends `run` after the request that is under way."""
         self._stop.set()
+
+    def _repeat(self, step: Callable[[httpx.Client], None], period_s: float, until: float) -> None:
+        with httpx.Client(base_url=self._url, timeout=30) as client:
+            due = monotonic()
+            while monotonic() < until and not self._stop.is_set():
+                step(client)
+                due = max(due + period_s, monotonic() - 1)
+                self._stop.wait(max(0.0, min(due, until) - monotonic()))
 
     def _predict(self, client: httpx.Client) -> None:
         flights = self.stream.take_labelled(self._random.choice((1, 1, 1, 2, 4, 8)))
@@ -78,18 +84,8 @@ class Replay:
         else:
             self.received["flights", f"error {response.status_code}"] += 1
 
-    def _send_labels(self, until: float) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            while monotonic() < until and not self._stop.is_set():
-                self.arrivals.send(client)
-                self._stop.wait(LABEL_PERIOD_S)
-
-    def _call_dummy(self, until: float) -> None:
-        with httpx.Client(base_url=self._url, timeout=30) as client:
-            while monotonic() < until and not self._stop.is_set():
-                response = client.get("/predict/random", params=DUMMY)
-                if response.status_code == httpx.codes.OK:
-                    self._dummy_received["random", response.json()["predictions"][0]["outcome"]] += 1
-                else:
-                    self._dummy_received["random", "failed"] += 1
-                self._stop.wait(DUMMY_PERIOD_S)
+    def _call_dummy(self, client: httpx.Client) -> None:
+        response = client.get("/predict/random", params=DUMMY)
+        is_answered = response.status_code == httpx.codes.OK
+        outcome = response.json()["predictions"][0]["outcome"] if is_answered else "failed"
+        self._dummy_received["random", outcome] += 1

@@ -77,12 +77,10 @@ def _ms(seconds: float) -> str:
 def _summary(simulation: Simulation) -> Table:
     tally = simulation.tally
     table = Table("answer", "count", title="answers")
-    for status, count in sorted(tally.statuses.items()):
-        table.add_row(f"requests: {status}", f"{count:,}")
-    for outcome, count in sorted(tally.outcomes.items()):
-        table.add_row(f"rows: {outcome}", f"{count:,}")
-    for verdict, count in sorted(simulation.arrivals.answered.items()):
-        table.add_row(f"labels: {verdict}", f"{count:,}")
+    counted = {"requests": tally.statuses, "rows": tally.outcomes, "labels": simulation.arrivals.answered}
+    for what, counts in counted.items():
+        for answer, count in sorted(counts.items()):
+            table.add_row(f"{what}: {answer}", f"{count:,}")
     for name, seconds in zip(("p50", "p95", "p99"), tally.quantiles_s(0.5, 0.95, 0.99), strict=True):
         table.add_row(f"duration, {name}", _ms(seconds))
     return table

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from sightline_service.demo.drawing import draw_trace
 from sightline_service.demo.replay import Counted
+from sightline_service.diagnostics.clients import read_spans
 from sightline_telemetry.instruments import (
     FEEDBACK,
     FEEDBACK_REJECTED,
@@ -68,7 +69,9 @@ def draw_slowest(client: httpx.Client, families: Iterable[Metric]) -> str:
         return "no exemplar yet: no request was traced"
     duration_s, trace_id = max(exemplars)
     trace = client.get(f"/traces/{trace_id}").raise_for_status().json()
-    return f"an exemplar of /metrics stands at {duration_s:.3f} s; it leads to\n{draw_trace(trace)}"
+    return (
+        f"an exemplar of /metrics stands at {duration_s:.3f} s; it leads to\n{draw_trace(trace_id, read_spans(trace))}"
+    )
 
 
 def _compared(table: Table, received: Counter[Any], counts: Counter[Any]) -> Table:

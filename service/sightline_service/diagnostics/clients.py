@@ -172,13 +172,7 @@ class TraceStore(_Client):
         if response.status_code == httpx.codes.NOT_FOUND:
             return []
         body = response.raise_for_status().json()
-        traces = body.get("trace") or body.get("result") or {}
-        spans = [
-            _span(span)
-            for resource in traces.get("resourceSpans", ())
-            for scope in resource.get("scopeSpans", ())
-            for span in scope.get("spans", ())  # Jaeger keeps a scope whose spans were duplicates, without spans
-        ]
+        spans = read_spans(body.get("trace") or body.get("result") or {})
         return list({span.span_id: span for span in spans}.values())  # Tempo merges them only when it compacts
 
 
@@ -198,6 +192,16 @@ def _enum_name(value: int | str, names: tuple[str, ...]) -> str:
     ('ERROR', 'ERROR')
     """
     return names[value] if isinstance(value, int) else value.rpartition("_")[2]
+
+
+def read_spans(traces: Mapping[str, Any]) -> list[StoredSpan]:
+    """Returns the spans of an OTLP/JSON `TracesData`."""
+    return [
+        _span(span)
+        for resource in traces.get("resourceSpans", ())
+        for scope in resource.get("scopeSpans", ())
+        for span in scope.get("spans", ())  # Jaeger keeps a scope whose spans were duplicates, without spans
+    ]
 
 
 def _span(span: Mapping[str, Any]) -> StoredSpan:

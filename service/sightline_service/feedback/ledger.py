@@ -8,7 +8,6 @@ order, the ledger's row, labels by key, totals by key, so no deadlock is possibl
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -32,23 +31,18 @@ _SEEN_EVERY_S = 3600
 _CREATION_LOCK = 0x5167487  # an advisory lock: two replicas that create the tables at once collide in the catalogue
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerRules:
-    """After how long a label is late, and whether the last of several different labels counts, or the first."""
-
-    horizon_s: float
-    last_wins: bool = False
-
-
 class Ledger:
     """The ledger at one URL, as one replica sees it. Belongs to one thread; its methods may block.
 
     They raise LedgerDownError if the database does not answer; nothing is written then.
+    horizon_s: labels of older predictions are late. last_wins: the last of several different labels counts, not the
+    first.
     """
 
-    def __init__(self, url: str, model: JudgedModel, rules: LedgerRules) -> None:
+    def __init__(self, url: str, model: JudgedModel, horizon_s: float, *, last_wins: bool = False) -> None:
         self._model = model
-        self._rules = rules
+        self._horizon_s = horizon_s
+        self._last_wins = last_wins
         self._engine = open_engine(url)
         self._insert: Any = (sqlite if self._engine.dialect.name == "sqlite" else postgresql).insert
         self._id = ""
@@ -89,7 +83,7 @@ class Ledger:
                 if label.prediction.made_s >= since_s:
                     first.setdefault(label.prediction.key, label.actual)
             previous = self._insert_new(connection, first)
-            judgement = judge(labels, previous, since_s, time(), last_wins=self._rules.last_wins)
+            judgement = judge(labels, previous, since_s, time(), last_wins=self._last_wins)
             _correct(connection, judgement.corrections)
             add_totals(judgement.totals[self._model.id], rejected_totals(rejected))
             totals = self._add(connection, judgement.totals)
@@ -106,7 +100,7 @@ class Ledger:
             for row in connection.execute(sa.select(TOTALS)):
                 totals[ModelId(row[0], row[1])][TotalKey(*row[2:6])] = Total(*row[6:])
         self._models = {row.fingerprint: _model(row) for row in rows}
-        since_s = time() - self._rules.horizon_s
+        since_s = time() - self._horizon_s
         shown = [self._models[row.fingerprint] for row in rows if row.seen_s >= since_s]
         self._shown = tuple(dict.fromkeys((self._model, *shown)))
         self._totals = dict(totals)
@@ -122,7 +116,7 @@ class Ledger:
         First the ledger's row gets the new limit, so that a deleted label is late for every replica, whatever its
         clock and its horizon.
         """
-        since_s = int(time() - self._rules.horizon_s)
+        since_s = int(time() - self._horizon_s)
         with self._transaction() as connection:
             connection.execute(LEDGER.update().where(LEDGER.c.pruned_s < since_s).values(pruned_s=since_s))
         with self._transaction() as connection:
@@ -133,7 +127,7 @@ class Ledger:
     def _since(self, connection: sa.Connection) -> int:
         """Labels of predictions before this Unix time are late; the limit is locked until the transaction ends."""
         statement = sa.select(LEDGER.c.pruned_s).with_for_update(read=True)
-        return max(int(time() - self._rules.horizon_s), int(connection.execute(statement).scalar_one()))
+        return max(int(time() - self._horizon_s), int(connection.execute(statement).scalar_one()))
 
     def _insert_new(self, connection: sa.Connection, labels: Mapping[bytes, float]) -> dict[bytes, float]:
         """Writes the labels of predictions that had none; returns the previous labels of the others, by key."""
@@ -148,7 +142,7 @@ class Ledger:
             query = (
                 sa.select(LABELS).where(LABELS.c.key.in_(old[start : start + _KEYS_IN_QUERY])).order_by(LABELS.c.key)
             )
-            for key, actual in connection.execute(query.with_for_update() if self._rules.last_wins else query):
+            for key, actual in connection.execute(query.with_for_update() if self._last_wins else query):
                 previous[bytes(key)] = actual
         return previous
 

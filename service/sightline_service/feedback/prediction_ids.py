@@ -110,7 +110,8 @@ class SigningKeys:
         signed, tag = raw[: -_MIN_TAG - n_tag], raw[-_MIN_TAG - n_tag :]
         (form, key_id, *_), made_s, _ = _HEAD.unpack_from(signed)
         keys = self._by_id.get(key_id, ())
-        if form != _FORMAT or not any(compare_digest(_tag(key, len(tag), signed), tag) for key in keys):
+        tags = (hashlib.blake2b(signed, key=key, digest_size=len(tag)).digest() for key in keys)
+        if form != _FORMAT or not any(compare_digest(each, tag) for each in tags):
             return None
         outcome = _ROW.unpack_from(signed, _HEAD.size)[-1]
         scores = struct.unpack_from(f">{n_scores}d", signed, _HEAD.size + _ROW.size)
@@ -277,10 +278,6 @@ def _is_second_stored(first: Any, second: Any) -> Any:
     bit but one.
     """
     return (1 - second == first) | ((1 - first != second) & (second <= first))
-
-
-def _tag(key: bytes, n_bytes: int, signed: bytes) -> bytes:
-    return hashlib.blake2b(signed, key=key, digest_size=n_bytes).digest()
 
 
 def _base64(data: bytes) -> str:

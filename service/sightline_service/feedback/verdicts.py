@@ -34,15 +34,6 @@ class Label(NamedTuple):
     actual: float
 
 
-class CountedLabel(NamedTuple):
-    """A prediction that is counted with its label, or an earlier count of it that is withdrawn."""
-
-    prediction: SignedPrediction
-    model: JudgedModel
-    actual: float
-    is_withdrawn: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What follows from a body of labels.
@@ -66,7 +57,8 @@ def judge(
     A second label is a duplicate if it is the same, otherwise a conflict, or a correction if the last one wins.
     """
     verdicts: list[Verdict] = []
-    counted: list[CountedLabel] = []
+    counted: list[Label] = []
+    withdrawn: list[Label] = []
     corrections: dict[bytes, float] = {}
     actual_by_key = dict(previous)
     for prediction, model, actual in labels:
@@ -84,13 +76,14 @@ def judge(
             continue
         else:
             verdicts.append("corrected")
-            counted.append(CountedLabel(prediction, model, earlier, is_withdrawn=True))
+            withdrawn.append(Label(prediction, model, earlier))
             corrections[prediction.key] = actual
-        counted.append(CountedLabel(prediction, model, actual, is_withdrawn=False))
+        counted.append(Label(prediction, model, actual))
         actual_by_key[prediction.key] = actual
     totals: TotalsByModel = defaultdict(dict)
     _add_verdicts(totals, labels, verdicts, now_s)
-    _add_counted(totals, counted)
+    _add_counted(totals, counted, is_withdrawn=False)
+    _add_counted(totals, withdrawn, is_withdrawn=True)
     return Judgement(verdicts, corrections, totals)
 
 
@@ -111,17 +104,20 @@ def _add_verdicts(totals: TotalsByModel, labels: Sequence[Label], verdicts: Sequ
         add_totals(totals[model_id], count_delays(np.array(delays)))
 
 
-def _add_counted(totals: TotalsByModel, counted: Iterable[CountedLabel]) -> None:
-    """Adds confusions, losses and errors, group by group of labels that numpy can count together."""
-    groups: dict[tuple[JudgedModel, bool, int], list[CountedLabel]] = defaultdict(list)
-    for label in counted:
+def _add_counted(totals: TotalsByModel, labels: Iterable[Label], *, is_withdrawn: bool) -> None:
+    """Adds confusions, losses and errors, group by group of labels that numpy can count together.
+
+    is_withdrawn: the labels were counted before, and are taken out of the totals.
+    """
+    groups: dict[tuple[JudgedModel, int], list[Label]] = defaultdict(list)
+    for label in labels:
         # Grouped by the number of scores too: an id has both probabilities where they do not add up to 1.
-        groups[label.model, label.is_withdrawn, len(label.prediction.scores)].append(label)
-    for (model, is_withdrawn, _), group in groups.items():
+        groups[label.model, len(label.prediction.scores)].append(label)
+    for (model, _), group in groups.items():
         add_totals(totals[model.id], count_labelled(model, _labelled(model, group), is_withdrawn=is_withdrawn))
 
 
-def _labelled(model: JudgedModel, group: Sequence[CountedLabel]) -> Labelled:
+def _labelled(model: JudgedModel, group: Sequence[Label]) -> Labelled:
     scores = np.array([label.prediction.scores for label in group], dtype=np.float64)
     actual = np.array([label.actual for label in group])
     if not model.outcomes:

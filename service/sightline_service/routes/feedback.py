@@ -92,6 +92,4 @@ def feedback_route(endpoint: FeedbackEndpoint) -> AsgiRoute:
         """Takes true labels. Sending one again does no harm: it is a `duplicate`, or a `conflict` if it differs."""
 
     errors = documented_problems(*_ERRORS)
-    return AsgiRoute(
-        PATH, feedback, endpoint, methods=["POST"], response_model=FeedbackOut, responses=errors, tags=["feedback"]
-    )
+    return AsgiRoute(PATH, feedback, endpoint, response_model=FeedbackOut, responses=errors, tags=["feedback"])

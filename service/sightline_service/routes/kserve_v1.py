@@ -90,7 +90,6 @@ def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
         PATH,
         predict_v1,
         endpoint,
-        methods=["POST"],
         response_model=create_model("PredictionsOut", predictions=(list[row], ...)),  # type: ignore[valid-type]
         responses=documented_errors(*ERRORS),
         openapi_extra={"parameters": documented_path(PATH), "requestBody": {"content": content, "required": True}},

@@ -118,7 +118,6 @@ def infer_routes(endpoint: ASGIApp, profile: ReferenceProfile) -> list[AsgiRoute
             path,
             infer,
             endpoint,
-            methods=["POST"],
             response_model=InferOut,
             response_model_exclude_unset=True,
             responses=documented_errors(*ERRORS),

@@ -74,6 +74,4 @@ def predict_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -
     answer = response_model(profile)
     predict.__annotations__ = {"body": request_model(profile, max_rows), "return": answer}
     errors = documented_problems(*_ERRORS)
-    return AsgiRoute(
-        PATH, predict, endpoint, methods=["POST"], response_model=answer, responses=errors, tags=["predict"]
-    )
+    return AsgiRoute(PATH, predict, endpoint, response_model=answer, responses=errors, tags=["predict"])

@@ -35,13 +35,13 @@ class Exchange(NamedTuple):
 
 
 class AsgiRoute(APIRoute):
-    """A route that is documented in OpenAPI like any other, and served by an ASGI endpoint.
+    """A route for POST that is documented in OpenAPI like any other, and served by an ASGI endpoint.
 
     FastAPI's own work on a request (dependencies, validation, response model) costs more than a small model.
     """
 
     def __init__(self, path: str, documented: Callable[..., Any], served: ASGIApp, **options: Any) -> None:
-        super().__init__(path, documented, **options)
+        super().__init__(path, documented, methods=["POST"], **options)
         self.app = served
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 import sightline_service.feedback.tables
 from sightline_service.errors import LedgerDownError, SettingsError
-from sightline_service.feedback.ledger import PRUNED_ROWS, Ledger, LedgerRules
+from sightline_service.feedback.ledger import PRUNED_ROWS, Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SignedPrediction, SigningKeys, fingerprint
 from sightline_service.feedback.tables import TIMEOUT_S, open_engine
 from sightline_service.feedback.verdicts import Label, Verdict
@@ -62,7 +62,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OpenLedge
     ledgers = []
 
     def open_ledger(model: JudgedModel = MODEL, *, horizon_s: float = DAY_S, last_wins: bool = False) -> Ledger:
-        ledger = Ledger(url, model, LedgerRules(horizon_s, last_wins))
+        ledger = Ledger(url, model, horizon_s, last_wins=last_wins)
         ledger.open()
         ledgers.append(ledger)
         return ledger
@@ -269,7 +269,7 @@ def test_a_locked_sqlite_is_down_and_comes_back(tmp_path: Path, monkeypatch: pyt
     """While another process holds the database the ledger is down after its timeout; then it works again."""
     monkeypatch.setattr(sightline_service.feedback.tables, "TIMEOUT_S", 0.2)
     path = tmp_path / "ledger.sqlite3"
-    ledger = Ledger(f"sqlite:///{path}", MODEL, LedgerRules(DAY_S))
+    ledger = Ledger(f"sqlite:///{path}", MODEL, DAY_S)
     ledger.open()
     predictions = predicted(1)
     holder = sqlite3.connect(path, isolation_level=None)
@@ -293,7 +293,7 @@ def test_sqlite_waits_for_a_lock_as_long_as_stated(tmp_path: Path) -> None:
 @pytest.mark.stack
 def test_a_postgresql_that_restarts_is_found_again(postgresql: PostgreSQL) -> None:
     """While PostgreSQL is gone the ledger is down; once it is back the same ledger goes on where it was."""
-    ledger = Ledger(postgresql.url, MODEL, LedgerRules(DAY_S))
+    ledger = Ledger(postgresql.url, MODEL, DAY_S)
     ledger.open()
     predictions = predicted(2)
     ledger.record(labels(predictions[:1], YES), {})
@@ -311,5 +311,5 @@ def test_a_postgresql_that_restarts_is_found_again(postgresql: PostgreSQL) -> No
 def test_a_url_that_makes_no_sense_stops_start_up(url: str) -> None:
     """A URL of another kind is refused, and its password is not quoted."""
     with pytest.raises(SettingsError, match="SIGHTLINE_LEDGER") as refused:
-        Ledger(url, MODEL, LedgerRules(DAY_S))
+        Ledger(url, MODEL, DAY_S)
     assert "pa55word" not in str(refused.value)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from sightline_service.feedback.ledger import Ledger, LedgerRules
+from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
 from sightline_service.feedback.reader import LabelReader, actual_of
 from sightline_service.prediction.result import ArrayPrediction, OutputArrays
@@ -72,7 +72,7 @@ def test_values(actual: object, expected: float | None) -> None:
 def test_a_prediction_that_is_not_finite_is_not_judged(value: float, tmp_path: Path) -> None:
     """A label of a prediction that overflowed is refused, as its error would stay in the sums for ever."""
     model, keys = JudgedModel(ID, (), has_probabilities=False), SigningKeys(["the secret of this test"])
-    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", model, LedgerRules(86_400.0))
+    ledger = Ledger(f"sqlite:///{tmp_path / 'ledger.sqlite3'}", model, 86_400.0)
     ledger.open()
     ids = PredictionIds(keys, model).make(ArrayPrediction(OutputArrays(None, None, np.array([value, 2.0])), ()))
     body = {"labels": [{"prediction_id": prediction_id, "actual": 1.5} for prediction_id in ids]}

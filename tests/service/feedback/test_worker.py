@@ -12,7 +12,7 @@ import pytest
 
 import sightline_service.feedback.worker
 from sightline_service.errors import LedgerDownError
-from sightline_service.feedback.ledger import Ledger, LedgerRules
+from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.worker import WAITING_BODIES, LedgerWorker
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import FEEDBACK
@@ -30,7 +30,7 @@ async def working(
 ) -> AsyncIterator[tuple[LedgerWorker, Faults]]:
     """A worker on a SQLite ledger; a body is a number of labels to record, unless something else is done instead."""
     faults = Faults("ledger")
-    ledger = Ledger(f"sqlite:///{path}", MODEL, LedgerRules(86_400))
+    ledger = Ledger(f"sqlite:///{path}", MODEL, 86_400)
 
     def record(body: bytes) -> list[str]:
         return list(ledger.record(labels(predicted(int(body)), 1), {}))
