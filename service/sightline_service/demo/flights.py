@@ -9,30 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 
-NUMERIC = (
-    "sched_dep_hour",
-    "distance",
-    "temp",
-    "dewp",
-    "humid",
-    "wind_dir",
-    "wind_speed",
-    "wind_gust",
-    "precip",
-    "pressure",
-    "visib",
-    "plane_year",
-    "seats",
-)
+_HOUR = ["year", "month", "day", "hour", "origin"]
+_WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
+NUMERIC = ("sched_dep_hour", "distance", *_WEATHER, "plane_year", "seats")
 CATEGORICAL = ("origin", "dest", "carrier", "weekday")
 FEATURES = (*NUMERIC, *CATEGORICAL)
 TARGET = "arrival"
 LATE, IN_TIME = "late", "in_time"
 LATE_MIN = 15
 """A flight that arrives later than this is late; the US Department of Transportation counts in the same way."""
-
-_HOUR = ["year", "month", "day", "hour", "origin"]
-_WEATHER = ["temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib"]
 
 
 def load_flights() -> pd.DataFrame:

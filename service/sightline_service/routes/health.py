@@ -18,8 +18,6 @@ def health_router(is_ready: Callable[[], bool]) -> APIRouter:
     @router.get("/readyz", responses={503: {"description": "Starting up or shutting down."}})
     async def readyz() -> Response:
         """Answers 200 once predictions are served and measured."""
-        if is_ready():
-            return JSONResponse({"status": "ok"})
-        return JSONResponse({"status": "not ready"}, status_code=503)
+        return JSONResponse({"status": "ok"}) if is_ready() else JSONResponse({"status": "not ready"}, 503)
 
     return router

@@ -87,6 +87,11 @@ _INPUT: dict[str, Any] = {
         "data": {"type": "array", "items": {}},
     },
 }
+_OUTPUT: dict[str, Any] = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+}
 INFER_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "required": ["inputs"],
@@ -94,14 +99,7 @@ INFER_SCHEMA: Mapping[str, Any] = {
         "id": {"type": "string"},
         "parameters": _PARAMETERS,
         "inputs": {"type": "array", "items": _INPUT},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name"],
-                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-            },
-        },
+        "outputs": {"type": "array", "items": _OUTPUT},
     },
 }
 """The request, for OpenAPI."""
@@ -110,23 +108,18 @@ INFER_SCHEMA: Mapping[str, Any] = {
 def example_request(profile: ReferenceProfile) -> dict[str, Any]:
     """Makes a request of one row, of medians and most frequent categories."""
     row = example_instance(profile)
+    inputs = []
+    for tensor in _inputs(profile):
+        value = row[tensor.name]
+        # A median may lie between two integers, or two booleans.
+        datatype = "FP64" if isinstance(value, float) else tensor.datatype
+        inputs.append({"name": tensor.name, "shape": [1], "datatype": datatype, "data": [value]})
+    return {"inputs": inputs}
+
+
+def _inputs(profile: ReferenceProfile) -> list[TensorOut]:
     features = {feature.name: feature for feature in profile.features}
-    return {
-        "inputs": [
-            {
-                "name": name,
-                "shape": [1],
-                "datatype": _example_type(row[name], datatype_of(features[name])),
-                "data": [row[name]],
-            }
-            for name in profile.order
-        ]
-    }
-
-
-def _example_type(value: Any, datatype: str) -> str:
-    """A median may lie between two integers, or two booleans."""
-    return "FP64" if isinstance(value, float) else datatype
+    return [TensorOut(name=name, datatype=datatype_of(features[name]), shape=[-1]) for name in profile.order]
 
 
 def outputs(profile: ReferenceProfile) -> list[TensorOut]:
@@ -152,12 +145,11 @@ def inference_metadata_router(
 ) -> APIRouter:
     """Makes the routes of the metadata. parameters: further metadata of the model."""
     router = APIRouter(tags=[_TAG])
-    features = {feature.name: feature for feature in profile.features}
     metadata = ModelMetadataOut(
         name=model.name,
         versions=[model.version],
         platform=PLATFORM,
-        inputs=[TensorOut(name=name, datatype=datatype_of(features[name]), shape=[-1]) for name in profile.order],
+        inputs=_inputs(profile),
         outputs=outputs(profile),
         parameters={"task": profile.task, **parameters},
     )
