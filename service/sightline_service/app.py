@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -30,7 +29,7 @@ from sightline_service.routes.metadata_v2 import inference_metadata_router
 from sightline_service.routes.metrics import metrics_router
 from sightline_service.routes.open_inference_v2 import TensorDialect, infer_routes
 from sightline_service.routes.predict import JsonDialect, predict_route
-from sightline_service.routes.prediction_endpoint import Dialect, PredictionEndpoint, PredictionParts, joined_answers
+from sightline_service.routes.prediction_endpoint import PredictionEndpoint, PredictionParts, joined_answers
 from sightline_service.routes.problems import answer_failures
 from sightline_service.routes.served_model import ServedModel
 from sightline_service.routes.traces import traces_router
@@ -171,20 +170,19 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
         max_body_bytes=settings.max_body_bytes,
     )
 
-    def endpoint(dialect: Dialect[Any]) -> PredictionEndpoint[Any]:
-        return PredictionEndpoint(dialect, shared)
-
     reader = InstanceReader(profile, settings.max_rows)
     columns, rows = ColumnBuilder(profile), RowWriter(profile.outcomes)
     served = ServedModel(model.id, lambda: parts.is_ready)
-    predict = endpoint(JsonDialect(reader, columns, rows, model.id))
+    predict = PredictionEndpoint(JsonDialect(reader, columns, rows, model.id), shared)
     route = predict_route(predict, profile, settings.max_rows)
     app.router.routes.insert(0, route)
     if settings.asgi_bypass and model.batcher.is_instant:
         app.bypass(route, predict)
-    app.router.routes.append(kserve_route(endpoint(KServeDialect(served, reader, columns, rows)), profile))
-    tensors = TensorDialect(served, TensorReader(profile, columns, settings.max_rows), profile)
-    app.router.routes.extend(infer_routes(endpoint(tensors), profile))
+    kserve = PredictionEndpoint(KServeDialect(served, reader, columns, rows), shared)
+    app.router.routes.append(kserve_route(kserve, profile))
+    tensors = TensorReader(profile, columns, settings.max_rows)
+    infer = PredictionEndpoint(TensorDialect(served, tensors, profile), shared)
+    app.router.routes.extend(infer_routes(infer, profile))
     app.include_router(kserve_router(served))
     app.include_router(inference_metadata_router(served, profile, {"path": model.predictor.path_description}))
 

@@ -34,12 +34,7 @@ _VERSIONS = (
 )
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
-cli = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Serves a scikit-learn model and lets the people behind it see straight through it.",
-)
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")]
 

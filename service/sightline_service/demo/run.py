@@ -16,7 +16,7 @@ from sightline_service.demo.replay import Replay
 from sightline_service.demo.stream import FlightStream
 from sightline_service.demo.summary import comparison, counted, draw_slowest, label_comparison, labels_counted
 from sightline_service.demo.training import train
-from sightline_service.diagnostics.clients import scrape
+from sightline_service.diagnostics.clients import scraped_samples
 from sightline_service.errors import BundleError
 from sightline_service.server.options import server_options
 
@@ -67,7 +67,7 @@ class Demo:
             with httpx.Client(base_url=self._url, timeout=30) as client:
                 _wait_until_ready(client, server)
                 self._print_where_to_look()
-                labels_before = labels_counted(scrape(client))
+                labels_before = labels_counted(scraped_samples(client))
                 with self._console.status("") as status:
                     ticking = Thread(target=_tick, args=(status.update, replay, server), daemon=True)
                     ticking.start()
@@ -85,14 +85,14 @@ class Demo:
         self._console.print("Ctrl-C ends the demo with a summary.\n" if self._duration_s is None else "")
 
     def _summarise(self, client: httpx.Client, replay: Replay, labels_before: Counter[str]) -> None:
-        families = scrape(client)
-        counts = counted(families)
-        labels = labels_counted(families) - labels_before
+        samples = scraped_samples(client)
+        counts = counted(samples)
+        labels = labels_counted(samples) - labels_before
         self._agrees = labels >= replay.arrivals.answered and counts >= replay.received
         self._console.print(f"{replay.n_requests:,} requests, up to {replay.stream.now:%d %B %Y %H:%M}")
         self._console.print(comparison(replay.received, counts))
         self._console.print(label_comparison(replay.arrivals.answered, labels))
-        self._console.print(draw_slowest(client, families), highlight=False, soft_wrap=True, markup=False)
+        self._console.print(draw_slowest(client, samples), highlight=False, soft_wrap=True, markup=False)
 
 
 def _wait_until_ready(client: httpx.Client, server: uvicorn.Server) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import httpx2 as httpx
-from prometheus_client import Metric
+from prometheus_client.samples import Sample
 from rich.table import Table
 
 from sightline_service.demo.drawing import draw_trace
@@ -20,27 +20,25 @@ from sightline_telemetry.instruments import (
 )
 
 
-def counted(families: Iterable[Metric]) -> Counted:
+def counted(samples: Iterable[Sample]) -> Counted:
     """Returns rows by model and outcome, and failed requests, as the service counted them."""
     counts: Counted = Counter()
-    for family in families:
-        for sample in family.samples:
-            if sample.name == PREDICTIONS.prometheus_name:
-                counts[sample.labels["model_name"], sample.labels["outcome"]] += int(sample.value)
-            elif sample.name == PREDICTION_ERRORS.prometheus_name and sample.labels["reason"] == "failed":
-                counts[sample.labels["model_name"], "failed"] += int(sample.value)
+    for sample in samples:
+        if sample.name == PREDICTIONS.prometheus_name:
+            counts[sample.labels["model_name"], sample.labels["outcome"]] += int(sample.value)
+        elif sample.name == PREDICTION_ERRORS.prometheus_name and sample.labels["reason"] == "failed":
+            counts[sample.labels["model_name"], "failed"] += int(sample.value)
     return counts
 
 
-def labels_counted(families: Iterable[Metric]) -> Counter[str]:
+def labels_counted(samples: Iterable[Sample]) -> Counter[str]:
     """Returns labels by verdict, as the service counted them; the ledger has those of earlier runs too."""
     counts: Counter[str] = Counter()
-    for family in families:
-        for sample in family.samples:
-            if sample.name == FEEDBACK.prometheus_name:
-                counts["accepted"] += int(sample.value)
-            elif sample.name == FEEDBACK_REJECTED.prometheus_name:
-                counts[sample.labels["reason"]] += int(sample.value)
+    for sample in samples:
+        if sample.name == FEEDBACK.prometheus_name:
+            counts["accepted"] += int(sample.value)
+        elif sample.name == FEEDBACK_REJECTED.prometheus_name:
+            counts[sample.labels["reason"]] += int(sample.value)
     return counts
 
 
@@ -56,14 +54,13 @@ def label_comparison(answered: Counter[str], counts: Counter[str]) -> Table:
     return _compared(table, answered, counts)
 
 
-def draw_slowest(client: httpx.Client, families: Iterable[Metric]) -> str:
+def draw_slowest(client: httpx.Client, samples: Iterable[Sample]) -> str:
     """Returns a drawing of the slowest request for predictions that has an exemplar: scrapes take long too."""
     exemplars = [
         (sample.exemplar.value, sample.exemplar.labels["trace_id"])
-        for family in families
-        if family.name == REQUEST_DURATION.prometheus_name
-        for sample in family.samples
-        if sample.exemplar is not None and sample.labels["http_route"].startswith("/predict/")
+        for sample in samples
+        if sample.exemplar is not None and sample.name.startswith(REQUEST_DURATION.prometheus_name)
+        if sample.labels["http_route"].startswith("/predict/")
     ]
     if not exemplars:
         return "no exemplar yet: no request was traced"

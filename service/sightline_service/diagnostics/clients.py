@@ -10,6 +10,7 @@ from typing import Any, Self
 import httpx2 as httpx
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample as ScrapedSample
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 _EXPORTS = "otel_sdk_exporter_operation_duration_seconds_count"
@@ -67,14 +68,19 @@ def scrape(client: httpx.Client) -> list[Metric]:
     return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
 
+def scraped_samples(client: httpx.Client) -> list[ScrapedSample]:
+    """Returns all samples of the service's `/metrics`."""
+    return [sample for family in scrape(client) for sample in family.samples]
+
+
 def instance(client: httpx.Client) -> str:
     """The service.instance.id of the process that answers: of several workers, the one this connection leads to.
 
     Raises ValueError where `/metrics` names no process, which is so for other programs.
     """
-    for sample in _samples(client):
+    for sample in scraped_samples(client):
         if sample.name == "target_info" and "service_instance_id" in sample.labels:
-            return str(sample.labels["service_instance_id"])
+            return sample.labels["service_instance_id"]
     raise ValueError("/metrics has no target_info with a service_instance_id")
 
 
@@ -84,7 +90,7 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
     Read from the duration of the SDK's exports: its count of exported points takes a refusal for a success.
     """
     ended: Counter[Export] = Counter()
-    for sample in _samples(client):
+    for sample in scraped_samples(client):
         labels = sample.labels
         if sample.name == _EXPORTS and labels["otel_component_type"].endswith(f"_{signal}_exporter"):
             status = labels.get("http_response_status_code", "")
@@ -95,12 +101,8 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
 
 def export_under_way(client: httpx.Client) -> str | None:
     """The address to which metrics are being exported at this moment: for long, if nothing answers there."""
-    under_way = (sample for sample in _samples(client) if sample.name == _UNDER_WAY and sample.value)
+    under_way = (sample for sample in scraped_samples(client) if sample.name == _UNDER_WAY and sample.value)
     return next((_address(sample.labels) for sample in under_way), None)
-
-
-def _samples(client: httpx.Client) -> list[Any]:
-    return [sample for family in scrape(client) for sample in family.samples]
 
 
 def _address(labels: Mapping[str, str]) -> str:

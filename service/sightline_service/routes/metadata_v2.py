@@ -32,10 +32,9 @@ class LiveOut(BaseModel):
     live: bool
 
 
-class ServerReadyOut(BaseModel):
+class ServerReadyOut(LiveOut):
     """The server takes requests. The text of the specification calls this `live`, its servers and clients `ready`."""
 
-    live: bool
     ready: bool
 
 

@@ -6,7 +6,7 @@ from random import Random
 
 from sightline_service.demo.arrivals import MEAN_DELAY_S, Arrivals
 from sightline_service.demo.summary import labels_counted
-from sightline_service.diagnostics.clients import scrape
+from sightline_service.diagnostics.clients import scraped_samples
 from tests.service.running import running
 
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
@@ -35,7 +35,7 @@ def test_labels_come_late_and_are_answered(small_bundle: Path, tmp_path: Path) -
         for _ in range(4):  # the rest is less than four bodies
             arrivals.send(service.client)
         assert arrivals.due() == []
-        counts = labels_counted(scrape(service.client))
+        counts = labels_counted(scraped_samples(service.client))
     assert counts == arrivals.answered
     assert 1600 < counts["accepted"] < 1900
     assert min(counts[word] for word in ("accepted", "duplicate", "forged", "unknown_outcome")) > 3
