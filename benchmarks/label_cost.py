@@ -15,7 +15,7 @@ from time import perf_counter
 import msgspec
 import numpy as np
 
-from sightline_service.feedback.ledger import Ledger, LedgerRules
+from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys
 from sightline_service.feedback.reader import LabelReader
 from sightline_service.prediction.result import ArrayPrediction, OutputArrays
@@ -57,7 +57,7 @@ def main() -> None:
     print(f"  of which HMAC-SHA256 alone would be {fastest_us(lambda: hmac.digest(key, row, 'sha256'), ALONE):6.2f} us")
     print(f"reading it   {fastest_us(lambda: keys.read(ids[0]), ALONE):6.2f} us")
     with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(f"sqlite:///{Path(folder) / 'ledger.sqlite3'}", MODEL, LedgerRules(86_400))
+        ledger = Ledger(f"sqlite:///{Path(folder) / 'ledger.sqlite3'}", MODEL, 86_400)
         ledger.open()
         body = msgspec.json.encode({"labels": [{"prediction_id": each, "actual": "late"} for each in ids]})
         for words in ("new", "the same again"):
