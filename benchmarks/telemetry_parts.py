@@ -1,4 +1,4 @@
-"""What each part of the telemetry and of the bypass is worth: the same server with parts left out, in the same rounds."""
+"""What each part of the telemetry and of the bypass is worth: one server with parts left out, in the same rounds."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
