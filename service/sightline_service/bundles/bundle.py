@@ -103,7 +103,7 @@ def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
 
 
 def read_profile(folder: Path) -> ReferenceProfile:
-    """Reads the reference profile of a bundle. Raises BundleError for a file that is none."""
+    """Reads the reference profile of a bundle. Raises BundleError for a file that is not a profile."""
     path = folder / PROFILE
     try:
         return profile_from_dict(json.loads(path.read_bytes()))
