@@ -5,7 +5,8 @@ OpenTelemetry's naming guidelines: no unit word, no `total`, and no gauge with u
 from Go, and `x` from Python).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 InstrumentKind = Literal["counter", "updowncounter", "gauge", "histogram"]
@@ -52,6 +53,14 @@ class Instrument:
         return _PROMETHEUS_UNITS.get(self.unit, "")
 
 
+_requests = partial(Instrument, source="requests")
+_process = partial(Instrument, source="process")
+_training = partial(Instrument, source="training")
+_labels = partial(Instrument, source="labels")
+
+_FEATURE = (*MODEL, "feature")
+_CATEGORY = (*_FEATURE, "category")
+_OUTCOME = (*MODEL, "outcome")
 _HTTP = ("http.request.method", "url.scheme")
 _CLASSIFIER = "classifiers"
 _REGRESSOR = "regressors"
@@ -60,46 +69,31 @@ _SCORED = "classifiers with `predict_proba`, regressors"
 _NUMERIC = "numeric features"
 _CATEGORICAL = "categorical features"
 
-REQUEST_DURATION = Instrument(
+REQUEST_DURATION = _requests(
     "http.server.request.duration",
     "histogram",
     "s",
     "Duration of HTTP server requests.",
     (*_HTTP, "http.route", "http.response.status_code", "network.protocol.version", "error.type"),
-    "requests",
 )
-ACTIVE_REQUESTS = Instrument(
-    "http.server.active_requests",
-    "updowncounter",
-    "{request}",
-    "Number of active HTTP server requests.",
-    _HTTP,
-    "requests",
+ACTIVE_REQUESTS = _requests(
+    "http.server.active_requests", "updowncounter", "{request}", "Number of active HTTP server requests.", _HTTP
 )
 
-PROCESS_CPU_TIME = Instrument(
-    "process.cpu.time",
-    "counter",
-    "s",
-    "Total CPU seconds broken down by different states.",
-    ("type",),
-    "process",
+PROCESS_CPU_TIME = _process(
+    "process.cpu.time", "counter", "s", "Total CPU seconds broken down by different states.", ("type",)
 )
-PROCESS_MEMORY_USAGE = Instrument(
-    "process.memory.usage", "updowncounter", "By", "The amount of physical memory in use.", (), "process"
+PROCESS_MEMORY_USAGE = _process("process.memory.usage", "updowncounter", "By", "The amount of physical memory in use.")
+PROCESS_MEMORY_VIRTUAL = _process(
+    "process.memory.virtual", "updowncounter", "By", "The amount of committed virtual memory."
 )
-PROCESS_MEMORY_VIRTUAL = Instrument(
-    "process.memory.virtual", "updowncounter", "By", "The amount of committed virtual memory.", (), "process"
-)
-PROCESS_THREADS = Instrument("process.thread.count", "updowncounter", "", "Process threads count.", (), "process")
-PROCESS_OPEN_FILES = Instrument(
+PROCESS_THREADS = _process("process.thread.count", "updowncounter", "", "Process threads count.")
+PROCESS_OPEN_FILES = _process(
     "process.open_file_descriptor.count",
     "updowncounter",
     "",
     "Number of file descriptors in use by the process.",
-    (),
-    "process",
-    "systems other than Windows",
+    where="systems other than Windows",
 )
 
 QUEUE_LENGTH = Instrument("ml.queue.length", "gauge", "{row}", "Rows that wait for the model.", MODEL)
@@ -112,7 +106,7 @@ PREDICTIONS = Instrument(
     "counter",
     "{row}",
     "Rows predicted, by predicted outcome (y_pred); in regression one series, without `outcome`.",
-    (*MODEL, "outcome"),
+    _OUTCOME,
 )
 PREDICTION_SCORE = Instrument(
     "ml.prediction.score",
@@ -120,7 +114,7 @@ PREDICTION_SCORE = Instrument(
     "",
     "P(class) of each row; for two classes only of the positive one. In regression the predicted value, in bins "
     "frozen at training, without `outcome`.",
-    (*MODEL, "outcome"),
+    _OUTCOME,
     where=_SCORED,
 )
 PREDICTION_CONFIDENCE = Instrument(
@@ -140,212 +134,157 @@ PREDICTION_ERRORS = Instrument(
 )
 
 FEATURE_VALUE = Instrument(
-    "ml.feature.value",
-    "histogram",
-    "",
-    "Numeric inputs, in bins frozen at training.",
-    (*MODEL, "feature"),
-    where=_NUMERIC,
+    "ml.feature.value", "histogram", "", "Numeric inputs, in bins frozen at training.", _FEATURE, where=_NUMERIC
 )
 FEATURE_CATEGORIES = Instrument(
-    "ml.feature.categories",
-    "counter",
-    "{row}",
-    "Categorical inputs.",
-    (*MODEL, "feature", "category"),
-    where=_CATEGORICAL,
+    "ml.feature.categories", "counter", "{row}", "Categorical inputs.", _CATEGORY, where=_CATEGORICAL
 )
 FEATURE_IMPUTED = Instrument(
     "ml.feature.imputed",
     "counter",
     "{row}",
     "Missing inputs that an imputer filled in.",
-    (*MODEL, "feature", "method"),
+    (*_FEATURE, "method"),
     where="features behind an imputer",
 )
-FEATURE_MISSING = Instrument("ml.feature.missing", "counter", "{row}", "Missing inputs.", (*MODEL, "feature"))
+FEATURE_MISSING = Instrument("ml.feature.missing", "counter", "{row}", "Missing inputs.", _FEATURE)
 FEATURE_OUT_OF_RANGE = Instrument(
     "ml.feature.out_of_range",
     "counter",
     "{row}",
     "Numeric inputs under the minimum of the training data (`low`) or over its maximum (`high`).",
-    (*MODEL, "feature", "side"),
+    (*_FEATURE, "side"),
     where=_NUMERIC,
 )
 
-REFERENCE_FEATURE_VALUE = Instrument(
-    "ml.reference.feature.value",
-    "histogram",
-    "",
-    "Numeric inputs of the training data.",
-    (*MODEL, "feature"),
-    "training",
-    _NUMERIC,
+REFERENCE_FEATURE_VALUE = _training(
+    "ml.reference.feature.value", "histogram", "", "Numeric inputs of the training data.", _FEATURE, where=_NUMERIC
 )
-REFERENCE_FEATURE_CATEGORIES = Instrument(
+REFERENCE_FEATURE_CATEGORIES = _training(
     "ml.reference.feature.categories",
     "counter",
     "{row}",
     "Categorical inputs of the training data.",
-    (*MODEL, "feature", "category"),
-    "training",
-    _CATEGORICAL,
+    _CATEGORY,
+    where=_CATEGORICAL,
 )
-REFERENCE_FEATURE_MISSING = Instrument(
-    "ml.reference.feature.missing",
-    "counter",
-    "{row}",
-    "Missing inputs of the training data.",
-    (*MODEL, "feature"),
-    "training",
+REFERENCE_FEATURE_MISSING = _training(
+    "ml.reference.feature.missing", "counter", "{row}", "Missing inputs of the training data.", _FEATURE
 )
-REFERENCE_FEATURE_SINGLETONS = Instrument(
+REFERENCE_FEATURE_SINGLETONS = _training(
     "ml.reference.feature.singletons",
     "gauge",
     "{category}",
     "Categories that occur once in the training data; from them follows how many unseen ones to expect.",
-    (*MODEL, "feature"),
-    "training",
-    _CATEGORICAL,
+    _FEATURE,
+    where=_CATEGORICAL,
 )
-REFERENCE_DRIFT_FLOOR = Instrument(
+REFERENCE_DRIFT_FLOOR = _training(
     "ml.reference.drift.floor",
     "gauge",
     "",
     "Floor of a drift statistic, from windows of the training data that are `window` long (`86400s` is a day): below "
     "it there is no drift.",
-    (*MODEL, "feature", "statistic", "window"),
-    "training",
-    "models profiled in the order of time",
+    (*_FEATURE, "statistic", "window"),
+    where="models profiled in the order of time",
 )
-REFERENCE_PREDICTIONS = Instrument(
+REFERENCE_PREDICTIONS = _training(
     "ml.reference.predictions",
     "counter",
     "{row}",
     "Outcomes predicted for the training data; in regression one series, without `outcome`.",
-    (*MODEL, "outcome"),
-    "training",
+    _OUTCOME,
 )
-REFERENCE_PREDICTION_SCORE = Instrument(
+REFERENCE_PREDICTION_SCORE = _training(
     "ml.reference.prediction.score",
     "histogram",
     "",
     "P(class) for the training data; in regression the predicted value, without `outcome`.",
-    (*MODEL, "outcome"),
-    "training",
-    _SCORED,
+    _OUTCOME,
+    where=_SCORED,
 )
-REFERENCE_LABELS = Instrument(
+REFERENCE_LABELS = _training(
     "ml.reference.labels",
     "counter",
     "{row}",
     "Labels of the training data (y_train); in regression one series, without `outcome`.",
-    (*MODEL, "outcome"),
-    "training",
+    _OUTCOME,
 )
-REFERENCE_LABEL_VALUE = Instrument(
+REFERENCE_LABEL_VALUE = _training(
     "ml.reference.label.value",
     "histogram",
     "",
     "Labels of the training data (y_train) as numbers.",
     MODEL,
-    "training",
-    _REGRESSOR,
+    where=_REGRESSOR,
 )
 
 _LABELLED = (*MODEL, "ledger")
 
-FEEDBACK = Instrument(
+
+def _withdrawn(counted: Instrument) -> Instrument:
+    """Returns the instrument of what corrected labels take off another one."""
+    name = counted.name.replace("ml.feedback", "ml.feedback.withdrawn")
+    return replace(counted, name=name, description=f"What to take off `{counted.name}` for labels that were corrected.")
+
+
+FEEDBACK = _labels(
     "ml.feedback",
     "counter",
     "{row}",
     "Labels accepted, by predicted and actual outcome: the confusion matrix.",
     (*_LABELLED, "predicted", "actual"),
-    "labels",
-    _CLASSIFIER,
+    where=_CLASSIFIER,
 )
-FEEDBACK_SCORE = Instrument(
+FEEDBACK_SCORE = _labels(
     "ml.feedback.score",
     "histogram",
     "",
     "P(outcome) of labelled predictions, by actual outcome, for calibration. For two classes only of the positive "
     "one; for more, `actual` is the outcome itself or `__other__`.",
     (*_LABELLED, "outcome", "actual"),
-    "labels",
-    _PROBABILISTIC,
+    where=_PROBABILISTIC,
 )
-FEEDBACK_LOSS = Instrument(
+FEEDBACK_LOSS = _labels(
     "ml.feedback.loss",
     "histogram",
     "",
     "Loss of each labelled prediction; sum divided by count is the exact mean.",
     (*_LABELLED, "kind"),
-    "labels",
-    _PROBABILISTIC,
+    where=_PROBABILISTIC,
 )
-FEEDBACK_ERROR = Instrument(
+FEEDBACK_ERROR = _labels(
     "ml.feedback.error",
     "histogram",
     "",
     "Absolute error of each labelled prediction, by side (`over` or `under`): both sums added give the MAE, "
     "subtracted the bias, each divided by the count.",
     (*_LABELLED, "side"),
-    "labels",
-    _REGRESSOR,
+    where=_REGRESSOR,
 )
-FEEDBACK_WITHDRAWN = Instrument(
+FEEDBACK_WITHDRAWN = _labels(
     "ml.feedback.withdrawn",
     "counter",
     "{row}",
     "Labels that a later one corrected. The true total is `ml.feedback` minus this; neither ever falls.",
     (*_LABELLED, "predicted", "actual"),
-    "labels",
-    _CLASSIFIER,
+    where=_CLASSIFIER,
 )
-FEEDBACK_WITHDRAWN_SCORE = Instrument(
-    "ml.feedback.withdrawn.score",
-    "histogram",
-    "",
-    "Scores to subtract from `ml.feedback.score` for labels that were corrected.",
-    (*_LABELLED, "outcome", "actual"),
-    "labels",
-    _PROBABILISTIC,
-)
-FEEDBACK_WITHDRAWN_LOSS = Instrument(
-    "ml.feedback.withdrawn.loss",
-    "histogram",
-    "",
-    "Losses to subtract from `ml.feedback.loss` for labels that were corrected.",
-    (*_LABELLED, "kind"),
-    "labels",
-    _PROBABILISTIC,
-)
-FEEDBACK_WITHDRAWN_ERROR = Instrument(
-    "ml.feedback.withdrawn.error",
-    "histogram",
-    "",
-    "Errors to subtract from `ml.feedback.error` for labels that were corrected.",
-    (*_LABELLED, "side"),
-    "labels",
-    _REGRESSOR,
-)
-FEEDBACK_DELAY = Instrument(
-    "ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", _LABELLED, "labels"
-)
-FEEDBACK_REJECTED = Instrument(
-    "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*_LABELLED, "reason"), "labels"
+FEEDBACK_WITHDRAWN_SCORE = _withdrawn(FEEDBACK_SCORE)
+FEEDBACK_WITHDRAWN_LOSS = _withdrawn(FEEDBACK_LOSS)
+FEEDBACK_WITHDRAWN_ERROR = _withdrawn(FEEDBACK_ERROR)
+FEEDBACK_DELAY = _labels("ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", _LABELLED)
+FEEDBACK_REJECTED = _labels(
+    "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*_LABELLED, "reason")
 )
 
-TRACES_KEPT = Instrument(
-    "sightline.traces.kept", "counter", "{trace}", "Traces kept, by reason.", ("reason",), "requests"
-)
-TRACES_OVER_BUDGET = Instrument(
+TRACES_KEPT = _requests("sightline.traces.kept", "counter", "{trace}", "Traces kept, by reason.", ("reason",))
+TRACES_OVER_BUDGET = _requests(
     "sightline.traces.over_budget",
     "counter",
     "{trace}",
     "Traces that had a reason to be kept but were over its allowance, by reason.",
     ("reason",),
-    "requests",
 )
 
 FAULTS = Instrument(
@@ -354,7 +293,7 @@ FAULTS = Instrument(
     "{fault}",
     "Faults of the telemetry itself, by place; none reached a request.",
     ("place",),
-    "telemetry",
+    source="telemetry",
 )
 
 INSTRUMENTS: tuple[Instrument, ...] = tuple(
