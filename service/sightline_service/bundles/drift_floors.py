@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sightline_telemetry.model.column_values import numbers, words
 from sightline_telemetry.model.drift import (
     MIN_CATEGORY_ROWS,
     ROWS_PER_BIN,
@@ -81,13 +82,11 @@ def _by_window(
 def _bins(feature: Feature, column: "pd.Series[Any]") -> NDArray[np.intp]:
     """The bin or the code of each value; -1 where it is missing."""
     if isinstance(feature, NumericFeature):
-        values = column.astype(object).to_numpy() if column.dtype == object else column
-        numbers = pd.Series(values).to_numpy(np.float64, na_value=np.nan)
-        return np.where(np.isnan(numbers), -1, np.searchsorted(feature.bounds, numbers, side="left"))
-    codes = {category: code for code, category in enumerate(feature.categories)}
-    codes |= dict.fromkeys(feature.others, len(feature.categories))
-    found, categories = pd.factorize(column.astype(object))
-    return np.array([*(codes[str(value)] for value in categories.tolist()), -1], dtype=np.intp)[found]
+        values = numbers(column)
+        return np.where(np.isnan(values), -1, np.searchsorted(feature.bounds, values, side="left"))
+    codes: dict[str | None, int] = {category: code for code, category in enumerate(feature.categories)}
+    codes |= dict.fromkeys(feature.others, len(feature.categories)) | {None: -1}
+    return np.array([codes[word] for word in words(column)], dtype=np.intp)
 
 
 def _known_counts(feature: CategoricalFeature) -> tuple[int, ...]:

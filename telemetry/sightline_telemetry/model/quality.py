@@ -10,24 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sightline_telemetry.instruments import (
-    DELAY_BOUNDS_S,
-    ERROR_BOUNDS,
-    FEEDBACK,
-    FEEDBACK_DELAY,
-    FEEDBACK_ERROR,
-    FEEDBACK_LOSS,
-    FEEDBACK_REJECTED,
-    FEEDBACK_SCORE,
-    FEEDBACK_WITHDRAWN,
-    FEEDBACK_WITHDRAWN_ERROR,
-    FEEDBACK_WITHDRAWN_LOSS,
-    FEEDBACK_WITHDRAWN_SCORE,
-    LOSS_BOUNDS,
-    MODEL,
-    OTHER,
-    Instrument,
-)
+from sightline_telemetry import instruments
+from sightline_telemetry.instruments import DELAY_BOUNDS_S, ERROR_BOUNDS, LOSS_BOUNDS, MODEL, OTHER, Instrument
 from sightline_telemetry.model.counts import Codes, Floats, Snapshot
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import SCORE_BOUNDS
@@ -38,21 +22,21 @@ REASONS = ("duplicate", "conflict", "late", "forged", "unknown_model", "unknown_
 FILLED_OUTCOMES = 32
 """With more outcomes, unseen pairs get no series, because nearly the whole matrix would be zeros."""
 
-LABEL_COUNTERS = (FEEDBACK, FEEDBACK_WITHDRAWN, FEEDBACK_REJECTED)
+LABEL_COUNTERS = (instruments.FEEDBACK, instruments.FEEDBACK_WITHDRAWN, instruments.FEEDBACK_REJECTED)
 LABEL_BOUNDS: dict[Instrument, tuple[float, ...]] = {
-    FEEDBACK_SCORE: SCORE_BOUNDS,
-    FEEDBACK_LOSS: LOSS_BOUNDS,
-    FEEDBACK_ERROR: ERROR_BOUNDS,
-    FEEDBACK_WITHDRAWN_SCORE: SCORE_BOUNDS,
-    FEEDBACK_WITHDRAWN_LOSS: LOSS_BOUNDS,
-    FEEDBACK_WITHDRAWN_ERROR: ERROR_BOUNDS,
-    FEEDBACK_DELAY: DELAY_BOUNDS_S,
+    instruments.FEEDBACK_SCORE: SCORE_BOUNDS,
+    instruments.FEEDBACK_LOSS: LOSS_BOUNDS,
+    instruments.FEEDBACK_ERROR: ERROR_BOUNDS,
+    instruments.FEEDBACK_WITHDRAWN_SCORE: SCORE_BOUNDS,
+    instruments.FEEDBACK_WITHDRAWN_LOSS: LOSS_BOUNDS,
+    instruments.FEEDBACK_WITHDRAWN_ERROR: ERROR_BOUNDS,
+    instruments.FEEDBACK_DELAY: DELAY_BOUNDS_S,
 }
 _WITHDRAWN = {
-    FEEDBACK.name: FEEDBACK_WITHDRAWN.name,
-    FEEDBACK_SCORE.name: FEEDBACK_WITHDRAWN_SCORE.name,
-    FEEDBACK_LOSS.name: FEEDBACK_WITHDRAWN_LOSS.name,
-    FEEDBACK_ERROR.name: FEEDBACK_WITHDRAWN_ERROR.name,
+    instruments.FEEDBACK.name: instruments.FEEDBACK_WITHDRAWN.name,
+    instruments.FEEDBACK_SCORE.name: instruments.FEEDBACK_WITHDRAWN_SCORE.name,
+    instruments.FEEDBACK_LOSS.name: instruments.FEEDBACK_WITHDRAWN_LOSS.name,
+    instruments.FEEDBACK_ERROR.name: instruments.FEEDBACK_WITHDRAWN_ERROR.name,
 }
 _EPSILON = float(np.finfo(np.float64).eps)
 
@@ -121,14 +105,14 @@ def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = F
     totals: Totals = {}
     if not model.outcomes:
         error = np.asarray(rows.predicted - rows.actual, dtype=np.float64)
-        totals |= _buckets(FEEDBACK_ERROR, ("over", ""), error[error >= 0])
-        totals |= _buckets(FEEDBACK_ERROR, ("under", ""), -error[error < 0])
+        totals |= _buckets(instruments.FEEDBACK_ERROR, ("over", ""), error[error >= 0])
+        totals |= _buckets(instruments.FEEDBACK_ERROR, ("under", ""), -error[error < 0])
     else:
         predicted, actual = rows.predicted.astype(np.intp), rows.actual.astype(np.intp)
         pairs, counts = np.unique(predicted * len(model.outcomes) + actual, return_counts=True)
         for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
             guess, truth = divmod(pair, len(model.outcomes))
-            totals[TotalKey(FEEDBACK.name, model.outcomes[guess], model.outcomes[truth])] = Total(count)
+            totals[TotalKey(instruments.FEEDBACK.name, model.outcomes[guess], model.outcomes[truth])] = Total(count)
         if rows.probabilities is not None:
             totals |= _probabilistic(model, actual, rows.probabilities)
     if is_withdrawn:
@@ -138,7 +122,7 @@ def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = F
 
 def count_delays(delays_s: Floats) -> Totals:
     """Returns what labels add to the totals that arrived delays_s, (n_rows,) seconds, after their predictions."""
-    return _buckets(FEEDBACK_DELAY, ("", ""), delays_s)
+    return _buckets(instruments.FEEDBACK_DELAY, ("", ""), delays_s)
 
 
 def add_totals(totals: Totals, more: Mapping[TotalKey, Total]) -> None:
@@ -186,29 +170,29 @@ class Quality:
 
 def _expected(model: JudgedModel, instrument: Instrument) -> Pairs:
     """Returns the values of an instrument's own attributes whose series exist before the first label."""
-    if instrument in (FEEDBACK, FEEDBACK_WITHDRAWN):
+    if instrument in (instruments.FEEDBACK, instruments.FEEDBACK_WITHDRAWN):
         if len(model.outcomes) > FILLED_OUTCOMES:
             return [(outcome, outcome) for outcome in model.outcomes]
         return [(guess, truth) for guess in model.outcomes for truth in model.outcomes]
-    if instrument in (FEEDBACK_SCORE, FEEDBACK_WITHDRAWN_SCORE):
+    if instrument in (instruments.FEEDBACK_SCORE, instruments.FEEDBACK_WITHDRAWN_SCORE):
         return [(model.outcomes[k], truth) for k in model.scored for truth in (model.outcomes[k], model.rest(k))]
-    if instrument in (FEEDBACK_LOSS, FEEDBACK_WITHDRAWN_LOSS):
+    if instrument in (instruments.FEEDBACK_LOSS, instruments.FEEDBACK_WITHDRAWN_LOSS):
         return [("brier", ""), ("log", "")] if model.has_probabilities else []
-    if instrument in (FEEDBACK_ERROR, FEEDBACK_WITHDRAWN_ERROR):
+    if instrument in (instruments.FEEDBACK_ERROR, instruments.FEEDBACK_WITHDRAWN_ERROR):
         return [] if model.outcomes else [("over", ""), ("under", "")]
-    return [(reason, "") for reason in REASONS] if instrument is FEEDBACK_REJECTED else [("", "")]
+    return [(reason, "") for reason in REASONS] if instrument is instruments.FEEDBACK_REJECTED else [("", "")]
 
 
 def _probabilistic(model: JudgedModel, actual: Codes, probabilities: Floats) -> Totals:
     is_true = actual[:, np.newaxis] == np.arange(len(model.outcomes))
     of_true = np.clip(probabilities[is_true], _EPSILON, 1 - _EPSILON)
     squares: Floats = ((is_true - probabilities) ** 2).sum(axis=1)
-    totals = _buckets(FEEDBACK_LOSS, ("log", ""), -np.log(of_true))
-    totals |= _buckets(FEEDBACK_LOSS, ("brier", ""), squares / 2 if len(model.outcomes) == 2 else squares)
+    totals = _buckets(instruments.FEEDBACK_LOSS, ("log", ""), -np.log(of_true))
+    totals |= _buckets(instruments.FEEDBACK_LOSS, ("brier", ""), squares / 2 if len(model.outcomes) == 2 else squares)
     for k in model.scored:
         scores = probabilities[:, k]
-        totals |= _buckets(FEEDBACK_SCORE, (model.outcomes[k], model.outcomes[k]), scores[is_true[:, k]])
-        totals |= _buckets(FEEDBACK_SCORE, (model.outcomes[k], model.rest(k)), scores[~is_true[:, k]])
+        totals |= _buckets(instruments.FEEDBACK_SCORE, (model.outcomes[k], model.outcomes[k]), scores[is_true[:, k]])
+        totals |= _buckets(instruments.FEEDBACK_SCORE, (model.outcomes[k], model.rest(k)), scores[~is_true[:, k]])
     return totals
 
 

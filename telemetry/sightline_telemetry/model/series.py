@@ -24,22 +24,6 @@ def by(attribute: str, values: Mapping[Any, T]) -> Iterator[tuple[MetricAttribut
         yield {attribute: str(name)}, value
 
 
-def _queue_duration(recorder: Recorder) -> Points:
-    yield {}, recorder.queue_durations()
-
-
-def _batch_size(recorder: Recorder) -> Points:
-    yield {}, recorder.batch_sizes()
-
-
-def _steps(recorder: Recorder) -> Points:
-    return by("step", recorder.step_durations())
-
-
-def _errors(recorder: Recorder) -> Numbers:
-    return by("reason", recorder.errors())
-
-
 def _predictions(recorder: Recorder) -> Numbers:
     """Counts each row once in every task, so that the sum is the number of rows answered."""
     if recorder.profile.task == "regression":
@@ -52,14 +36,6 @@ def _scores(recorder: Recorder) -> Points:
     yield from _unlabelled(recorder.predicted_values())
 
 
-def _confidence(recorder: Recorder) -> Points:
-    return _unlabelled(recorder.confidence())
-
-
-def _values(recorder: Recorder) -> Points:
-    return by("feature", recorder.values())
-
-
 def _categories(recorder: Recorder) -> Numbers:
     for feature, counts in recorder.categories().items():
         for category, count in counts.items():
@@ -69,10 +45,6 @@ def _categories(recorder: Recorder) -> Numbers:
 def _imputed(recorder: Recorder) -> Numbers:
     for (feature, method), count in recorder.imputed().items():
         yield {"feature": feature, "method": method}, count
-
-
-def _missing(recorder: Recorder) -> Numbers:
-    return by("feature", recorder.missing())
 
 
 def _out_of_range(recorder: Recorder) -> Numbers:
@@ -92,14 +64,6 @@ def _reference_categories(recorder: Recorder) -> Numbers:
             yield {"feature": feature.name, "category": category}, count
 
 
-def _reference_missing(recorder: Recorder) -> Numbers:
-    return by("feature", {feature.name: feature.missing for feature in recorder.profile.features})
-
-
-def _reference_singletons(recorder: Recorder) -> Numbers:
-    return by("feature", {feature.name: feature.singletons for feature in recorder.profile.categorical})
-
-
 def _reference_floors(recorder: Recorder) -> Numbers:
     floors = recorder.profile.floors
     if floors is None:
@@ -107,14 +71,6 @@ def _reference_floors(recorder: Recorder) -> Numbers:
     for feature, statistics in floors.features.items():
         for statistic, value in statistics.items():
             yield {"feature": feature, "statistic": statistic, "window": f"{floors.window_s}s"}, value
-
-
-def _reference_predictions(recorder: Recorder) -> Numbers:
-    return _reference_outcomes(recorder.profile, recorder.profile.predicted)
-
-
-def _reference_labels(recorder: Recorder) -> Numbers:
-    return _reference_outcomes(recorder.profile, recorder.profile.labels)
 
 
 def _reference_outcomes(profile: ReferenceProfile, counts: tuple[int, ...]) -> Numbers:
@@ -129,10 +85,6 @@ def _reference_scores(recorder: Recorder) -> Points:
     yield from _distribution(recorder.profile.predicted_values)
 
 
-def _reference_label_values(recorder: Recorder) -> Points:
-    return _distribution(recorder.profile.label_values)
-
-
 def _distribution(values: ValueDistribution | None) -> Points:
     return _unlabelled(None if values is None else Snapshot(values.bounds, list(values.counts), values.sum))
 
@@ -143,29 +95,38 @@ def _unlabelled(snapshot: Snapshot | None) -> Points:
 
 NUMBERS: tuple[tuple[Instrument, Callable[[Recorder], Numbers]], ...] = (
     (instruments.PREDICTIONS, _predictions),
-    (instruments.PREDICTION_ERRORS, _errors),
+    (instruments.PREDICTION_ERRORS, lambda recorder: by("reason", recorder.errors())),
     (instruments.FEATURE_CATEGORIES, _categories),
     (instruments.FEATURE_IMPUTED, _imputed),
-    (instruments.FEATURE_MISSING, _missing),
+    (instruments.FEATURE_MISSING, lambda recorder: by("feature", recorder.missing())),
     (instruments.FEATURE_OUT_OF_RANGE, _out_of_range),
     (instruments.REFERENCE_FEATURE_CATEGORIES, _reference_categories),
-    (instruments.REFERENCE_FEATURE_MISSING, _reference_missing),
-    (instruments.REFERENCE_FEATURE_SINGLETONS, _reference_singletons),
+    (
+        instruments.REFERENCE_FEATURE_MISSING,
+        lambda recorder: by("feature", {feature.name: feature.missing for feature in recorder.profile.features}),
+    ),
+    (
+        instruments.REFERENCE_FEATURE_SINGLETONS,
+        lambda recorder: by("feature", {feature.name: feature.singletons for feature in recorder.profile.categorical}),
+    ),
     (instruments.REFERENCE_DRIFT_FLOOR, _reference_floors),
-    (instruments.REFERENCE_PREDICTIONS, _reference_predictions),
-    (instruments.REFERENCE_LABELS, _reference_labels),
+    (
+        instruments.REFERENCE_PREDICTIONS,
+        lambda recorder: _reference_outcomes(recorder.profile, recorder.profile.predicted),
+    ),
+    (instruments.REFERENCE_LABELS, lambda recorder: _reference_outcomes(recorder.profile, recorder.profile.labels)),
 )
 """Each counter and gauge of a model, with the function that reads it."""
 
 HISTOGRAMS: tuple[tuple[Instrument, Callable[[Recorder], Points]], ...] = (
-    (instruments.QUEUE_DURATION, _queue_duration),
-    (instruments.BATCH_SIZE, _batch_size),
-    (instruments.PREDICTION_DURATION, _steps),
+    (instruments.QUEUE_DURATION, lambda recorder: [({}, recorder.queue_durations())]),
+    (instruments.BATCH_SIZE, lambda recorder: [({}, recorder.batch_sizes())]),
+    (instruments.PREDICTION_DURATION, lambda recorder: by("step", recorder.step_durations())),
     (instruments.PREDICTION_SCORE, _scores),
-    (instruments.PREDICTION_CONFIDENCE, _confidence),
-    (instruments.FEATURE_VALUE, _values),
+    (instruments.PREDICTION_CONFIDENCE, lambda recorder: _unlabelled(recorder.confidence())),
+    (instruments.FEATURE_VALUE, lambda recorder: by("feature", recorder.values())),
     (instruments.REFERENCE_FEATURE_VALUE, _reference_values),
     (instruments.REFERENCE_PREDICTION_SCORE, _reference_scores),
-    (instruments.REFERENCE_LABEL_VALUE, _reference_label_values),
+    (instruments.REFERENCE_LABEL_VALUE, lambda recorder: _distribution(recorder.profile.label_values)),
 )
 """Each histogram of a model, with the function that reads it."""

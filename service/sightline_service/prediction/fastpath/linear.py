@@ -6,35 +6,24 @@ from sys import maxsize
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import (
-    ElasticNet,
-    ElasticNetCV,
-    Lasso,
-    LassoCV,
-    LinearRegression,
-    LogisticRegression,
-    LogisticRegressionCV,
-    Ridge,
-    RidgeClassifier,
-    RidgeCV,
-)
+from sklearn import linear_model
 from sklearn.svm import LinearSVC
 
 from sightline_service.prediction.fastpath.ready import Column, Fill, IsMissing, Lookup, Numeric, Scale
 from sightline_telemetry.model.counts import Codes, Floats
 
 KNOWN = (
-    ElasticNet,
-    ElasticNetCV,
-    Lasso,
-    LassoCV,
-    LinearRegression,
+    linear_model.ElasticNet,
+    linear_model.ElasticNetCV,
+    linear_model.Lasso,
+    linear_model.LassoCV,
+    linear_model.LinearRegression,
     LinearSVC,
-    LogisticRegression,
-    LogisticRegressionCV,
-    Ridge,
-    RidgeClassifier,
-    RidgeCV,
+    linear_model.LogisticRegression,
+    linear_model.LogisticRegressionCV,
+    linear_model.Ridge,
+    linear_model.RidgeClassifier,
+    linear_model.RidgeCV,
 )
 """Estimators whose score is `matrix @ coef_.T + intercept_`."""
 

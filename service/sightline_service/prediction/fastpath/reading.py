@@ -5,20 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn import preprocessing
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    OneHotEncoder,
-    OrdinalEncoder,
-    RobustScaler,
-    StandardScaler,
-    TargetEncoder,
-)
 
 from sightline_service.prediction.fastpath.ready import (
     Call,
@@ -92,23 +83,23 @@ def _indicators(indicator: MissingIndicator, columns: ReadyColumns) -> ReadyColu
     return tuple(columns[index].then(IsMissing()) for index in indicator.features_)
 
 
-def _read_standard(scaler: StandardScaler, columns: ReadyColumns) -> ReadyColumns:
+def _read_standard(scaler: preprocessing.StandardScaler, columns: ReadyColumns) -> ReadyColumns:
     means = scaler.mean_ if scaler.with_mean else [None] * len(columns)
     scales = scaler.scale_ if scaler.with_std else [None] * len(columns)
     return _scaled(columns, subtracted=means, divided=scales)
 
 
-def _read_robust(scaler: RobustScaler, columns: ReadyColumns) -> ReadyColumns:
+def _read_robust(scaler: preprocessing.RobustScaler, columns: ReadyColumns) -> ReadyColumns:
     centers = scaler.center_ if scaler.with_centering else [None] * len(columns)
     scales = scaler.scale_ if scaler.with_scaling else [None] * len(columns)
     return _scaled(columns, subtracted=centers, divided=scales)
 
 
-def _read_max_abs(scaler: MaxAbsScaler, columns: ReadyColumns) -> ReadyColumns:
+def _read_max_abs(scaler: preprocessing.MaxAbsScaler, columns: ReadyColumns) -> ReadyColumns:
     return _clipped(scaler, _scaled(columns, divided=scaler.scale_), (-1.0, 1.0))
 
 
-def _read_min_max(scaler: MinMaxScaler, columns: ReadyColumns) -> ReadyColumns:
+def _read_min_max(scaler: preprocessing.MinMaxScaler, columns: ReadyColumns) -> ReadyColumns:
     return _clipped(scaler, _scaled(columns, multiplied=scaler.scale_, added=scaler.min_), scaler.feature_range)
 
 
@@ -126,7 +117,7 @@ def _read_selector(selector: Any, columns: ReadyColumns) -> ReadyColumns:
     return tuple(column for column, is_kept in zip(columns, selector.get_support(), strict=True) if is_kept)
 
 
-def _read_function(transformer: FunctionTransformer, columns: ReadyColumns) -> ReadyColumns | None:
+def _read_function(transformer: preprocessing.FunctionTransformer, columns: ReadyColumns) -> ReadyColumns | None:
     return columns if transformer.func is None else None
 
 
@@ -201,7 +192,7 @@ def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
 
 def _makes_floats(transformer: Any) -> bool:
     """True if a transformer makes of integers what it makes of the same numbers as floats."""
-    if isinstance(transformer, FunctionTransformer):
+    if isinstance(transformer, preprocessing.FunctionTransformer):
         function = transformer.func
         return isinstance(function, np.ufunc) and np.asarray(function(np.zeros(1, np.int64))).dtype == np.float64
     is_scikit_learns = type(transformer).__module__.startswith("sklearn.")
@@ -224,12 +215,12 @@ _READERS: dict[type, Callable[[Any, ReadyColumns], ReadyColumns | None]] = {
     ColumnTransformer: _read_branches,
     SimpleImputer: _read_imputer,
     MissingIndicator: _read_indicator,
-    StandardScaler: _read_standard,
-    RobustScaler: _read_robust,
-    MaxAbsScaler: _read_max_abs,
-    MinMaxScaler: _read_min_max,
-    FunctionTransformer: _read_function,
-    OneHotEncoder: _read_encoder,
-    OrdinalEncoder: _read_encoder,
-    TargetEncoder: _read_encoder,
+    preprocessing.StandardScaler: _read_standard,
+    preprocessing.RobustScaler: _read_robust,
+    preprocessing.MaxAbsScaler: _read_max_abs,
+    preprocessing.MinMaxScaler: _read_min_max,
+    preprocessing.FunctionTransformer: _read_function,
+    preprocessing.OneHotEncoder: _read_encoder,
+    preprocessing.OrdinalEncoder: _read_encoder,
+    preprocessing.TargetEncoder: _read_encoder,
 }
