@@ -222,10 +222,11 @@ REFERENCE_LABEL_VALUE = _training(
 _LABELLED = (*MODEL, "ledger")
 
 
-def _withdrawn(counted: Instrument) -> Instrument:
-    """Returns the instrument of what corrected labels take off another one."""
+def _withdrawn(counted: Instrument, values: str) -> Instrument:
+    """Returns the instrument of the values that corrected labels take off another instrument."""
     name = counted.name.replace("ml.feedback", "ml.feedback.withdrawn")
-    return replace(counted, name=name, description=f"What to take off `{counted.name}` for labels that were corrected.")
+    description = f"{values} to subtract from `{counted.name}` for labels that were corrected."
+    return replace(counted, name=name, description=description)
 
 
 FEEDBACK = _labels(
@@ -270,9 +271,9 @@ FEEDBACK_WITHDRAWN = _labels(
     (*_LABELLED, "predicted", "actual"),
     where=_CLASSIFIER,
 )
-FEEDBACK_WITHDRAWN_SCORE = _withdrawn(FEEDBACK_SCORE)
-FEEDBACK_WITHDRAWN_LOSS = _withdrawn(FEEDBACK_LOSS)
-FEEDBACK_WITHDRAWN_ERROR = _withdrawn(FEEDBACK_ERROR)
+FEEDBACK_WITHDRAWN_SCORE = _withdrawn(FEEDBACK_SCORE, "Scores")
+FEEDBACK_WITHDRAWN_LOSS = _withdrawn(FEEDBACK_LOSS, "Losses")
+FEEDBACK_WITHDRAWN_ERROR = _withdrawn(FEEDBACK_ERROR, "Errors")
 FEEDBACK_DELAY = _labels("ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", _LABELLED)
 FEEDBACK_REJECTED = _labels(
     "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*_LABELLED, "reason")
