@@ -79,7 +79,8 @@ def _sent(case: Case, data: pd.DataFrame) -> pd.DataFrame:
     for name in case.missing:
         is_kept = random.random(N_SENT) > 0.2
         if sent[name].dtype == object:
-            sent[name] = pd.Series([v if k else None for v, k in zip(sent[name], is_kept, strict=True)], dtype=object)
+            gap = None if any(value is None for value in data[name]) else np.nan  # as in training
+            sent[name] = pd.Series([v if k else gap for v, k in zip(sent[name], is_kept, strict=True)], dtype=object)
         else:
             sent[name] = sent[name].where(is_kept)
     return sent
