@@ -14,7 +14,7 @@ from sightline_telemetry.model.profile import CategoricalFeature, NumericFeature
 
 TRAINING = pd.DataFrame(
     {
-        "word": ["b", "a", None],
+        "word": ["b", "a", np.nan],
         "count": [1, 2, 3],
         "price": [1.5, np.nan, 2.5],
         "flag": [True, False, True],
@@ -66,7 +66,7 @@ def test_rows_of_training_come_back_as_they_were(profile: ReferenceProfile) -> N
         ("code", [10, 30], np.array([10, 30])),
         ("level", ["hi", None], pd.Categorical(["hi", None], categories=["lo", "mid", "hi"])),
         ("level", ["hi", "new"], pd.Categorical(["hi", "new"], categories=["lo", "mid", "hi", "new"])),
-        ("word", ["new", None], pd.array(["new", np.nan], dtype="str")),
+        ("word", ["new", None], pd.Series(["new", np.nan])),
     ],
 )
 def test_what_training_did_not_have_arrives(
