@@ -40,7 +40,9 @@ WAYS = {
     "SIGTERM with a handler that exits": (
         "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\ncount()\nos.kill(os.getpid(), signal.SIGTERM)"
     ),
-    "an interrupt": "count()\nsignal.raise_signal(signal.SIGINT)",
+    "an interrupt": (  # a shell starts what runs in the background with this signal ignored
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\ncount()\nsignal.raise_signal(signal.SIGINT)"
+    ),
     "a forked child": "child = os.fork()\nif not child:\n    count()\n    sys.exit()\nos.waitpid(child, 0)",
     "a child of multiprocessing": (
         "child = multiprocessing.get_context('fork').Process(target=count)\nchild.start()\nchild.join()"

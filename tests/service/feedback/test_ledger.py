@@ -1,6 +1,7 @@
 """The ledger counts each label once, with totals in the same transaction, on both databases."""
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -101,10 +102,12 @@ def rejected(quality: Quality) -> dict[str, int]:
 
 @contextmanager
 def listening(event: str, heard: list[object]) -> Iterator[None]:
-    """Appends to `heard` whenever any engine of SQLAlchemy has this event."""
+    """Appends to `heard` whenever an engine has this event in this thread; servers of other tests have their own."""
+    here = threading.get_ident()
 
     def hear(*event_arguments: object) -> None:
-        heard.append(event_arguments)
+        if threading.get_ident() == here:
+            heard.append(event_arguments)
 
     sa.event.listen(sa.Engine, event, hear)
     try:
