@@ -1,5 +1,7 @@
 """The tables of the ledger, and an engine with short timeouts: SQLite beside the bundle, or PostgreSQL by URL."""
 
+import sqlite3
+from time import monotonic, sleep
 from typing import Any
 
 import sqlalchemy as sa
@@ -99,7 +101,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     def set_up(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the function below begins transactions, not the driver
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_write_ahead_log(cursor)
         cursor.execute("PRAGMA synchronous=FULL")  # labels that were answered survive a power cut
         cursor.close()
 
@@ -110,3 +112,16 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_write_ahead_log(cursor: Any) -> None:
+    """Changes the journal; SQLite refuses it at once, without its timeout, while another process does the same."""
+    deadline = monotonic() + TIMEOUT_S
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError:
+            if monotonic() > deadline:
+                raise
+            sleep(0.01)
