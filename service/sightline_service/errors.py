@@ -31,7 +31,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import responses
-from typing import Any
 
 PROBLEM_TYPES = "urn:sightline:problem:"
 """Before the name of each problem's type.
@@ -68,9 +67,10 @@ class SightlineError(Exception):
     reason = "failed"
     retry_after_s: int | None = None
 
-    def __init_subclass__(cls, **properties: Any) -> None:
-        for name, value in properties.items():
-            setattr(cls, name, value)
+    def __init_subclass__(cls, *, status: int = 0, problem: str = "", title: str = "", reason: str = "") -> None:
+        for name, value in {"status": status, "problem": problem, "title": title, "reason": reason}.items():
+            if value:  # otherwise the base's
+                setattr(cls, name, value)
 
     def __init__(self, detail: str, *faults: Fault) -> None:
         super().__init__(detail)

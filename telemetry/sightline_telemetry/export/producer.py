@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.sdk.metrics import Exemplar as SdkExemplar
-from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge, export
+from opentelemetry.sdk.metrics import ObservableCounter, ObservableGauge
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Histogram,
@@ -38,12 +38,8 @@ from sightline_telemetry.requests.golden_signals import GoldenSignals
 from sightline_telemetry.requests.tail_sampling import TailSampler
 
 # Label values come from the training vocabulary only, so the SDK's default limit of 2,000 attribute sets would cut
-# known series. SDK releases before 1.45.2 have neither the limit nor a parameter for it.
-LIMITS: dict[str, Any] = (
-    {"cardinality_limits": {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}}
-    if hasattr(export, "CardinalityLimits")
-    else {}
-)
+# known series.
+LIMITS: dict[str, Any] = {"cardinality_limits": {ObservableCounter: 1_000_000, ObservableGauge: 1_000_000}}
 
 # If two scopes in a batch are equal, the OTLP encoder sends only the last, so this scope must differ from the meter's.
 HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
