@@ -22,20 +22,23 @@ from typing import Any, Self
 
 import numpy as np
 
-from sightline_telemetry.export.producer import Producer
-from sightline_telemetry.export.sdk import Providers
+from sightline_telemetry.counts.description import DescribedModel, Description
+from sightline_telemetry.counts.fold import Block
+from sightline_telemetry.counts.series import ModelSeries
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.dataframes import FrameReader
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile
-from sightline_telemetry.model.recorder import Recorder
-from sightline_telemetry.requests.golden_signals import GoldenSignals
-from sightline_telemetry.requests.tail_sampling import TailSampler
+from sightline_telemetry.observer.in_process import InProcessObserver
+from sightline_telemetry.observer.observer import ObserverOptions
+from sightline_telemetry.requests.recording import EventList
 
 CHUNK_ROWS = 65_536
 """Rows that are turned into arrays together: about ten megabytes for twenty features, however long the data are."""
 
 _FLUSH_S = 1.0
+_FAULT_PLACES = ("measurement", "reading")
+_OPTIONS = ObserverOptions(is_guest=True, logs_requests=False)
 
 
 class Measurement:
@@ -79,13 +82,23 @@ class Measurement:
                 raise ValueError(f"there are {table.n_rows} rows and {len(outputs)} predictions")
             for part, rows in table.parts(CHUNK_ROWS):
                 likely = None if scores is None else scores[part]
-                self.recorder.record(self._reader.rows(rows, outputs[part], likely))
-            self.recorder.batch(table.n_rows, (), ())
+                with self.counting() as (block, series):
+                    block.add_predicted(series, self._reader.rows(rows, outputs[part], likely))
+            with self.counting() as (block, _):
+                block.add_batch(0, table.n_rows, (), ())
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> None:
         """Counts what the model predicted, where drop-in transformers count its inputs."""
-        with self.contained():
-            self.recorder.record_outputs(*self._reader.outputs(predicted, probabilities))
+        with self.contained(), self.counting() as (block, series):
+            block.add_outputs(series, *self._reader.outputs(predicted, probabilities))
+
+    @contextmanager
+    def counting(self) -> Iterator[tuple[Block, ModelSeries]]:
+        """Adds what its block counts to the counts, all at once or, if it raises, not at all."""
+        observer = self._process.observer
+        block = Block(observer.table)
+        yield block, observer.table.models[0]
+        observer.add(block.counts())
 
     @contextmanager
     def contained(self) -> Iterator[None]:
@@ -98,7 +111,7 @@ class Measurement:
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
         """All counts and their content type: OpenMetrics or classic text, as an Accept header requests it."""
         self.start()
-        return self._providers.scrape.render(accept)
+        return self._process.observer.providers.scrape.render(accept)
 
     def start(self, wait_s: float = 0.0) -> None:
         """Sends every series at 0, so that what follows is an increase; wait_s: how long to wait until that is done.
@@ -109,18 +122,18 @@ class Measurement:
             if self._is_started or self._is_closed:
                 return
             self._is_started = True
-            self._providers.start()
+            self._process.start()
             atexit.register(self.close)
             if parent_process() is not None:  # a forked child of multiprocessing ends without atexit before 3.14
                 Finalize(None, self.close, exitpriority=0)
-        self._providers.flush(wait_s)
+        self._process.observer.providers.flush(wait_s)
 
     def close(self) -> None:
         """Sends what is left, within a few seconds, and stops; what is measured later leaves no more."""
         atexit.unregister(self.close)
         was_closed, self._is_closed = self._is_closed, True
         if self._is_started and not was_closed:
-            self._providers.shutdown()
+            self._process.stop()
 
     def __enter__(self) -> Self:
         self.start(_FLUSH_S)
@@ -135,10 +148,10 @@ class Measurement:
         """All that must not outlive a fork: counts, locks, threads."""
         self._starting: Lock = Lock()
         self._is_started = False
-        self._faults = Faults("measurement", "reading")
-        self.recorder = Recorder(self._model, self.profile, ())
-        producer = Producer(GoldenSignals(), [self.recorder], TailSampler(), self._faults)
-        self._providers: Providers = Providers(producer, is_guest=True)
+        events = EventList()
+        self._faults = Faults(events.write_aside)
+        description = Description((DescribedModel(self._model, self.profile),), fault_places=_FAULT_PLACES)
+        self._process = InProcessObserver(events, description, _OPTIONS, self._faults)
 
 
 def _begin_in_children(begin: "weakref.WeakMethod[Callable[[], None]]") -> None:

@@ -84,17 +84,16 @@ class _Binding:
 
     def count(self, data: Any) -> None:
         """Counts (n_rows, n_columns) data; a fault in counting does not reach the caller."""
-        with self.measure.contained():
-            recorder = self.measure.recorder
+        with self.measure.contained(), self.measure.counting() as (block, series):
             if self.numeric:
                 values = np.array([numbers(column_at(data, column.position)) for column in self.numeric])
-                recorder.record_numeric(values, [column.member for column in self.numeric])
+                block.add_numeric(series, values, [column.member for column in self.numeric])
             if self.categorical:
                 codes = [
                     category_codes(column_at(data, column.position), column.vocabulary or {})
                     for column in self.categorical
                 ]
-                recorder.record_codes(np.array(codes), [column.member for column in self.categorical])
+                block.add_codes(series, np.array(codes), [column.member for column in self.categorical])
 
 
 def bind(model: Any, measure: Measurement) -> tuple[str, ...]:

@@ -20,6 +20,11 @@ class MetricsInMemory(InMemoryMetricReader):
         self._producer = producer
         super().__init__()
 
+    def collect(self, timeout_millis: float = 10_000) -> None:
+        """Collects one moment of the service."""
+        with self._producer.reading():
+            super().collect(timeout_millis)
+
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: object) -> None:
         super()._receive_metrics(self._producer.add_to(metrics_data), timeout_millis, **kwargs)
 

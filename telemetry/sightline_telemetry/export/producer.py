@@ -6,9 +6,12 @@ data when a reader passes that on. The specification calls this a MetricProducer
 (https://github.com/open-telemetry/opentelemetry-python/issues/4768).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from threading import local
 from time import time_ns
 from typing import Any, TypeVar
 
@@ -26,16 +29,15 @@ from opentelemetry.sdk.metrics.export import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from sightline_telemetry import instruments
-from sightline_telemetry.export.gil_yield import GilYield, YieldingList
+from sightline_telemetry.counts.reference import reference_histograms, reference_numbers
+from sightline_telemetry.counts.series import MetricAttributes, SeriesTable
+from sightline_telemetry.events.layout import METHODS, SCHEMES
+from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import Instrument
-from sightline_telemetry.model.counts import Exemplar, ExemplarBuckets, Snapshot
-from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.quality import LABEL_BOUNDS, LABEL_COUNTERS, Quality
-from sightline_telemetry.model.recorder import Recorder
-from sightline_telemetry.model.series import HISTOGRAMS, NUMBERS, MetricAttributes, Numbers, Points, by
-from sightline_telemetry.requests.golden_signals import GoldenSignals
-from sightline_telemetry.requests.tail_sampling import TailSampler
+from sightline_telemetry.model.histogram import Exemplar, Snapshot
+from sightline_telemetry.model.quality import LABEL_BOUNDS, LABEL_COUNTERS
+from sightline_telemetry.requests.request_kind import OVERFLOW
 
 # Label values come from the training vocabulary only, so the SDK's default limit of 2,000 attribute sets would cut
 # known series.
@@ -45,87 +47,84 @@ LIMITS: dict[str, Any] = {"cardinality_limits": {ObservableCounter: 1_000_000, O
 HISTOGRAM_SCOPE = InstrumentationScope("sightline.histograms")
 
 T = TypeVar("T")
+Numbers = dict[str, list[tuple[MetricAttributes, float]]]
+Points = list[tuple[MetricAttributes, Snapshot]]
 
 
 class Producer:
-    """Reads the counts of one process and converts them to OpenTelemetry's data.
+    """Converts readings to OpenTelemetry's data.
 
-    Models, queues and labels may be added until `register` is called.
+    read: returns the state of the service now; each export and each scrape calls it once, so it shows one moment.
     """
 
     def __init__(
-        self,
-        signals: GoldenSignals,
-        recorders: Sequence[Recorder],
-        sampler: TailSampler,
-        faults: Faults,
+        self, table: SeriesTable, read: Callable[[], Reading], faults: Faults, *, start_ns: int | None = None
     ) -> None:
-        self._signals = signals
-        self._recorders = list(recorders)
-        self._sampler = sampler
+        self._table = table
+        self.description = table.description
+        self._read = read
         self._faults = faults
-        self._queues: list[tuple[ModelId, Callable[[], int]]] = []
-        self._quality: Callable[[], Quality | None] = lambda: None
-        self._start_ns = time_ns()
+        self._current = local()
+        self._start_ns = start_ns or time_ns()
+        self._exported_ns = 0
+        self._training: Numbers = defaultdict(list)
+        for model in table.description.models:
+            for instrument, attributes, value in reference_numbers(model):
+                self._training[instrument.name].append((attributes, value))
+        self._training_histograms = [
+            each for model in table.description.models for each in reference_histograms(model)
+        ]
 
-    def add_model(self, recorder: Recorder) -> None:
-        """Adds the recorder of a model, whose counts are exported."""
-        self._recorders.append(recorder)
-
-    def add_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
-        """Adds the queue before a model. queued_rows: a function that returns how many rows wait now."""
-        self._queues.append((model, queued_rows))
-
-    def add_labels(self, quality: Callable[[], Quality | None]) -> None:
-        """Adds the totals of labels. quality: returns the totals as last read, or None before the first read."""
-        self._quality = quality
+    @contextmanager
+    def reading(self) -> Iterator[Reading]:
+        """Reads the state of the service; what this thread produces within the block shows that moment."""
+        reading = self._current.reading = self._read()
+        self._current.numbers = None
+        try:
+            yield reading
+        finally:
+            del self._current.reading, self._current.numbers
 
     def register(self, meter: Meter) -> None:
         """Creates the observable instruments with a meter."""
-        observables: tuple[tuple[Instrument, Callable[[], Numbers]], ...] = (
-            (instruments.ACTIVE_REQUESTS, self._active),
-            (instruments.TRACES_KEPT, partial(by, "reason", self._sampler.kept)),
-            (instruments.TRACES_OVER_BUDGET, partial(by, "reason", self._sampler.over_budget)),
-            (instruments.FAULTS, partial(by, "place", self._faults.counts)),
-            (instruments.QUEUE_LENGTH, self._queue_lengths),
-            *((instrument, partial(self._each, read)) for instrument, read in NUMBERS),
-            *((instrument, partial(self._labelled, instrument)) for instrument in LABEL_COUNTERS),
-        )
-        for instrument, read in observables:
-            _observe(meter, instrument, partial(self._read, read))
+        for instrument in instruments.INSTRUMENTS:
+            if instrument.kind != "histogram" and instrument.source != "process":
+                _observe(meter, instrument, partial(self._numbers, instrument))
 
-    def histograms(self, read: Callable[[ExemplarBuckets], Snapshot]) -> Iterator[tuple[Instrument, Points]]:
-        """Yields every histogram with its points; the counts are read when the points are iterated.
-
-        read: reads the request durations, with the exemplars that the export needs.
-        """
-        durations = list(self._signals.durations.items())
-        points = ((kind.attributes, read(buckets)) for kind, buckets in durations)
-        yield instruments.REQUEST_DURATION, self._contained(points)
-        for instrument, read_points in HISTOGRAMS:
-            yield instrument, self._contained(self._each(read_points))
-        labels = self._quality()
-        if labels is not None:
+    def histograms(self, reading: Reading) -> list[tuple[Instrument, Points]]:
+        """Returns every histogram with its points."""
+        points: dict[str, Points] = {name: [] for name in _HISTOGRAMS}
+        for kind, snapshot in reading.counts.durations(self._table):
+            exemplars = reading.exemplars.get(kind, ())
+            points[instruments.REQUEST_DURATION.name].append((kind.attributes, replace(snapshot, exemplars=exemplars)))
+        for series, snapshot in reading.counts.histograms(self._table):
+            points[series.instrument.name].append((series.attributes, snapshot))
+        for instrument, attributes, snapshot in self._training_histograms:
+            points[instrument.name].append((attributes, snapshot))
+        if reading.labels is not None:
             for instrument in LABEL_BOUNDS:
-                yield instrument, self._contained(labels.snapshots(instrument))
+                points[instrument.name].extend(reading.labels.snapshots(instrument))
+        return [(instrument, points[name]) for name, instrument in _HISTOGRAMS.items() if points[name]]
 
     def add_to(self, metrics: MetricsData) -> MetricsData:
         """Returns the SDK's data of one export with the histograms added, in a scope of their own."""
         resource = metrics.resource_metrics[0]
-        scope = ScopeMetrics(HISTOGRAM_SCOPE, list(self._metrics()), schema_url="")
+        scope = ScopeMetrics(HISTOGRAM_SCOPE, list(self._metrics(self._current.reading)), schema_url="")
         ours = replace(resource, scope_metrics=[*resource.scope_metrics, scope])
         return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
 
-    def _metrics(self) -> Iterator[Metric]:
-        gil_yield, now_ns = GilYield(), time_ns()
-        for instrument, points in self.histograms(ExemplarBuckets.read_fresh):
-            gil_yield.keep()
-            histograms = [self._point(attributes, snapshot, now_ns) for attributes, snapshot in points]
-            if histograms:
-                data = Histogram(YieldingList(histograms, gil_yield), AggregationTemporality.CUMULATIVE)
-                yield Metric(instrument.name, instrument.description, instrument.unit, data)
+    def _metrics(self, reading: Reading) -> Iterator[Metric]:
+        now_ns, since_ns = time_ns(), self._exported_ns
+        self._exported_ns = now_ns
+        for instrument, points in self.histograms(reading):
+            data = [self._point(attributes, snapshot, now_ns, since_ns) for attributes, snapshot in points]
+            histogram = Histogram(data, AggregationTemporality.CUMULATIVE)
+            yield Metric(instrument.name, instrument.description, instrument.unit, histogram)
 
-    def _point(self, attributes: MetricAttributes, snapshot: Snapshot, now_ns: int) -> HistogramDataPoint:
+    def _point(
+        self, attributes: MetricAttributes, snapshot: Snapshot, now_ns: int, since_ns: int
+    ) -> HistogramDataPoint:
+        """Returns the point of one export; an exemplar is exported once."""
         return HistogramDataPoint(
             attributes=attributes,
             start_time_unix_nano=self._start_ns,
@@ -136,39 +135,46 @@ class Producer:
             explicit_bounds=snapshot.bounds,
             min=None,  # type: ignore[arg-type]  # optional in OTLP; without meaning in a cumulative histogram
             max=None,  # type: ignore[arg-type]
-            exemplars=[_sdk_exemplar(exemplar) for exemplar in snapshot.exemplars],
+            exemplars=[_sdk_exemplar(each) for each in snapshot.exemplars if each.time_ns > since_ns],
         )
 
-    def _each(
-        self, read: Callable[[Recorder], Iterable[tuple[MetricAttributes, T]]]
-    ) -> Iterator[tuple[MetricAttributes, T]]:
-        for recorder in self._recorders:
-            model = recorder.model.attributes
-            for attributes, value in read(recorder):
-                yield {**model, **attributes}, value
-
-    def _labelled(self, instrument: Instrument) -> Numbers:
-        labels = self._quality()
-        return () if labels is None else labels.counts(instrument)
-
-    def _read(self, read: Callable[[], Numbers]) -> Numbers:
-        return self._contained(read())
-
-    def _contained(self, series: Iterable[T]) -> Iterator[T]:
-        """Yields the series up to the first fault, which must not stop a scrape or the exporting thread."""
+    def _numbers(self, instrument: Instrument) -> list[tuple[MetricAttributes, float]]:
+        """Returns the series of a counter or gauge; a fault must not stop a scrape or the exporting thread."""
+        reading = getattr(self._current, "reading", None)
+        if reading is None:  # a reader of somebody else's collects: it gets a moment of its own
+            with self.reading():
+                return self._numbers(instrument)
         with self._faults.contained("reading"):
-            yield from series
+            if self._current.numbers is None:
+                self._current.numbers = self._all_numbers(reading)
+            found: list[tuple[MetricAttributes, float]] = self._current.numbers.get(instrument.name, [])
+            return found
+        return []
 
-    def _queue_lengths(self) -> Numbers:
-        for model, queued_rows in self._queues:
-            yield model.attributes, queued_rows()
+    def _all_numbers(self, reading: Reading) -> Numbers:
+        numbers: Numbers = defaultdict(list, self._training)
+        for series, value in reading.counts.numbers(self._table):
+            numbers[series.instrument.name].append((series.attributes, value))
+        seen = {(kind.method, kind.scheme) for kind in reading.counts.kinds if kind != OVERFLOW}
+        for index, n in enumerate(reading.active):
+            method, scheme = METHODS[index // len(SCHEMES)], SCHEMES[index % len(SCHEMES)]
+            if n or (method, scheme) in seen:
+                attributes = {"http.request.method": method, "url.scheme": scheme}
+                numbers[instruments.ACTIVE_REQUESTS.name].append((attributes, n))
+        for model, n_rows in reading.queued_rows.items():
+            numbers[instruments.QUEUE_LENGTH.name].append((model.attributes, n_rows))
+        if reading.labels is not None:
+            for instrument in LABEL_COUNTERS:
+                numbers[instrument.name].extend(reading.labels.counts(instrument))
+        return numbers
 
-    def _active(self) -> Numbers:
-        for (method, scheme), count in list(self._signals.active.items()):
-            yield {"http.request.method": method, "url.scheme": scheme}, count
+
+_HISTOGRAMS = {each.name: each for each in instruments.INSTRUMENTS if each.kind == "histogram"}
 
 
-def _observe(meter: Meter, instrument: Instrument, read: Callable[[], Numbers]) -> None:
+def _observe(
+    meter: Meter, instrument: Instrument, read: Callable[[], Iterable[tuple[MetricAttributes, float]]]
+) -> None:
     def callback(_: CallbackOptions) -> Iterable[Observation]:
         return [Observation(value, attributes) for attributes, value in read()]
 

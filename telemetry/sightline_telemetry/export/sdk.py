@@ -36,11 +36,12 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
+from sightline_telemetry.events.layout import RequestEvent
 from sightline_telemetry.export.producer import LIMITS, Producer
 from sightline_telemetry.export.scrape import Scrape
-from sightline_telemetry.export.spans import PacedSpanExporter, SpanWriter
-from sightline_telemetry.export.trace_ring import TraceRing
-from sightline_telemetry.requests.timeline import SpanAttributes, Timeline
+from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.traces.spans import SpanWriter
+from sightline_telemetry.traces.trace_ring import TraceRing
 
 if TYPE_CHECKING:
     from opentelemetry.instrumentation.system_metrics import SystemMetricsInstrumentor
@@ -83,6 +84,11 @@ class ExportReader(PeriodicExportingMetricReader):
         self._process = os.getpid()
         super().__init__(exporter, export_interval_millis=interval_ms, **LIMITS)
 
+    def collect(self, timeout_millis: float = 10_000) -> None:
+        """Collects one moment of the service, and exports it."""
+        with self._producer.reading():
+            super().collect(timeout_millis)
+
     def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any) -> None:
         if os.getpid() != self._process:  # the SDK also runs in a forked child, which would send its parent's counts
             return
@@ -118,7 +124,7 @@ class Providers:
         """`start` sets it, unless this is a guest."""
         self._writer: SpanWriter | None = None
         self._process_metrics: SystemMetricsInstrumentor | None = None
-        self.scrape = Scrape(producer, self._resolves, is_only_reader=not self._exports("METRICS"))
+        self.scrape = Scrape(producer, self._resolves)
         if any(self._exports(signal) and self._is_grpc(signal) for signal in ("METRICS", "TRACES")):
             import_module(
                 "opentelemetry.exporter.otlp.proto.grpc"
@@ -151,20 +157,25 @@ class Providers:
         if self._ring is not None:
             processors.append(self._ring)
         if self._exports("TRACES"):
-            processors.append(BatchSpanProcessor(PacedSpanExporter(self._span_exporter()), meter_provider=self._meters))
+            processors.append(BatchSpanProcessor(self._span_exporter(), meter_provider=self._meters))
         for processor in processors:
             self.tracers.add_span_processor(processor)
-        self._writer = SpanWriter(resource, tuple(processors))
+        self._writer = SpanWriter(resource, tuple(processors), self._producer.description)
         _set_globals(self._meters, self.tracers)
 
-    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
-        """Writes the spans of a kept timeline; does nothing before `start`."""
+    @property
+    def interval_s(self) -> float:
+        """How long an exemplar is fresh: until the next export of metrics."""
+        return float(self._environment["OTEL_METRIC_EXPORT_INTERVAL"]) / 1000
+
+    def write(self, event: RequestEvent, kind: RequestKind, reason: str) -> None:
+        """Writes the spans of a kept trace; does nothing before `start`."""
         if self._writer is None:
             return
         if self._is_head_sampled:
-            self._writer.write_segments(timeline)
+            self._writer.write_segments(event)
         else:
-            self._writer.write(timeline, name, attributes, has_failed=has_failed)
+            self._writer.write(event, kind, reason)
 
     def flush(self, wait_s: float) -> None:
         """Sends the counts so far in a thread of its own, and waits for at most `wait_s` seconds."""

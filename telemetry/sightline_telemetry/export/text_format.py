@@ -11,12 +11,13 @@ from typing import NamedTuple, TypeVar
 
 from prometheus_client.utils import floatToGoString
 
+from sightline_telemetry.counts.series import MetricAttributes
 from sightline_telemetry.instruments import Instrument
-from sightline_telemetry.model.counts import Exemplar, Snapshot
-from sightline_telemetry.model.series import MetricAttributes, Points
+from sightline_telemetry.model.histogram import Exemplar, Snapshot
 
 T = TypeVar("T")
-Labels = tuple[tuple[str, str | int], ...]
+Labels = tuple[tuple[str, str | int | bool], ...]
+Points = Iterable[tuple[MetricAttributes, Snapshot]]
 
 _go_string: Callable[[float], str] = floatToGoString
 

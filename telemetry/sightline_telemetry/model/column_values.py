@@ -11,7 +11,7 @@ import narwhals as nw
 import numpy as np
 from narwhals.dependencies import is_pandas_series
 
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.profile import CategoryType, NumericType
 
 _TYPE_OF_KIND: dict[str, CategoryType] = {"b": "bool", "i": "int64", "u": "int64", "f": "float64"}

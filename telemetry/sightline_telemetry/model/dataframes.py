@@ -17,7 +17,7 @@ from sightline_telemetry.model.column_values import (
     value_type,
     words,
 )
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.profile import (
     CategoricalFeature,
     Feature,
@@ -28,7 +28,7 @@ from sightline_telemetry.model.profile import (
     profile_outcomes,
     profile_values,
 )
-from sightline_telemetry.model.recorder import Rows
+from sightline_telemetry.model.rows import Rows
 from sightline_telemetry.model.table import Table, read_table
 
 

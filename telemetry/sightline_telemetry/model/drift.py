@@ -13,7 +13,7 @@ from math import log, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 
 ALPHA = 1e-4
 """Probability, per window and feature, that chance alone exceeds a limit."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline_telemetry.instruments import MISSING, OTHER, UNSEEN
-from sightline_telemetry.model.counts import BucketTable, Floats, Snapshot
+from sightline_telemetry.model.histogram import Bins, Floats, Snapshot
 
 N_BINS = 10
 """Deciles: of 5, 10, 20 and 40 bins only 5 have more power at 300 rows per window, but are coarser in the tails."""
@@ -74,13 +74,13 @@ class CategoricalFeature:
     none_is_missing: bool = False
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        """Returns the label values in the order of their codes: categories, others (if any), unseen, missing."""
+    def series_values(self) -> tuple[str, ...]:
+        """Returns the values of `category` in its series, in the order of their codes: categories, others (if any), unseen, missing."""
         return (*self.categories, *((OTHER,) if self.others else ()), UNSEEN, MISSING)
 
     @property
-    def label_counts(self) -> tuple[int, ...]:
-        """Returns the training rows of each label value; those of `unseen` are 0."""
+    def series_counts(self) -> tuple[int, ...]:
+        """Returns the training rows of each value of its series; those of `unseen` are 0."""
         return (*self.counts, *((self.other_count,) if self.others else ()), 0, self.missing)
 
     def values(self, categories: Iterable[str]) -> list[Any]:
@@ -91,7 +91,7 @@ class CategoricalFeature:
         """Returns the code of each known category, as a value of its dtype, and of None; other values are unseen."""
         codes: dict[Any, int] = {value: code for code, value in enumerate(self.values(self.categories))}
         codes |= dict.fromkeys(self.values(self.others), len(self.categories))
-        codes[None] = len(self.labels) - 1
+        codes[None] = len(self.series_values) - 1
         return codes
 
 
@@ -265,6 +265,4 @@ def deciles(values: Floats) -> tuple[float, ...]:
 
 
 def _binned(bounds: tuple[float, ...], values: Floats) -> list[Snapshot]:
-    table = BucketTable([bounds])
-    table.add(values)
-    return table.read()
+    return Bins([bounds]).snapshots(values)

@@ -4,6 +4,7 @@ A total never falls, so several replicas may export it, and the largest value is
 is therefore not subtracted; it is counted again as withdrawn.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 
 from sightline_telemetry import instruments
 from sightline_telemetry.instruments import DELAY_BOUNDS_S, ERROR_BOUNDS, LOSS_BOUNDS, MODEL, OTHER, Instrument
-from sightline_telemetry.model.counts import Codes, Floats, Snapshot
+from sightline_telemetry.model.histogram import Codes, Floats, Snapshot
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import SCORE_BOUNDS
 
@@ -166,6 +167,26 @@ class Quality:
             for pair, found in series.items():
                 own = dict(zip(names, pair, strict=False))
                 yield {**model_id.attributes, "ledger": self.ledger, **own}, found
+
+
+def quality_to_bytes(quality: Quality) -> bytes:
+    """Writes the totals of a ledger as JSON."""
+    models = [(m.id.name, m.id.version, m.outcomes, m.has_probabilities) for m in quality.models]
+    totals = [(id.name, id.version, [(*key, *total) for key, total in of.items()]) for id, of in quality.totals.items()]
+    return json.dumps((quality.ledger, models, totals), separators=(",", ":")).encode()
+
+
+def quality_from_bytes(data: bytes) -> Quality:
+    """Reads what `quality_to_bytes` wrote."""
+    ledger, models, totals = json.loads(data)
+    return Quality(
+        ledger,
+        tuple(JudgedModel(ModelId(name, version), tuple(outcomes), has) for name, version, outcomes, has in models),
+        {
+            ModelId(name, version): {TotalKey(*each[:4]): Total(*each[4:]) for each in found}
+            for name, version, found in totals
+        },
+    )
 
 
 def _expected(model: JudgedModel, instrument: Instrument) -> Pairs:

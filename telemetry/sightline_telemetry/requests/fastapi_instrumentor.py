@@ -16,34 +16,10 @@ from starlette.middleware import Middleware
 
 from sightline_telemetry.requests.asgi import ASGIApp, Receive, Scope, Send
 from sightline_telemetry.requests.middleware import TIMELINE, RunningRequest, TelemetryMiddleware
-from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
 from sightline_telemetry.requests.timeline import Caller, Timeline
 
 _hidden: "ContextVar[dict[str, Any]]" = ContextVar("sightline_hidden")
 """The parts of the running request's scope that HideFromInstrumentor removed."""
-
-
-class HeadSampler(TailSampler):
-    """Counts the traces that the SDK's sampler took, as `asked`; it decides nothing itself and has no allowances."""
-
-    def wants(self, is_sampled_by_caller: bool) -> bool:  # noqa: ARG002  # the SDK's sampler has decided
-        """Returns False: a request without a span of the instrumentation has no trace."""
-        return False
-
-    def decide(
-        self,
-        route: str,  # noqa: ARG002
-        duration_s: float,  # noqa: ARG002
-        *,
-        is_asked: bool,
-        has_failed: bool,  # noqa: ARG002
-        needs_exemplar: bool,  # noqa: ARG002
-    ) -> Reason | None:
-        """Returns `asked` if the trace was sampled at its start, or else None."""
-        if not is_asked:
-            return None
-        self.kept[Reason.ASKED] += 1
-        return Reason.ASKED
 
 
 class ExternalSpanMiddleware(TelemetryMiddleware):

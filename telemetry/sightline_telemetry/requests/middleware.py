@@ -1,4 +1,4 @@
-"""Measures every request of an ASGI application: its golden signals, its ids and its timeline.
+"""Measures every request of an ASGI application: its ids, its times, and one event at its end.
 
 Attributes follow OpenTelemetry's stable HTTP semantic conventions. Query strings are left out, because they may
 contain secrets. A value that a client sends becomes a label only if it is in a fixed set.
@@ -7,18 +7,30 @@ contain secrets. A value that a client sends becomes a label only if it is in a 
 from collections.abc import Iterable, Mapping
 from contextvars import Token
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import lru_cache
+from time import perf_counter_ns
+from typing import Protocol
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+from sightline_telemetry.events.layout import (
+    HAS_CALLER,
+    HTTP_VERSION_CODES,
+    IS_ASKED,
+    IS_OVER_BUDGET,
+    METHOD_CODES,
+    NO_MODEL,
+    NO_ROUTE,
+    NO_SLOT,
+    SCHEME_CODES,
+    request_event,
+)
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.counts import Exemplar
+from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.asgi import ASGIApp, Message, Receive, Scope, Send
-from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
-from sightline_telemetry.requests.logs import RequestLog
-from sightline_telemetry.requests.tail_sampling import Reason, TailSampler
-from sightline_telemetry.requests.timeline import AttributeValue, Caller, SpanAttributes, Timeline, parse_traceparent
+from sightline_telemetry.requests.recording import N_SCHEMES, EventSink
+from sightline_telemetry.requests.timeline import Caller, PredictionRecord, Timeline, parse_traceparent
 
 TIMELINE = "sightline.timeline"
 """Key of the request's Timeline in its ASGI scope.
@@ -26,17 +38,11 @@ TIMELINE = "sightline.timeline"
 A server or an outer middleware may put a Timeline there before `begin` is called.
 """
 
-_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
-_SCHEMES = frozenset({"http", "https"})
-_VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
+_LOW_64 = 2**64 - 1
+_NOWHERE = (None, None)
 _NO_CONTEXT = SpanContext(0, 0, False)
-
-
-class TraceWriter(Protocol):
-    """Writes kept timelines, as `sightline_telemetry.export.spans.SpanWriter` does."""
-
-    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:
-        """Writes the spans of an ended request."""
+_OTHER_METHOD = METHOD_CODES["_OTHER"]
+_NOT_PREDICTED = PredictionRecord(NO_MODEL)
 
 
 class RequestSpan(NonRecordingSpan):
@@ -61,8 +67,8 @@ class RunningRequest:
 
     scope: Scope
     timeline: Timeline
-    method: str
-    scheme: str
+    method: int
+    scheme: int
     token: "Token[Context]"
 
 
@@ -83,27 +89,21 @@ class RequestTelemetry(Protocol):
 
 
 class TelemetryMiddleware:
-    """Measures every HTTP request of an ASGI application, and decides at its end whether its trace is kept.
+    """Measures every HTTP request of an ASGI application: each leaves one event when it has ended.
 
-    writer: writes kept traces; with None no trace is kept and there are no exemplars, which would point to no trace.
-    log: writes a line per request; None for no log.
+    sink: takes the events. routes: the number of each route in the description of the service.
+    asked: decides at the start of a request whether its trace is requested; None if no trace can be kept.
     """
 
     def __init__(
-        self,
-        app: ASGIApp,
-        signals: GoldenSignals,
-        sampler: TailSampler,
-        writer: TraceWriter | None,
-        faults: Faults,
-        log: RequestLog | None = None,
+        self, app: ASGIApp, sink: EventSink, routes: Mapping[str, int], asked: AskedSampler | None, faults: Faults
     ) -> None:
         self._app = app
-        self._signals = signals
-        self._sampler = sampler
-        self._writer = writer
+        self._write = sink.write
+        self._active = sink.active
+        self._routes = routes
+        self._asked = asked
         self._faults = faults
-        self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one HTTP request; other scopes pass through unmeasured."""
@@ -119,9 +119,9 @@ class TelemetryMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"traceresponse", timeline.traceresponse())]
-            await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body") and not timeline.end_ns:
-                self.end(request, status)
+                self.end(request, status)  # before the answer leaves: who has it finds it counted
+            await send(message)
 
         try:
             await self._app(scope, receive, send_and_mark)
@@ -140,57 +140,84 @@ class TelemetryMiddleware:
         if timeline is None or timeline.is_running:  # an app may be mounted within another
             timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
         if timeline.is_asked is None:
-            caller = timeline.caller
-            is_kept = self._writer is not None
-            timeline.is_asked = is_kept and self._sampler.wants(caller is not None and caller.is_sampled)
+            self._decide(timeline)
         timeline.is_running = True
-        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
-        scheme = scope["scheme"] if scope["scheme"] in _SCHEMES else "http"
-        active, running = self._signals.active, (method, scheme)
-        active[running] = active.get(running, 0) + 1
+        method = METHOD_CODES.get(scope["method"], _OTHER_METHOD)
+        scheme = SCHEME_CODES.get(scope["scheme"], 0)
+        self._active[method * N_SCHEMES + scheme] += 1
         return RunningRequest(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
 
     def leave(self, request: RunningRequest) -> None:
         """Removes the request's ids from the context; it no longer counts as running."""
-        self._signals.active[request.method, request.scheme] -= 1
+        self._active[request.method * N_SCHEMES + request.scheme] -= 1
         request.timeline.is_running = False
         detach(request.token)
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
-        """Counts an ended request, and decides whether its trace is kept; status is 0 if no response was started."""
+        """Writes the event of an ended request; status is 0 if no response was started."""
         timeline = request.timeline
-        duration_s = timeline.end()
+        timeline.end_ns = perf_counter_ns()
         try:
-            scope = request.scope
-            route, version = getattr(scope.get("route"), "path", ""), scope.get("http_version", "1.1")
-            kind = request.method, route, status, request.scheme, version if version in _VERSIONS else "other"
-            series = self._signals.series(kind)
-            bucket = series.add(duration_s)
-            reason = None
-            if self._writer is not None:
-                reason = self._sampler.decide(
-                    route,
-                    duration_s,
-                    is_asked=bool(timeline.is_asked),
-                    has_failed=status
-                    >= 500,  # a client that disconnects is no failure, and must not use up the allowance for failures
-                    needs_exemplar=series.needs_exemplar(bucket),
-                )
-            if self._log is not None:
-                self._log.note(kind, timeline, reason)
-            if reason is not None:
-                self._keep(scope, timeline, RequestKind(*kind), reason, error)
-                ended_ns = timeline.unix(timeline.end_ns)
-                series.offer(bucket, Exemplar(duration_s, ended_ns, timeline.trace_id, timeline.span_id))
+            self._write(self._event(request, timeline, status, error))
         except Exception:
             self._faults.note("middleware")
 
-    def _keep(self, scope: Scope, timeline: Timeline, kind: RequestKind, reason: Reason, error: str | None) -> None:
-        assert self._writer is not None  # noqa: S101  # there is a reason only with a writer
-        attributes = _server_attributes(scope, kind.method, kind.route, kind.status, error)
-        attributes["sightline.kept"] = reason.value
-        name = f"{kind.method if kind.method in _METHODS else 'HTTP'} {kind.route}".rstrip()
-        self._writer.write(timeline, name, attributes, has_failed=kind.status >= 500)
+    def _decide(self, timeline: Timeline) -> None:
+        caller, asked = timeline.caller, self._asked
+        is_wanted = asked is not None and asked.is_asked(caller is not None and caller.is_sampled)
+        timeline.is_asked = is_wanted and asked is not None and asked.take()
+        timeline.is_over_budget = is_wanted and not timeline.is_asked
+
+    def _event(self, request: RunningRequest, timeline: Timeline, status: int, error: str | None) -> bytes:
+        scope, caller, prediction = request.scope, timeline.caller, timeline.prediction or _NOT_PREDICTED
+        route = getattr(scope.get("route"), "path", "")
+        number = self._routes.get(route, NO_ROUTE)
+        version = scope.get("http_version", "1.1")
+        version_code = HTTP_VERSION_CODES.get(version, 0)
+        flags = prediction.flags
+        if timeline.is_asked:
+            flags |= IS_ASKED
+        elif timeline.is_over_budget:
+            flags |= IS_OVER_BUDGET
+        if caller is not None:
+            flags |= HAS_CALLER
+        trace_id = timeline.trace_id
+        fields = (
+            flags,
+            request.method,
+            request.scheme,
+            version_code,
+            0 if caller is None else caller.flags,
+            prediction.model,
+            prediction.reason,
+            status,
+            number,
+            NO_SLOT,
+            prediction.n_rows,
+            prediction.batch_rows,
+            prediction.batch,
+            trace_id >> 64,
+            trace_id & _LOW_64,
+            timeline.span_id,
+            0 if caller is None else caller.span_id,
+            timeline.unix_ns,
+            timeline.start_ns,
+            timeline.end_ns,
+            prediction.queued_ns,
+        )
+        texts = (
+            scope["path"].encode("utf-8", "surrogateescape"),
+            _user_agent(scope["headers"]),
+            _address(*(scope.get("client") or _NOWHERE)),
+            _address(*(scope.get("server") or _NOWHERE)),
+            b"" if caller is None or not caller.tracestate else caller.tracestate.encode("latin-1"),
+            prediction.prediction_id.encode(),
+            b"" if error is None else error.encode(),
+            scope["method"].encode() if request.method == _OTHER_METHOD else b"",
+            route.encode() if number == NO_ROUTE and route else b"",
+            version.encode() if not version_code else b"",
+        )
+        return request_event(fields, prediction.marks, texts, prediction.rows)
 
 
 class IdsMiddleware:
@@ -223,7 +250,7 @@ class IdsMiddleware:
         if timeline is None or timeline.is_running:  # an app may be mounted within another
             timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
         timeline.is_running = True
-        return RunningRequest(scope, timeline, "", "", attach(set_span_in_context(RequestSpan(timeline))))
+        return RunningRequest(scope, timeline, 0, 0, attach(set_span_in_context(RequestSpan(timeline))))
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
         """Does nothing: no request is counted."""
@@ -245,39 +272,14 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
     return parse_traceparent(traceparent, tracestate) if traceparent is not None else None
 
 
-def _server_attributes(
-    scope: Mapping[str, Any], method: str, route: str, status: int, error: str | None
-) -> dict[str, AttributeValue]:
-    """Returns the attributes of a server span, named as in OpenTelemetry's own ASGI instrumentation."""
-    attributes: dict[str, AttributeValue] = {
-        "http.request.method": method,
-        "url.scheme": scope["scheme"],
-        "url.path": scope["path"],
-        "network.protocol.version": scope.get("http_version", ""),
-    }
-    if method == "_OTHER":
-        attributes["http.request.method_original"] = scope["method"]
-    for side in ("server", "client"):
-        address, port = scope.get(side) or (None, None)  # a Unix socket has no port, and its client has no address
-        if address is not None:
-            attributes[f"{side}.address"] = address
-        if port is not None:
-            attributes[f"{side}.port"] = port
-    if route:
-        attributes["http.route"] = route
-    if status:
-        attributes["http.response.status_code"] = status
-    if status >= 500 or not status:
-        attributes["error.type"] = error or (str(status) if status else "cancelled")
-    for name, value in scope["headers"]:
+def _user_agent(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
         if name == b"user-agent":
-            attributes["user_agent.original"] = _text(value)
-    return attributes
+            return value
+    return b""
 
 
-def _text(header: bytes) -> str:
-    """Decodes a header's value as UTF-8, the usual encoding, or else as Latin-1, which accepts any bytes."""
-    try:
-        return header.decode()
-    except UnicodeDecodeError:
-        return header.decode("latin-1")
+@lru_cache(maxsize=4096)
+def _address(host: str | None, port: int | None) -> bytes:
+    """Returns host and port, separated by a blank; a Unix socket has no port, and its client has no address."""
+    return b"" if host is None else f"{host} {port}".encode() if port is not None else host.encode()

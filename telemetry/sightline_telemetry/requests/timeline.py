@@ -1,14 +1,15 @@
-"""Holds the ids and the times of one request until it is decided whether its trace is kept; without OpenTelemetry.
+"""Holds the ids and the times of one request until its event is written; without OpenTelemetry.
 
 Wall-clock time is read once, when the request starts. Every later time is a reading of the monotonic clock, so that
 a step of the wall clock cannot make a span end before it starts.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from random import getrandbits
 from time import perf_counter_ns, time_ns
+from typing import NamedTuple
 
 SAMPLED = 0x01
 RANDOM = 0x02
@@ -54,24 +55,41 @@ def parse_traceparent(header: bytes, tracestate: bytes = b"") -> Caller | None:
     return Caller(int(trace_id, 16), int(span_id, 16), int(flags, 16), tracestate.decode("latin-1"))
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Describes a part of a request that becomes a span; start_ns and end_ns are readings of the monotonic clock."""
+class PredictionRecord(NamedTuple):
+    """What a request's event says of its prediction: the last fields of the event, as `events.layout` defines them.
 
-    name: str
-    start_ns: int
-    end_ns: int
-    attributes: SpanAttributes = field(default_factory=dict)
-    children: tuple["Segment", ...] = ()
+    model: its place in the description. reason: its place in ERROR_REASONS plus 1; 0 if the rows were predicted.
+    marks: (n_steps + 1,) ns of the monotonic clock. rows: n_rows rows in the layout of the model; empty if they were
+    counted already.
+    """
 
-
-Segments = Callable[[], Iterable[Segment]]
+    model: int
+    reason: int = 0
+    n_rows: int = 0
+    batch_rows: int = 0
+    batch: int = 0
+    queued_ns: int = 0
+    marks: Sequence[int] = ()
+    prediction_id: str = ""
+    rows: bytes = b""
+    flags: int = 0
 
 
 class Timeline:
-    """Holds the ids and the start of one request, and the function that lists its segments if its trace is kept."""
+    """Holds the ids, the start and the end of one request, and what was predicted for it."""
 
-    __slots__ = ("caller", "end_ns", "is_asked", "is_running", "segments", "span_id", "start_ns", "trace_id", "unix_ns")
+    __slots__ = (
+        "caller",
+        "end_ns",
+        "is_asked",
+        "is_over_budget",
+        "is_running",
+        "prediction",
+        "span_id",
+        "start_ns",
+        "trace_id",
+        "unix_ns",
+    )
 
     def __init__(self, caller: Caller | None = None) -> None:
         self.caller = caller
@@ -80,21 +98,14 @@ class Timeline:
         self.is_running = False
         """True from `begin` to `leave` of the middleware; a new request must not use this timeline meanwhile."""
         self.is_asked: bool | None = None
-        """True if the trace was requested at the start; None until the sampler has decided this."""
+        """True if the trace was requested at the start; None until this was decided."""
+        self.is_over_budget = False
+        """True if it was requested, but the allowance was used up."""
         self.unix_ns = time_ns()
         self.start_ns = perf_counter_ns()
         self.end_ns = 0
-        self.segments: Segments | None = None
-        """Lists the segments; called only if the trace is kept, after the response was sent."""
-
-    def end(self) -> float:
-        """Records the end and returns the duration in seconds."""
-        self.end_ns = perf_counter_ns()
-        return self.duration_s
-
-    def unix(self, mark_ns: int) -> int:
-        """Returns the Unix time, in ns, of a reading of the monotonic clock."""
-        return self.unix_ns + (mark_ns - self.start_ns)
+        self.prediction: PredictionRecord | None = None
+        """Set by the endpoint of a model before its response leaves."""
 
     @property
     def flags(self) -> int:
@@ -106,11 +117,6 @@ class Timeline:
     def trace_id_hex(self) -> str:
         """Returns the trace id as users and headers write it, in 32 hexadecimal digits."""
         return f"{self.trace_id:032x}"
-
-    @property
-    def duration_s(self) -> float:
-        """Returns the time from start to end, in seconds."""
-        return (self.end_ns - self.start_ns) / 1e9
 
     def traceresponse(self) -> bytes:
         """Returns the value of the `traceresponse` header, which gives the client the id of its trace.

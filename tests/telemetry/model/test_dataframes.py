@@ -21,7 +21,7 @@ def read(profile: ReferenceProfile, data: Any, predicted: Any, probabilities: An
 
 def cities_of(rows: Rows, feature: CategoricalFeature) -> list[str]:
     """The labels that the codes of the only categorical feature stand for."""
-    return [feature.labels[code] for code in rows.codes[0]]
+    return [feature.series_values[code] for code in rows.codes[0]]
 
 
 @pytest.mark.parametrize("dtype", ["str", object, "category"])

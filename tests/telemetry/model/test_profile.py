@@ -54,8 +54,8 @@ def test_rare_categories_are_counted_together() -> None:
     feature = profile_categorical("c", [name for i, name in enumerate(names) for _ in range(1 + (i < 300))])
     assert feature.categories == tuple(names[:MAX_CATEGORIES])
     assert feature.others == tuple(names[MAX_CATEGORIES:])
-    assert feature.labels == (*feature.categories, "__other__", "__unseen__", "__missing__")
-    assert feature.label_counts == (*[2] * MAX_CATEGORIES, 2 * 100 + 700, 0, 0)
+    assert feature.series_values == (*feature.categories, "__other__", "__unseen__", "__missing__")
+    assert feature.series_counts == (*[2] * MAX_CATEGORIES, 2 * 100 + 700, 0, 0)
     assert (feature.other_count, feature.singletons) == (900, 700)
 
 

@@ -144,8 +144,8 @@ def test_the_profile_is_the_same_in_every_form(form: Callable[..., Any]) -> None
     assert [(f.name, f.bounds, f.counts, f.missing) for f in ours.numeric] == [
         (f.name, f.bounds, f.counts, f.missing) for f in plain.numeric
     ]
-    assert [(f.name, f.labels, f.label_counts) for f in ours.categorical] == [
-        (f.name, f.labels, f.label_counts) for f in plain.categorical
+    assert [(f.name, f.series_values, f.series_counts) for f in ours.categorical] == [
+        (f.name, f.series_values, f.series_counts) for f in plain.categorical
     ]
 
 

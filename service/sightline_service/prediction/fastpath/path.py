@@ -229,7 +229,7 @@ def _relabelled(feature: CategoricalFeature, codes: dict[Any, int]) -> Codes | N
     if feature.others:
         return None
     labels = feature.vocabulary()
-    relabelled = np.full(len(feature.labels), len(codes), dtype=np.intp)
+    relabelled = np.full(len(feature.series_values), len(codes), dtype=np.intp)
     for value, label in labels.items():
         relabelled[label] = codes[value]
     return relabelled

@@ -1,15 +1,18 @@
 """Decides, when a request has ended, whether its trace is kept: it was requested, failed, slow, or is an exemplar.
 
-Imports no OpenTelemetry. Only the event loop uses this module, so it needs no lock.
+Imports no OpenTelemetry. Only one thread uses a sampler, so it needs no lock.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
-from random import random
 from time import monotonic
+from typing import NamedTuple, Protocol
+
+from sightline_telemetry.events.layout import IS_ASKED, IS_OVER_BUDGET, RequestEvent
+from sightline_telemetry.requests.allowance import Allowance, Clock
 
 
 class Reason(StrEnum):
@@ -19,36 +22,6 @@ class Reason(StrEnum):
     FAILED = "failed"
     SLOW = "slow"
     EXEMPLAR = "exemplar"
-
-
-Clock = Callable[[], float]
-
-
-class Allowance:
-    """Limits the kept traces by a token bucket: `per_s` tokens per second, and at most as many at once.
-
-    >>> allowance = Allowance(1, clock=lambda: 0.0)
-    >>> allowance.take(), allowance.take()
-    (True, False)
-    """
-
-    __slots__ = ("_clock", "_filled_at", "_per_s", "_tokens")
-
-    def __init__(self, per_s: float, clock: Clock = monotonic) -> None:
-        self._per_s = per_s
-        self._tokens = per_s
-        self._clock = clock
-        self._filled_at = clock()
-
-    def take(self) -> bool:
-        """Takes one token and returns True, or returns False if no token is left."""
-        now = self._clock()
-        self._tokens = min(self._per_s, self._tokens + (now - self._filled_at) * self._per_s)
-        self._filled_at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
 
 
 class RecentLatency:
@@ -116,57 +89,65 @@ class SamplingRules:
     )
 
 
+class Decision(NamedTuple):
+    """Whether a trace is kept. kept: the reason, or None. over_budget: a reason whose allowance was used up, or None."""
+
+    kept: Reason | None = None
+    over_budget: Reason | None = None
+
+
+class Sampler(Protocol):
+    """Decides for each ended request whether its trace is kept."""
+
+    def decide(self, event: RequestEvent, route: str, *, needs_exemplar: bool) -> Decision:
+        """Returns the reason to keep a trace. needs_exemplar: its latency bucket has no recent exemplar."""
+
+
 class TailSampler:
-    """Decides for each ended request whether its trace is kept, and counts kept traces and those over an allowance."""
+    """Decides when a request has ended; one sampler decides for all workers, so that they share one percentile."""
 
     SLOWER_THAN_P95 = 3.0
 
     def __init__(self, rules: SamplingRules | None = None, clock: Clock = monotonic) -> None:
         self._rules = rules or SamplingRules()
         self._clock = clock
-        self._allowances = {reason: Allowance(self._rules.allowances[reason], clock) for reason in Reason}
+        tail = (Reason.FAILED, Reason.SLOW, Reason.EXEMPLAR)
+        self._allowances = {reason: Allowance(self._rules.allowances[reason], clock) for reason in tail}
         self._latencies: dict[str, RecentLatency] = {}
-        self.kept = dict.fromkeys(Reason, 0)
-        self.over_budget = dict.fromkeys(Reason, 0)
 
-    def wants(self, is_sampled_by_caller: bool) -> bool:
-        """Returns True if the trace of a starting request is kept in any case; this uses the allowance for `asked`."""
-        if not is_sampled_by_caller and not (self._rules.share and random() < self._rules.share):  # noqa: S311
-            return False
-        if self._allowances[Reason.ASKED].take():
-            return True
-        self.over_budget[Reason.ASKED] += 1
-        return False
+    def decide(self, event: RequestEvent, route: str, *, needs_exemplar: bool) -> Decision:
+        """Returns the reason to keep this request's trace, if any.
 
-    def decide(
-        self, route: str, duration_s: float, *, is_asked: bool, has_failed: bool, needs_exemplar: bool
-    ) -> Reason | None:
-        """Returns the reason to keep this request's trace, or None.
-
-        needs_exemplar: its latency bucket got no exemplar since the last export.
-        If the allowance of the first reason is used up, the trace may still be kept for the next reason.
+        If the allowance of the first reason is used up, the trace may still be kept for the next reason. A client that
+        disconnects is no failure, and must not use up the allowance for failures.
         """
         latency = self._latencies.get(route)
         if latency is None:
             latency = self._latencies[route] = RecentLatency(self._clock)
+        duration_s = event.duration_s
         latency.add(duration_s)
+        if event.flags & IS_ASKED:
+            return Decision(Reason.ASKED)
         is_slow = duration_s > self._rules.slow_s or duration_s > self.SLOWER_THAN_P95 * latency.p95_s
-        if is_asked:
-            self.kept[Reason.ASKED] += 1
-            return Reason.ASKED
-        if not (has_failed or is_slow or needs_exemplar):
-            return None
-        return self._first_allowed(has_failed, is_slow, needs_exemplar)
+        decision = self._first_allowed(event.status >= 500, is_slow, needs_exemplar)
+        if event.flags & IS_OVER_BUDGET and decision.over_budget is None:
+            return Decision(decision.kept, Reason.ASKED)
+        return decision
 
-    def _first_allowed(self, has_failed: bool, is_slow: bool, needs_exemplar: bool) -> Reason | None:
+    def _first_allowed(self, has_failed: bool, is_slow: bool, needs_exemplar: bool) -> Decision:
         cut = None
         for reason, applies in ((Reason.FAILED, has_failed), (Reason.SLOW, is_slow), (Reason.EXEMPLAR, needs_exemplar)):
             if not applies:
                 continue
             if self._allowances[reason].take():
-                self.kept[reason] += 1
-                return reason
+                return Decision(reason)
             cut = cut or reason
-        if cut is not None:
-            self.over_budget[cut] += 1
-        return None
+        return Decision(None, cut)
+
+
+class HeadSampled:
+    """Keeps the traces that another sampler took at their start, as `asked`, and has no allowances."""
+
+    def decide(self, event: RequestEvent, route: str, *, needs_exemplar: bool) -> Decision:  # noqa: ARG002
+        """Returns `asked` if the trace was sampled at its start."""
+        return Decision(Reason.ASKED) if event.flags & IS_ASKED else Decision()

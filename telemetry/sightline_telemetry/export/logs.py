@@ -1,14 +1,14 @@
-"""Writes logs as JSON lines with trace and span ids, and one line per request from a thread of its own.
+"""Writes logs as JSON lines with trace and span ids, and one line per request.
 
-A log record is formatted in the thread that makes it, because records are rare. The line of a request is filled into a
-template of bytes and put into a bounded queue; a thread writes the queued lines, twenty times per second. That thread
-formats nothing, because it would hold the interpreter's lock and delay requests.
+The line of a request is filled into a template of bytes. Lines wait in a bounded queue for a thread that writes them,
+twenty times per second.
 """
 
 import json
 import logging
 import sys
 from collections import deque
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from threading import Event, Thread
@@ -16,9 +16,8 @@ from typing import Any, TextIO
 
 from opentelemetry.trace import get_current_span
 
-from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.golden_signals import RequestKey
-from sightline_telemetry.requests.timeline import Timeline
+from sightline_telemetry.events.layout import RequestEvent
+from sightline_telemetry.requests.request_kind import RequestKind
 
 MAX_WAITING = 20_000
 """Largest number of queued lines; the oldest ones beyond it are dropped and counted."""
@@ -70,7 +69,7 @@ def log_config() -> dict[str, Any]:
     }
 
 
-def _template(kind: RequestKey, kept: str | None) -> bytes:
+def _template(kind: RequestKind, kept: str | None) -> bytes:
     """Returns the JSON line of a request kind, with places for second, milliseconds, trace id, span id and duration.
 
     The fields that every log record has come first; the others are named by the HTTP semantic conventions.
@@ -99,33 +98,40 @@ def _template(kind: RequestKey, kept: str | None) -> bytes:
     return b"{%b}\n" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in written.items())
 
 
-class RequestLog:
-    """Writes a line per request, from a thread of its own that runs between `start` and `stop`.
+_templates: dict[tuple[RequestKind, str | None], bytes] = {}
+
+
+def request_line(event: RequestEvent, kind: RequestKind, kept: str | None) -> bytes:
+    """Returns the line of an ended request.
+
+    kept: the reason why its trace was kept; None if it was not kept.
+    """
+    template = _templates.get((kind, kept))
+    if template is None:
+        template = _templates[kind, kept] = _template(kind, kept)
+    second, ns = divmod(event.unix(event.end_ns), 1_000_000_000)
+    return template % (_second(second), ns // 1_000_000, event.trace_id, event.span_id, event.duration_s)
+
+
+class LogWriter:
+    """Writes lines to a stream from a thread of its own, so that a stream that blocks stops nothing else.
 
     stream: receives the lines; without it, the `sys.stdout` at the time of writing does.
+    lose: counts lines that were dropped because too many waited, or because the stream failed.
     """
 
-    def __init__(self, faults: Faults, stream: TextIO | None = None) -> None:
-        self._faults = faults
+    def __init__(self, lose: Callable[[str, int], None], stream: TextIO | None = None) -> None:
+        self._lose = lose
         self._stream = stream
         self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
-        self._templates: dict[tuple[RequestKey, str | None], bytes] = {}
         self._stopping = Event()
         self._thread: Thread | None = None
 
-    def note(self, kind: RequestKey, timeline: Timeline, kept: str | None) -> None:
-        """Queues the line of an ended request; if the queue is full, the oldest line is dropped.
-
-        kept: the reason why its trace was kept; None if it was not kept.
-        """
+    def write(self, line: bytes) -> None:
+        """Queues a line; if the queue is full, the oldest line is dropped."""
         if len(self._waiting) == MAX_WAITING:
-            self._faults.lose(_PLACE)
-        template = self._templates.get((kind, kept))
-        if template is None:
-            template = self._templates[kind, kept] = _template(kind, kept)
-        second, ns = divmod(timeline.unix(timeline.end_ns), 1_000_000_000)
-        ids = timeline.trace_id, timeline.span_id
-        self._waiting.append(template % (_second(second), ns // 1_000_000, *ids, timeline.duration_s))
+            self._lose(_PLACE, 1)
+        self._waiting.append(line)
 
     def start(self) -> None:
         """Starts the thread that writes."""
@@ -143,21 +149,19 @@ class RequestLog:
         is_last = False
         while not is_last:
             is_last = self._stopping.wait(_WRITE_EVERY_S)
-            with self._faults.contained(_PLACE):
-                self.write()
+            self.flush()
 
-    def write(self) -> None:
-        """Writes all queued lines."""
+    def flush(self) -> None:
+        """Writes all queued lines; those that the stream does not take are lost, and counted."""
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if lines:
-            stream = self._stream or sys.stdout
-            try:
-                stream.write(b"".join(lines).decode())
-                stream.flush()
-            except Exception:
-                for _ in lines[1:]:  # the caller counts the exception itself as one
-                    self._faults.lose(_PLACE)
-                raise
+        if not lines:
+            return
+        stream = self._stream or sys.stdout
+        try:
+            stream.write(b"".join(lines).decode())
+            stream.flush()
+        except Exception:
+            self._lose(_PLACE, len(lines))
 
 
 def _json(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Counts as values: frozen, added, sent and exported. `fold` is the only place that counts."""

@@ -1,0 +1,95 @@
+"""What becomes of an event: counts, a decision about its trace, an exemplar, a line in the log."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.fold import Block, request_kind
+from sightline_telemetry.counts.series import KEPT_REASONS, SeriesTable
+from sightline_telemetry.events.layout import LABELS, LOG, REQUEST, RequestEvent, event_body, read_request
+from sightline_telemetry.export.logs import request_line
+from sightline_telemetry.instruments import DURATION_BOUNDS_S
+from sightline_telemetry.model.histogram import Exemplar
+from sightline_telemetry.model.quality import Quality, quality_from_bytes
+from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.traces.exemplars import Exemplars
+from sightline_telemetry.traces.tail_sampling import Sampler
+
+
+class TraceWriter(Protocol):
+    """Writes kept traces, as `sightline_telemetry.traces.spans.SpanWriter` does."""
+
+    def write(self, event: RequestEvent, kind: RequestKind, reason: str) -> None:
+        """Writes the spans of an ended request."""
+
+
+class Watch:
+    """Turns events into counts, kept traces, exemplars and log lines; used by one thread.
+
+    writer: writes kept traces; with None no trace is kept and there are no exemplars, which would point to no trace.
+    log: takes the lines of loggers and, with logs_requests, of requests; each has its line break.
+    """
+
+    def __init__(
+        self,
+        table: SeriesTable,
+        sampler: Sampler,
+        exemplars: Exemplars,
+        writer: TraceWriter | None,
+        log: Callable[[bytes], None],
+        *,
+        logs_requests: bool = True,
+    ) -> None:
+        self._table = table
+        self._routes = table.description.routes
+        self._sampler = sampler
+        self._exemplars = exemplars
+        self._writer = writer
+        self._log = log
+        self._logs_requests = logs_requests
+        self.labels: Quality | None = None
+
+    def watch(self, events: Iterable[bytes]) -> Counts:
+        """Returns what events add to the counts, after it has done all else that follows from them."""
+        block = Block(self._table)
+        for event in events:
+            try:
+                self._watch(block, event)
+            except Exception:
+                block.add_fault("reading")
+        return block.counts()
+
+    def _watch(self, block: Block, event: bytes) -> None:
+        kind = event[0]
+        if kind == REQUEST:
+            self._end(block, read_request(event))
+        elif kind == LOG:
+            self._log(event_body(event))
+        elif kind == LABELS:
+            self.labels = quality_from_bytes(event_body(event))
+        else:
+            block.add(event)
+
+    def _end(self, block: Block, event: RequestEvent) -> None:
+        """Counts an ended request, and decides whether its trace is kept."""
+        kind = request_kind(event, self._routes)
+        block.add_request(event, kind)
+        reason = None if self._writer is None else self._decide(block, event, kind)
+        if self._logs_requests:
+            self._log(request_line(event, kind, reason))
+
+    def _decide(self, block: Block, event: RequestEvent, kind: RequestKind) -> str | None:
+        bucket = bisect_left(DURATION_BOUNDS_S, event.duration_s)
+        needs_exemplar = self._exemplars.needs(kind, bucket)
+        decision = self._sampler.decide(event, kind.route, needs_exemplar=needs_exemplar)
+        if decision.over_budget is not None:
+            block.add_kept(KEPT_REASONS.index(decision.over_budget), is_over_budget=True)
+        if decision.kept is None or self._writer is None:
+            return None
+        block.add_kept(KEPT_REASONS.index(decision.kept))
+        self._writer.write(event, kind, decision.kept.value)
+        ended_ns = event.unix(event.end_ns)
+        exemplar = Exemplar(event.duration_s, ended_ns, event.trace_id, event.span_id)
+        self._exemplars.offer(kind, bucket, exemplar)
+        return decision.kept.value

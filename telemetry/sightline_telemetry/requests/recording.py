@@ -1,0 +1,47 @@
+"""Where the events of one process go, and the numbers that rise and fall while requests run."""
+
+from collections.abc import MutableSequence
+from typing import Protocol
+
+from sightline_telemetry.events.layout import METHODS, SCHEMES
+
+N_SCHEMES = len(SCHEMES)
+N_QUEUES = 16
+"""Largest number of models with a queue of their own."""
+
+N_ACTIVE = len(METHODS) * N_SCHEMES
+"""Requests are counted as active by method and scheme: the code of the method, times the schemes, plus the scheme's."""
+
+
+class EventList:
+    """Holds the events of a process that is its own observer, until they are read."""
+
+    def __init__(self) -> None:
+        self.active: MutableSequence[int] = [0] * N_ACTIVE
+        self.queued: MutableSequence[int] = [0] * N_QUEUES
+        self._waiting: list[bytes] = []
+        self.write = self._waiting.append
+        self.write_aside = self._waiting.append
+
+    def read(self) -> list[bytes]:
+        """Takes all events; one thread at a time may read."""
+        n = len(self._waiting)
+        events = self._waiting[:n]
+        del self._waiting[:n]
+        return events
+
+
+class EventSink(Protocol):
+    """Takes the events of one process.
+
+    active: (N_ACTIVE,) requests that run now. queued: (N_QUEUES,) rows that wait for each model.
+    """
+
+    active: MutableSequence[int]
+    queued: MutableSequence[int]
+
+    def write(self, event: bytes) -> None:
+        """Takes an event from the event loop's thread."""
+
+    def write_aside(self, event: bytes) -> None:
+        """Takes an event from any thread."""

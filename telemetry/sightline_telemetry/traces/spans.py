@@ -1,0 +1,200 @@
+"""Converts kept requests to finished spans and passes them directly to the span processors.
+
+The SDK's sampler is not used, because the trace is already known to be kept. The spans are `ReadableSpan`s, the type
+that the SDK's processors and exporters take; the SDK does not limit their attributes, so this module does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import starmap
+from secrets import randbits
+
+import numpy as np
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+
+from sightline_telemetry.counts.description import Description
+from sightline_telemetry.counts.fold import row_dtype
+from sightline_telemetry.events.layout import HAS_CALLER, NO_MODEL, RequestEvent
+from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.requests.timeline import RANDOM, SAMPLED, AttributeValue, SpanAttributes
+
+MAX_ATTRIBUTE_CHARS = 256
+MAX_SEGMENTS = 64
+"""Largest number of segments written on one level of a trace, so that no request can make the service write more."""
+
+_SCOPE = InstrumentationScope("sightline")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Describes a part of a request that becomes a span; start_ns and end_ns are Unix times."""
+
+    name: str
+    start_ns: int
+    end_ns: int
+    attributes: SpanAttributes = field(default_factory=dict)
+    children: tuple["Segment", ...] = ()
+
+
+class SpanWriter:
+    """Writes kept requests as spans of one resource to the span processors.
+
+    description: of the service that served them.
+    """
+
+    def __init__(self, resource: Resource, processors: tuple[SpanProcessor, ...], description: Description) -> None:
+        self._resource = resource
+        self._processors = processors
+        self._description = description
+
+    def write(self, event: RequestEvent, kind: RequestKind, reason: str) -> None:
+        """Writes the server span of an ended request and a span for each of its segments.
+
+        Children are written first, so that a reader that sees the server span sees the whole trace.
+        """
+        context = self.write_segments(event)
+        parent, links = _relation_to(event)
+        attributes = server_attributes(event, kind)
+        attributes["sightline.kept"] = reason
+        method = "HTTP" if kind.method == "_OTHER" else kind.method
+        self._emit(
+            ReadableSpan(
+                name=f"{method} {kind.route}".rstrip(),
+                context=context,
+                parent=parent,
+                resource=self._resource,
+                attributes=_capped(attributes),
+                links=links,
+                kind=SpanKind.SERVER,
+                status=Status(StatusCode.ERROR if kind.status >= 500 else StatusCode.UNSET),
+                start_time=event.unix_ns,
+                end_time=event.unix(event.end_ns),
+                instrumentation_scope=_SCOPE,
+            )
+        )
+
+    def write_segments(self, event: RequestEvent) -> SpanContext:
+        """Writes a span for each segment of an ended request, and returns the context of its server span."""
+        context = _context(event)
+        for span in self._children(context, segments(event, self._description)):
+            self._emit(span)
+        return context
+
+    def _children(self, parent: SpanContext, parts: tuple[Segment, ...]) -> Iterator[ReadableSpan]:
+        for segment in parts:
+            context = SpanContext(parent.trace_id, randbits(64) or 1, False, parent.trace_flags, parent.trace_state)
+            yield from self._children(context, segment.children)
+            yield ReadableSpan(
+                name=segment.name,
+                context=context,
+                parent=parent,
+                resource=self._resource,
+                attributes=_capped(segment.attributes),
+                start_time=segment.start_ns,
+                end_time=segment.end_ns,
+                instrumentation_scope=_SCOPE,
+            )
+
+    def _emit(self, span: ReadableSpan) -> None:
+        for processor in self._processors:
+            processor.on_end(span)
+
+
+def segments(event: RequestEvent, description: Description) -> tuple[Segment, ...]:
+    """Returns `queue`, then `predict` with a child per step of the pipeline; nothing if no model was run."""
+    if event.model == NO_MODEL or not event.marks:
+        return ()
+    model, marks = description.models[event.model], [event.unix(mark) for mark in event.marks]
+    steps = tuple(starmap(Segment, zip(model.steps, marks, marks[1:], strict=False)))
+    attributes: dict[str, AttributeValue] = {**model.id.attributes}
+    if event.rows or event.batch:
+        attributes |= {
+            "ml.batch.id": event.batch,
+            "ml.batch.size": event.batch_rows,
+            "ml.request.rows": event.n_rows,
+        }
+    if event.texts.prediction_id:
+        attributes["ml.prediction.id"] = event.texts.prediction_id.decode()
+    if event.rows and model.row_layout.has_outcomes:
+        outcomes = np.frombuffer(event.rows, row_dtype(model.row_layout))["outcome"]
+        counted = zip(*np.unique(outcomes, return_counts=True), strict=True)
+        attributes |= {f"ml.outcome.{model.profile.outcomes[code]}": int(count) for code, count in counted}
+    predict = Segment("predict", marks[0], marks[-1], attributes, steps[:MAX_SEGMENTS])
+    return Segment("queue", event.unix(event.queued_ns), marks[0]), predict
+
+
+def server_attributes(event: RequestEvent, kind: RequestKind) -> dict[str, AttributeValue]:
+    """Returns the attributes of a server span, named as in OpenTelemetry's own ASGI instrumentation."""
+    texts = event.texts
+    attributes: dict[str, AttributeValue] = {
+        "http.request.method": kind.method,
+        "url.scheme": kind.scheme,
+        "url.path": _text(texts.path),
+        "network.protocol.version": _text(texts.http_version) if texts.http_version else kind.version,
+    }
+    if texts.method:
+        attributes["http.request.method_original"] = _text(texts.method)
+    for side, address in (("server", texts.server), ("client", texts.client)):
+        host, _, port = address.decode().partition(" ")
+        if host:
+            attributes[f"{side}.address"] = host
+        if port:
+            attributes[f"{side}.port"] = int(port)
+    if kind.route:
+        attributes["http.route"] = kind.route
+    if kind.status:
+        attributes["http.response.status_code"] = kind.status
+    if kind.status >= 500 or not kind.status:
+        attributes["error.type"] = texts.error.decode() or (str(kind.status) if kind.status else "cancelled")
+    if texts.user_agent:
+        attributes["user_agent.original"] = _text(texts.user_agent)
+    return attributes
+
+
+def _text(value: bytes) -> str:
+    """Decodes what a client sent as UTF-8, the usual encoding, or else as Latin-1, which accepts any bytes."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def _context(event: RequestEvent) -> SpanContext:
+    has_caller = event.flags & HAS_CALLER
+    inherited = event.caller_flags & RANDOM if has_caller else RANDOM
+    state = _tracestate(event) if has_caller else TraceState()
+    return SpanContext(event.trace_id, event.span_id, False, TraceFlags(SAMPLED | inherited), state)
+
+
+def _relation_to(event: RequestEvent) -> tuple[SpanContext | None, tuple[Link, ...]]:
+    """Returns the parent and the links of a server span.
+
+    A caller that records its span is the parent. Otherwise that span does not exist, so the caller is only linked.
+    """
+    if not event.flags & HAS_CALLER:
+        return None, ()
+    flags = TraceFlags(event.caller_flags)
+    context = SpanContext(event.trace_id, event.caller_span_id, True, flags, _tracestate(event))
+    return (context, ()) if event.caller_flags & SAMPLED else (None, (Link(context),))
+
+
+def _tracestate(event: RequestEvent) -> TraceState:
+    """Returns the caller's `tracestate`, without a sampling threshold (`ot=th:`) that tail sampling contradicts.
+
+    Source: https://opentelemetry.io/docs/specs/otel/trace/tracestate-handling/
+    """
+    if not event.texts.tracestate:
+        return TraceState()
+    state = TraceState.from_header([event.texts.tracestate.decode("latin-1")])
+    otel_state = state.get("ot")
+    if otel_state is None or event.caller_flags & SAMPLED:
+        return state
+    kept = ";".join(part for part in otel_state.split(";") if not part.startswith("th:"))
+    return state.update("ot", kept) if kept else state.delete("ot")
+
+
+def _capped(attributes: SpanAttributes) -> dict[str, AttributeValue]:
+    return {key: value[:MAX_ATTRIBUTE_CHARS] if isinstance(value, str) else value for key, value in attributes.items()}
