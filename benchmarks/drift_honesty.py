@@ -18,7 +18,7 @@ from scipy import stats
 from benchmarks.drift_samples import N_FEATURES, N_REFERENCE, Sample, flights, independent
 from prometheus.windows import Windows, parse, text
 from sightline_telemetry.model import drift
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.profile import N_BINS, deciles
 
 PAGE = Path(__file__).parents[1] / "docs" / "drift.md"

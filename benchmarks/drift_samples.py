@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sightline_service.demo.flights import NUMERIC, load_flights
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 
 SIZES = (300, 1_000, 10_000)
 MOST_WINDOWS = {300: 50, 1_000: 50, 10_000: 16}

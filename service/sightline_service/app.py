@@ -19,6 +19,7 @@ from sightline_service.prediction.batching import Batcher, measure_row_ns
 from sightline_service.prediction.columns import ColumnBuilder
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.prediction.predictor import Predictor
+from sightline_service.prediction.recording import RowEncoder
 from sightline_service.prediction.tensors import TensorReader
 from sightline_service.routes import random
 from sightline_service.routes.feedback import FeedbackEndpoint, feedback_route
@@ -29,7 +30,7 @@ from sightline_service.routes.metadata_v2 import inference_metadata_router
 from sightline_service.routes.metrics import metrics_router
 from sightline_service.routes.open_inference_v2 import TensorDialect, infer_routes
 from sightline_service.routes.predict import JsonDialect, predict_route
-from sightline_service.routes.prediction_endpoint import PredictionEndpoint, PredictionParts, joined_answers
+from sightline_service.routes.prediction_endpoint import PredictionEndpoint, PredictionParts
 from sightline_service.routes.problems import answer_failures
 from sightline_service.routes.served_model import ServedModel
 from sightline_service.routes.traces import traces_router
@@ -37,22 +38,26 @@ from sightline_service.server.asgi import fastapi_options
 from sightline_service.server.asgi_bypass import BypassApp
 from sightline_service.settings import Settings, load_settings
 from sightline_service.telemetry import Telemetry, build_telemetry
+from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
-from sightline_telemetry.model.recorder import PredictionRecorder
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The served model: its bundle, what predicts its rows, what counts them, and the queue before it."""
+    """The served model: its bundle, what predicts its rows, the queue before it, and how its rows are counted.
+
+    number: under which events name it; None if nothing is counted.
+    """
 
     id: ModelId
     bundle: Bundle
     predictor: Predictor
-    recorder: PredictionRecorder
     batcher: Batcher
+    described: DescribedModel
+    number: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +113,17 @@ def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Mo
     predictor = Predictor(bundle.model, bundle.profile)
     predictor.build_fast_path(sample_columns(bundle.sample, bundle.profile))
     _log.info("rows of %s are predicted by %s", bundle.name, predictor.path_description)
-    model = ModelId(bundle.name, bundle.version)
-    recorder = telemetry.count_model(model, bundle.profile, predictor.steps, joined_answers)
+    described = DescribedModel(ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps)
+    number = telemetry.add_model(described)
     batcher = Batcher(
         predictor,
-        recorder,
-        telemetry.faults,
+        telemetry.sink,
+        number,
         row_ns=measure_row_ns(predictor, sample_columns(bundle.sample[:1], bundle.profile)),
         max_rows=settings.max_rows,
         max_queued_rows=settings.max_queued_rows,
     )
-    telemetry.watch_queue(model, lambda: batcher.queued_rows)
-    return Model(model, bundle, predictor, recorder, batcher)
+    return Model(described.id, bundle, predictor, batcher, described, number)
 
 
 def _build_feedback(model: Model, telemetry: Telemetry, settings: Settings) -> Feedback:
@@ -129,8 +133,7 @@ def _build_feedback(model: Model, telemetry: Telemetry, settings: Settings) -> F
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
     ledger = Ledger(url, judged, settings.label_horizon_s, last_wins=settings.last_label_wins)
     reader = LabelReader(keys, ledger, settings.max_labels)
-    worker = LedgerWorker(ledger, reader.record, telemetry.faults)
-    telemetry.watch_labels(worker.quality)
+    worker = LedgerWorker(ledger, reader.record, telemetry.faults, telemetry.sink.write_aside)
     return Feedback(PredictionIds(keys, judged), worker)
 
 
@@ -162,11 +165,10 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
     shared = PredictionParts(
         batcher=model.batcher,
         ids=parts.feedback.ids,
-        recorder=model.recorder,
+        model=model.number,
+        encoder=RowEncoder(model.described),
+        sink=parts.telemetry.sink,
         faults=parts.telemetry.faults,
-        model=model.id,
-        steps=model.predictor.steps,
-        outcomes=profile.outcomes,
         max_body_bytes=settings.max_body_bytes,
     )
 
@@ -192,9 +194,8 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
     endpoint = FeedbackEndpoint(feedback.worker, settings.max_body_bytes)
     app.router.routes.append(feedback_route(endpoint))
     if settings.random_endpoint:
-        recorder = telemetry.count_model(random.MODEL, random.PROFILE, random.STEPS)
-        app.router.routes.append(random.random_route(recorder, telemetry.faults))
-    if telemetry.ring is not None:
-        app.include_router(traces_router(telemetry.ring))
+        app.router.routes.append(random.random_route(telemetry.add_model(random.MODEL), telemetry.sink))
+    if telemetry.has_ring:
+        app.include_router(traces_router(telemetry.read_trace))
     app.include_router(health_router(lambda: parts.is_ready))
-    app.include_router(metrics_router(parts.telemetry.providers.scrape))
+    app.include_router(metrics_router(telemetry.scrape))

@@ -3,55 +3,54 @@
 `build_telemetry` chooses once, by the environment and the settings; the rest of the service does not ask again.
 """
 
-from collections.abc import Callable, Sequence
+import asyncio
 from typing import Any, Protocol
 
 from fastapi import FastAPI
+from starlette.routing import BaseRoute
 
 from sightline_service.settings import Settings
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.description import DescribedModel, Description
+from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.export.producer import Producer
+from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.export.sdk import Providers, is_disabled
-from sightline_telemetry.export.trace_ring import TraceRing
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.profile import ReferenceProfile
-from sightline_telemetry.model.quality import Quality
-from sightline_telemetry.model.recorder import PredictionRecorder, Recorder, Rows, joined
-from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware, HeadSampler
-from sightline_telemetry.requests.golden_signals import GoldenSignals
-from sightline_telemetry.requests.logs import RequestLog
+from sightline_telemetry.observer.in_process import InProcessObserver
+from sightline_telemetry.observer.observer import ObserverOptions
+from sightline_telemetry.requests.allowance import Allowance, AskedSampler
+from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware
 from sightline_telemetry.requests.middleware import IdsMiddleware, TelemetryMiddleware
-from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
+from sightline_telemetry.requests.recording import EventList, EventSink
+from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
 
-_FAULT_PLACES = ("middleware", "recorder", "reading", "ledger", "request_log")
-
-Join = Callable[[Sequence[Any]], Rows]
+FAULT_PLACES = ("middleware", "recorder", "reading", "ledger", "request_log")
 
 
 class Telemetry(Protocol):
-    """Measures the requests and the predictions of one process, and carries the counts out of it.
+    """Measures the requests and the predictions of one process.
 
-    Models, queues, labels and the app are added before `start`.
-    faults: where faults of the telemetry end. ring: holds kept traces in memory, if the settings want one.
+    Models and the app are added before `start`.
+    faults: where faults of the telemetry end. sink: takes the events of the process. has_ring: kept traces are held.
     """
 
     faults: Faults
-    providers: Providers
-    ring: TraceRing | None
+    sink: EventSink
+    has_ring: bool
 
-    def count_model(
-        self, model: ModelId, profile: ReferenceProfile, steps: tuple[str, ...], join: Join = joined
-    ) -> PredictionRecorder:
-        """Returns what counts the predictions of a model; see `Recorder`."""
-
-    def watch_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
-        """Shows how many rows wait for a model."""
-
-    def watch_labels(self, quality: Callable[[], Quality | None]) -> None:
-        """Shows the totals of labels; see `Producer.add_labels`."""
+    def add_model(self, model: DescribedModel) -> int | None:
+        """Returns the number under which events name a model; None if nothing is counted."""
 
     def measure(self, app: FastAPI) -> None:
         """Measures the requests of an app, which has all its routes by now."""
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Returns the body of `/metrics` and its content type, for an `Accept` header."""
+
+    async def read_trace(self, trace_id: int) -> dict[str, Any] | None:
+        """Returns a kept trace as OTLP/JSON; None if it is not held."""
 
     def start(self) -> None:
         """Starts exports, spans and the request log."""
@@ -60,102 +59,56 @@ class Telemetry(Protocol):
         """Sends the counts, and stops."""
 
 
-class _Uncounted:
-    """Counts no prediction."""
-
-    def record(self, *_: object, **__: object) -> None:
-        """Does nothing."""
-
-    batch = error = record
-
-
 class Off:
     """Measures nothing. Requests have ids all the same, and `/metrics` answers without a series of ours."""
 
-    def __init__(self, ring: TraceRing | None) -> None:
-        self.faults = Faults(*_FAULT_PLACES)
-        self.ring = ring
-        self.providers = Providers(Producer(GoldenSignals(), [], TailSampler(), self.faults), ring)
+    def __init__(self, settings: Settings) -> None:
+        self.sink: EventSink = _Discarding()
+        self.faults = Faults(self.sink.write_aside)
+        self.has_ring = settings.trace_ring
+        table = SeriesTable(Description(()))
+        reading = Reading(Counts.zero(table), ())
+        self._providers = Providers(Producer(table, lambda: reading, self.faults))
 
-    def count_model(self, *_: object, **__: object) -> PredictionRecorder:
-        """Returns what counts nothing."""
-        return _Uncounted()
-
-    def watch_queue(self, *_: object, **__: object) -> None:
-        """Does nothing."""
-
-    watch_labels = watch_queue
+    def add_model(self, model: DescribedModel) -> None:
+        """Counts nothing."""
 
     def measure(self, app: FastAPI) -> None:
         """Gives every request its ids."""
         app.add_middleware(IdsMiddleware)
 
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Returns what the SDK has, which is nothing."""
+        return self._providers.scrape.render(accept)
+
+    async def read_trace(self, trace_id: int) -> None:  # noqa: ARG002
+        """Returns None: no trace is kept."""
+
     def start(self) -> None:
         """Starts the SDK, which is switched off, so that other instrumentations find its providers."""
-        self.providers.start()
+        self._providers.start()
 
     def stop(self) -> None:
         """Stops the SDK."""
-        self.providers.shutdown()
+        self._providers.shutdown()
+
+
+class _Discarding(EventList):
+    """Keeps no event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.write = self.write_aside = lambda event: None  # noqa: ARG005
 
 
 class _Measuring:
-    """What both ways to make server spans share: the counts, and how they leave."""
+    """What both ways to make server spans share: events, and an observer of them in this process."""
 
-    def __init__(
-        self, settings: Settings, ring: TraceRing | None, sampler: TailSampler, *, is_head_sampled: bool
-    ) -> None:
-        self.faults = Faults(*_FAULT_PLACES)
-        self.ring = ring
-        self._signals = GoldenSignals()
-        self._sampler = sampler
-        self._producer = Producer(self._signals, [], sampler, self.faults)
-        self.providers = Providers(self._producer, ring, is_head_sampled=is_head_sampled)
-        self._log = RequestLog(self.faults) if settings.request_log else None
-
-    def count_model(
-        self, model: ModelId, profile: ReferenceProfile, steps: tuple[str, ...], join: Join = joined
-    ) -> PredictionRecorder:
-        recorder = Recorder(model, profile, steps, join)
-        self._producer.add_model(recorder)
-        return recorder
-
-    def watch_queue(self, model: ModelId, queued_rows: Callable[[], int]) -> None:
-        self._producer.add_queue(model, queued_rows)
-
-    def watch_labels(self, quality: Callable[[], Quality | None]) -> None:
-        self._producer.add_labels(quality)
-
-    def start(self) -> None:
-        self.providers.start()
-        if self._log is not None:
-            self._log.start()
-
-    def stop(self) -> None:
-        """Writes the last lines of the log, and sends the last counts and spans."""
-        if self._log is not None:
-            self._log.stop()
-        self.providers.shutdown()
-
-    def _measure(self, app: FastAPI, middleware: type[TelemetryMiddleware]) -> None:
-        app.add_middleware(
-            middleware,
-            signals=self._signals,
-            sampler=self._sampler,
-            writer=self.providers if self.providers.keeps_traces else None,
-            faults=self.faults,
-            log=self._log,
-        )
-        # Every documented answer of every route has its series at 0 before the first request.
-        for path, operations in app.openapi()["paths"].items():
-            for method, operation in operations.items():
-                self._signals.expect(method.upper(), path, [int(status) for status in operation["responses"]])
-
-
-class TailSampled(_Measuring):
-    """Makes the server spans itself, and decides about each trace when its request has ended."""
-
-    def __init__(self, settings: Settings, ring: TraceRing | None) -> None:
+    def __init__(self, settings: Settings, *, is_head_sampled: bool) -> None:
+        self.events = EventList()
+        self.sink: EventSink = self.events
+        self.faults = Faults(self.sink.write_aside)
+        self.has_ring = settings.trace_ring
         allowances = {
             Reason.ASKED: settings.traces_asked_per_s,
             Reason.FAILED: settings.traces_failed_per_s,
@@ -163,7 +116,46 @@ class TailSampled(_Measuring):
             Reason.EXEMPLAR: settings.traces_exemplar_per_s,
         }
         rules = SamplingRules(slow_s=settings.slow_s, share=settings.trace_share, allowances=allowances)
-        super().__init__(settings, ring, TailSampler(rules), is_head_sampled=False)
+        self._options = ObserverOptions(rules, settings.trace_ring, settings.request_log, is_head_sampled)
+        self._asked = AskedSampler(settings.trace_share, Allowance(settings.traces_asked_per_s))
+        self._models: list[DescribedModel] = []
+        self.process: InProcessObserver
+
+    def add_model(self, model: DescribedModel) -> int:
+        self._models.append(model)
+        return len(self._models) - 1
+
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
+        return await asyncio.to_thread(self.process.observer.providers.scrape.render, accept)
+
+    async def read_trace(self, trace_id: int) -> dict[str, Any] | None:
+        await asyncio.to_thread(self.process.fold)
+        ring = self.process.observer.ring
+        return None if ring is None else ring.read(trace_id)
+
+    def start(self) -> None:
+        self.process.start()
+
+    def stop(self) -> None:
+        self.process.stop()
+
+    def _measure(self, app: FastAPI, middleware: type[TelemetryMiddleware]) -> None:
+        description = describe(app, self._models)
+        self.process = InProcessObserver(self.events, description, self._options, self.faults)
+        app.add_middleware(
+            middleware,
+            sink=self.sink,
+            routes={route: number for number, route in enumerate(description.routes)},
+            asked=self._asked if self.process.observer.providers.keeps_traces else None,
+            faults=self.faults,
+        )
+
+
+class TailSampled(_Measuring):
+    """Makes the server spans itself; whether a trace is kept is decided when its request has ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, is_head_sampled=False)
 
     def measure(self, app: FastAPI) -> None:
         """Puts the telemetry around the app."""
@@ -173,8 +165,8 @@ class TailSampled(_Measuring):
 class Contrib(_Measuring):
     """Leaves the server spans to OpenTelemetry's FastAPIInstrumentor, and sampling at their start to the SDK."""
 
-    def __init__(self, settings: Settings, ring: TraceRing | None) -> None:
-        super().__init__(settings, ring, HeadSampler(), is_head_sampled=True)
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings, is_head_sampled=True)
         self._tracing: ContribTracing | None = None
 
     def measure(self, app: FastAPI) -> None:
@@ -185,8 +177,9 @@ class Contrib(_Measuring):
     def start(self) -> None:
         """Starts the instrumentation too."""
         super().start()
-        if self._tracing is not None and self.providers.tracers is not None:
-            self._tracing.start(self.providers.tracers)
+        tracers = self.process.observer.providers.tracers
+        if self._tracing is not None and tracers is not None:
+            self._tracing.start(tracers)
 
     def stop(self) -> None:
         """Stops the instrumentation first."""
@@ -195,9 +188,24 @@ class Contrib(_Measuring):
         super().stop()
 
 
+def describe(app: FastAPI, models: list[DescribedModel]) -> Description:
+    """Returns what is counted of an app: every documented answer of every route has its series from the start."""
+    expected = [
+        RequestKind(method.upper(), path, int(status))
+        for path, operations in app.openapi()["paths"].items()
+        for method, operation in operations.items()
+        for status in operation["responses"]
+    ]
+    routes = dict.fromkeys(path for route in app.router.routes if (path := _path(route)))
+    return Description(tuple(models), tuple(routes), tuple(expected), FAULT_PLACES)
+
+
+def _path(route: BaseRoute) -> str:
+    return str(getattr(route, "path", ""))
+
+
 def build_telemetry(settings: Settings) -> Telemetry:
     """Returns what measures this process: `Off` with OTEL_SDK_DISABLED=true, otherwise as http_tracing says."""
-    ring = TraceRing() if settings.trace_ring else None
     if is_disabled():
-        return Off(ring)
-    return Contrib(settings, ring) if settings.http_tracing == "contrib" else TailSampled(settings, ring)
+        return Off(settings)
+    return Contrib(settings) if settings.http_tracing == "contrib" else TailSampled(settings)

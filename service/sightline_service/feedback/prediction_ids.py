@@ -35,7 +35,7 @@ import numpy as np
 
 from sightline_service.errors import SettingsError
 from sightline_service.prediction.result import Prediction
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.quality import JudgedModel
 
 _log = logging.getLogger(__name__)

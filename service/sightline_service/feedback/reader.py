@@ -11,7 +11,7 @@ from sightline_service.errors import InvalidRowsError, MalformedBodyError, TooMa
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import SignedPrediction, SigningKeys
 from sightline_service.feedback.verdicts import Label
-from sightline_telemetry.model.counts import SUMMABLE
+from sightline_telemetry.model.histogram import SUMMABLE
 from sightline_telemetry.model.quality import JudgedModel
 
 

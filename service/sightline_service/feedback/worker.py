@@ -18,8 +18,9 @@ from time import monotonic
 
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.ledger import Ledger
+from sightline_telemetry.events.layout import LABELS, body_event
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.quality import Quality
+from sightline_telemetry.model.quality import Quality, quality_to_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -45,18 +46,22 @@ class LedgerWorker:
     """Records bodies of labels in a thread of its own, and keeps the totals as last seen.
 
     record: records one body in the ledger and returns one verdict per label.
+    write: takes an event with the totals, whenever they were read.
     """
 
-    def __init__(self, ledger: Ledger, record: Callable[[bytes], list[str]], faults: Faults) -> None:
+    def __init__(
+        self, ledger: Ledger, record: Callable[[bytes], list[str]], faults: Faults, write: Callable[[bytes], None]
+    ) -> None:
         self._ledger = ledger
         self._record = record
         self._faults = faults
+        self._write = write
         self._thread = Thread(target=self._work, name="ledger", daemon=True)  # a database that hangs must not keep us
         self._jobs: Queue[_Job | None] = Queue(WAITING_BODIES)
         self._is_tried: Future[None] = Future()
         self._is_open = False
         self._next_read_s = self._next_prune_s = 0.0
-        self._quality: Quality | None = None
+        self._shown: Quality | None = None
 
     async def start(self) -> None:
         """Starts the thread, and waits up to OPEN_S for the first answer of the ledger."""
@@ -71,10 +76,6 @@ class LedgerWorker:
         self._jobs.put_nowait(None)
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
-
-    def quality(self) -> Quality | None:
-        """The totals as last seen; None before the ledger has answered. Never waits."""
-        return self._quality
 
     async def run(self, body: bytes) -> list[str]:
         """Records a body and returns one verdict per label. Raises LedgerDownError if that does not end in time."""
@@ -107,7 +108,7 @@ class LedgerWorker:
         except BaseException as error:
             job.verdicts.set_exception(error)
             return
-        self._quality = self._ledger.quality()
+        self._show(self._ledger.quality())
         job.verdicts.set_result(verdicts)
 
     def _read_if_due(self) -> None:
@@ -117,7 +118,7 @@ class LedgerWorker:
         try:
             if not self._is_open:
                 self._ledger.open()
-            self._quality = self._ledger.read()
+            self._show(self._ledger.read())
             self._is_open = True
             self._prune_if_due(now_s)
         except Exception:
@@ -128,6 +129,12 @@ class LedgerWorker:
             self._next_read_s = monotonic() + READS_EVERY_S
         if not self._is_tried.done():
             self._is_tried.set_result(None)
+
+    def _show(self, quality: Quality) -> None:
+        """Publishes the totals, if they are not those that were published last."""
+        if quality != self._shown:
+            self._shown = quality
+            self._write(body_event(LABELS, quality_to_bytes(quality)))
 
     def _prune_if_due(self, now_s: float) -> None:
         if now_s >= self._next_prune_s:

@@ -8,7 +8,7 @@ microseconds runs at once, without a queue: waiting would cost more than a batch
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from sightline_service.errors import ClientGoneError, PredictionFailedError, Que
 from sightline_service.prediction.columns import Columns, join_columns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
-from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.recorder import PredictionRecorder
+from sightline_telemetry.events.layout import batch_event
+from sightline_telemetry.requests.recording import EventSink
 
 AT_ONCE_NS = 60_000
 """A quicker model runs at once: a place in the queue costs some microseconds, and a batch saves little more."""
@@ -50,29 +50,31 @@ class _Waiting:
     queued_ns: int
 
 
-_NO_WAIT = (0,)
-
 _Outcome = Answer | SightlineError
 
 Gone = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Batcher:
-    """The queue before one model. Belongs to one event loop."""
+    """The queue before one model. Belongs to one event loop.
+
+    sink: takes an event per batch. model: the number under which events name it; None if nothing is counted.
+    """
 
     def __init__(
         self,
         predictor: Predictor,
-        recorder: PredictionRecorder,
-        faults: Faults,
+        sink: EventSink,
+        model: int | None,
         *,
         row_ns: int,
         max_rows: int,
         max_queued_rows: int,
     ) -> None:
         self._predictor = predictor
-        self._recorder = recorder
-        self._faults = faults
+        self._write = sink.write
+        self._queued = sink.queued
+        self._model = model
         self._is_quick = row_ns < INLINE_NS
         self.is_instant = row_ns < AT_ONCE_NS
         """True if a request of a few rows needs no place in the queue."""
@@ -82,10 +84,16 @@ class Batcher:
         self._is_running = False
         self._numbers = count(1)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self.queued_rows = 0
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that wait for the model."""
+        return self._queued[self._model or 0]
 
     def predict_at_once(self, columns: Columns) -> Answer | None:
         """Predicts with a model that needs only microseconds; None if the request has to queue.
+
+        The batch is counted with the event of its only request.
 
         Raises what the predictor raises.
         """
@@ -93,7 +101,6 @@ class Batcher:
         if not self.is_instant or n_rows > INLINE_ROWS:
             return None
         prediction = self._predictor.predict(columns)
-        self._count(n_rows, prediction, _NO_WAIT)
         return Answer(prediction, next(self._numbers), n_rows, prediction.marks[0])
 
     async def predict(self, columns: Columns, gone: Gone | None = None) -> Answer:
@@ -109,7 +116,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         item = _Waiting(columns, loop.create_future(), perf_counter_ns())
         self._waiting.append(item)
-        self.queued_rows += n_rows
+        self._queued[self._model or 0] += n_rows
         if not self._is_running:
             self._is_running = True
             # In an empty context: a batch belongs to several requests, so to no single trace.
@@ -137,7 +144,7 @@ class Batcher:
         """Leaves the queue, so that no other request is refused for a place that is not needed."""
         if item in self._waiting:
             self._waiting.remove(item)
-            self.queued_rows -= len(item.columns)
+            self._queued[self._model or 0] -= len(item.columns)
 
     def _start(self) -> None:
         items = self._take()
@@ -156,7 +163,7 @@ class Batcher:
         n_rows = 0
         while self._waiting and (not items or n_rows + len(self._waiting[0].columns) <= self._max_rows):
             item = self._waiting.popleft()
-            self.queued_rows -= len(item.columns)
+            self._queued[self._model or 0] -= len(item.columns)
             if not item.future.cancelled():
                 items.append(item)
                 n_rows += len(item.columns)
@@ -178,8 +185,7 @@ class Batcher:
     def _predict_together(self, items: Sequence[_Waiting]) -> list[Answer]:
         columns = join_columns([item.columns for item in items])
         prediction = self._predictor.predict(columns)
-        number, n_rows, start_ns = next(self._numbers), len(columns), prediction.marks[0]
-        self._count(n_rows, prediction, [start_ns - item.queued_ns for item in items])
+        number, n_rows = next(self._numbers), len(columns)
         if len(items) == 1:
             return [Answer(prediction, number, n_rows, items[0].queued_ns)]
         answers, row = [], 0
@@ -189,13 +195,10 @@ class Batcher:
             row = stop
         return answers
 
-    def _count(self, n_rows: int, prediction: Prediction, queued_ns: Sequence[int]) -> None:
-        try:
-            self._recorder.batch(n_rows, prediction.marks, queued_ns)
-        except Exception:
-            self._faults.note("recorder")
-
     def _finish(self, items: Sequence[_Waiting], outcomes: Sequence[_Outcome]) -> None:
+        if self._model is not None:
+            for batch in batch_events(self._model, outcomes):
+                self._write(batch)
         for item, outcome in zip(items, outcomes, strict=True):
             if item.future.cancelled():
                 continue
@@ -204,6 +207,17 @@ class Batcher:
             else:
                 item.future.set_exception(outcome)
         self._start()
+
+
+def batch_events(model: int, outcomes: Sequence[_Outcome]) -> Iterator[bytes]:
+    """Yields an event for each batch that some requests were predicted in."""
+    batches: dict[int, list[Answer]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Answer):
+            batches.setdefault(outcome.batch, []).append(outcome)
+    for answers in batches.values():
+        marks = answers[0].prediction.marks
+        yield batch_event(model, answers[0].batch_rows, marks, [marks[0] - answer.queued_ns for answer in answers])
 
 
 def measure_row_ns(predictor: Predictor, columns: Columns, rounds: int = 5) -> int:

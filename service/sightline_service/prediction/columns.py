@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from sightline_service.errors import Fault, InvalidRowsError
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 
 _SHOWN_CHARS = 80

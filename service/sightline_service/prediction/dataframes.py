@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sightline_service.prediction.columns import Columns, Value
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 
 _EXACT = 2.0**53

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 
 
 class OutputArrays(NamedTuple):

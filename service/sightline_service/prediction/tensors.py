@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sightline_service.errors import BadTensorError, MalformedBodyError
 from sightline_service.prediction.columns import ColumnBuilder, Columns
 from sightline_service.prediction.instances import is_list_of_lists
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.profile import Feature, ReferenceProfile
 
 STRINGS, BOOLEANS = "BYTES", "BOOL"

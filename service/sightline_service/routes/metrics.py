@@ -1,20 +1,20 @@
 """`GET /metrics`: the scrape, rendered off the event loop."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 
-from sightline_telemetry.export.scrape import Scrape
+Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
 
 
 def metrics_router(scrape: Scrape) -> APIRouter:
-    """Serves OpenMetrics with exemplars, or classic text, as `Accept` asks."""
+    """Serves OpenMetrics with exemplars, or classic text, as `Accept` requests."""
     router = APIRouter(tags=["telemetry"])
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(request: Request) -> Response:
-        """All counts of this process."""
-        body, content_type = await asyncio.to_thread(scrape.render, request.headers.get("accept", ""))
+        """Returns all counts of the service."""
+        body, content_type = await scrape(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type})
 
     return router

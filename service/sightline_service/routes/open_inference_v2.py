@@ -16,7 +16,7 @@ from sightline_service.routes.metadata_v2 import INFER_SCHEMA, InferOut, example
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
-from sightline_telemetry.model.counts import Floats
+from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.profile import ReferenceProfile
 
 PATHS = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")

@@ -1,7 +1,7 @@
 """`GET /predict/random`: a dummy model that makes spikes and errors on demand, counted like any model."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from random import expovariate, random
 from secrets import token_urlsafe
 from time import perf_counter_ns
@@ -16,17 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from sightline_service.errors import InvalidParameterError, PredictionFailedError
 from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut
 from sightline_service.routes.problems import documented_problems
-from sightline_telemetry.faults import Faults
+from sightline_telemetry.counts.description import DescribedModel
+from sightline_telemetry.events.layout import ERROR_REASONS, batch_event
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile, profile_outcomes
-from sightline_telemetry.model.recorder import PredictionRecorder, Rows
 from sightline_telemetry.requests.middleware import TIMELINE
-from sightline_telemetry.requests.timeline import Segment, Timeline
+from sightline_telemetry.requests.recording import EventSink
+from sightline_telemetry.requests.timeline import PredictionRecord, Timeline
 
 PATH = "/predict/random"
 STEPS = ("delay",)
 MAX_DELAY_S = 10.0
-MODEL = ModelId("random", "1")
 OUTCOMES = ("false", "true")
 
 _NO_CODES = np.empty(0, dtype=np.intp)
@@ -36,6 +36,8 @@ PROFILE = ReferenceProfile(
     categorical=(),
     **profile_outcomes(OUTCOMES, _NO_CODES, _NO_CODES, np.empty((0, len(OUTCOMES)))),
 )
+MODEL = DescribedModel(ModelId("random", "1"), PROFILE, STEPS)
+REJECTED, FAILED, CANCELLED = (PredictionRecord(0, reason) for reason in range(1, len(ERROR_REASONS) + 1))
 
 
 class RandomQuery(BaseModel):
@@ -50,31 +52,38 @@ class RandomQuery(BaseModel):
     """Share of requests that fail with 500."""
 
 
-def random_route(recorder: PredictionRecorder, faults: Faults) -> APIRoute:
-    """Makes the route, which counts refused queries too."""
+def random_route(model: int | None, sink: EventSink) -> APIRoute:
+    """Makes the route, which counts refused queries too. model: the number under which events name the dummy."""
+
+    def note(request: Request, record: PredictionRecord) -> None:
+        if model is not None:
+            request.scope[TIMELINE].prediction = record._replace(model=model)
 
     async def predict_random(request: Request, query: Annotated[RandomQuery, Query()]) -> PredictOut:
         """Waits for an exponentially distributed time, then fails or predicts at random."""
         timeline: Timeline = request.scope[TIMELINE]
         queued_ns, start_ns = perf_counter_ns(), perf_counter_ns()
-        await _delay(query.time_delay_scale, recorder)
-        end_ns = perf_counter_ns()
-        timeline.segments = lambda: _segments(queued_ns, start_ns, end_ns)
-        with faults.contained("recorder"):
-            recorder.batch(1, (start_ns, end_ns), (start_ns - queued_ns,))
+        try:
+            await asyncio.sleep(_delay_s(query.time_delay_scale))
+        except asyncio.CancelledError:
+            note(request, CANCELLED)
+            raise
+        marks = start_ns, perf_counter_ns()
+        if model is not None:
+            sink.write(batch_event(model, 1, marks, (start_ns - queued_ns,)))
         if random() < query.error_rate:  # noqa: S311  # not used for a secret
-            recorder.error("failed")
+            note(request, FAILED._replace(queued_ns=queued_ns, marks=marks))
             raise PredictionFailedError("the dummy model fails at random, as often as error_rate requires")
         score = random()  # noqa: S311
-        with faults.contained("recorder"):
-            recorder.record(_row(score))
+        row = MODEL.row_layout.struct.pack(int(score > 0.5), 1 - score, score)
+        note(request, PredictionRecord(0, 0, 1, 1, 0, queued_ns, marks, "", row))
         outcome = PredictionOut(
             prediction_id=f"{token_urlsafe(9)}.0",
             outcome=OUTCOMES[score > 0.5],
             probabilities=dict(zip(OUTCOMES, (1 - score, score), strict=True)),
         )
-        model = ModelOut(name=MODEL.name, version=MODEL.version)
-        return PredictOut(predictions=[outcome], model=model, trace_id=timeline.trace_id_hex)
+        served = ModelOut(name=MODEL.id.name, version=MODEL.id.version)
+        return PredictOut(predictions=[outcome], model=served, trace_id=timeline.trace_id_hex)
 
     class CountingRoute(APIRoute):
         """FastAPI validates the query before the endpoint runs, so what it refuses is counted around it."""
@@ -86,7 +95,7 @@ def random_route(recorder: PredictionRecorder, faults: Faults) -> APIRoute:
                 try:
                     return await handle(request)
                 except RequestValidationError:
-                    recorder.error("rejected")
+                    note(request, REJECTED)
                     raise
 
             return handle_and_count
@@ -97,19 +106,5 @@ def random_route(recorder: PredictionRecorder, faults: Faults) -> APIRoute:
     )
 
 
-async def _delay(scale_s: float, recorder: PredictionRecorder) -> None:
-    try:
-        await asyncio.sleep(min(expovariate(1 / scale_s), MAX_DELAY_S) if scale_s else 0)
-    except asyncio.CancelledError:
-        recorder.error("cancelled")
-        raise
-
-
-def _segments(queued_ns: int, start_ns: int, end_ns: int) -> Iterable[Segment]:
-    yield Segment("queue", queued_ns, start_ns)
-    yield Segment("predict", start_ns, end_ns, MODEL.attributes, (Segment(STEPS[0], start_ns, end_ns),))
-
-
-def _row(score: float) -> Rows:
-    nothing = np.empty((0, 1))
-    return Rows(nothing, nothing.astype(np.intp), np.array([int(score > 0.5)]), np.array([[1 - score, score]]))
+def _delay_s(scale_s: float) -> float:
+    return min(expovariate(1 / scale_s), MAX_DELAY_S) if scale_s else 0.0

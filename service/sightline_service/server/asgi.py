@@ -1,6 +1,6 @@
 """What the bare ASGI endpoints share: a body read under a limit, a reply sent in two messages."""
 
-from collections.abc import Callable, Container, Mapping, Sized
+from collections.abc import Callable, Container, Mapping
 from inspect import signature
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sightline_service.errors import BodyTooLargeError, ClientGoneError, SightlineError, UnsupportedMediaError
+from sightline_service.errors import BodyTooLargeError, ClientGoneError, UnsupportedMediaError
 
 JSON = b"application/json"
 _FASTAPI_TELEMETRY = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
@@ -21,17 +21,6 @@ class Reply(NamedTuple):
     status: int = 200
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
-
-
-class Exchange(NamedTuple):
-    """A request that has its reply, and what its endpoint counts of it.
-
-    rows: those that the reply answers; None for a refusal. error: why the request was refused.
-    """
-
-    reply: Reply
-    rows: Sized | None = None
-    error: SightlineError | None = None
 
 
 class AsgiRoute(APIRoute):

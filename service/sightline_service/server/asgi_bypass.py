@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
-from sightline_service.server.asgi import Exchange, Reply
+from sightline_service.server.asgi import Reply
 from sightline_service.server.joined_writes import WriteBatch
 from sightline_telemetry.requests.middleware import IdsMiddleware, RequestTelemetry, TelemetryMiddleware
 
@@ -20,14 +20,11 @@ from sightline_telemetry.requests.middleware import IdsMiddleware, RequestTeleme
 class InlineEndpoint(Protocol):
     """An endpoint that can answer synchronously."""
 
-    def answer_now(self, scope: Scope, body: bytes) -> Exchange | None:
-        """Answers a request whose body is whole, and counts nothing; None if the request has to wait.
+    def answer_now(self, scope: Scope, body: bytes) -> Reply | None:
+        """Answers a request whose body is whole; None if the request has to wait.
 
         What it raises is raised again on the way through ASGI, where it is answered and counted.
         """
-
-    def count(self, exchange: Exchange) -> None:
-        """Counts an exchange, before its reply is written: a client that has its answer finds it counted."""
 
 
 class BypassApp(FastAPI):
@@ -85,13 +82,13 @@ class AsgiBypass:
         telemetry = self._telemetry
         request = telemetry.begin(scope)
         try:
-            exchange = endpoint.answer_now(scope, body)
-            if exchange is None:
+            reply = endpoint.answer_now(scope, body)
+            if reply is None:
                 return None
-            endpoint.count(exchange)
-            telemetry.end(request, exchange.reply.status)
+            telemetry.end(request, reply.status)
         except Exception:
+            request.timeline.prediction = None
             return None
         finally:
             telemetry.leave(request)
-        return exchange.reply
+        return reply

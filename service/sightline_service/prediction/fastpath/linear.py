@@ -10,7 +10,7 @@ from sklearn import linear_model
 from sklearn.svm import LinearSVC
 
 from sightline_service.prediction.fastpath.ready import Column, Fill, IsMissing, Lookup, Numeric, Scale
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 
 KNOWN = (
     linear_model.ElasticNet,

@@ -13,7 +13,7 @@ from sightline_service.prediction.fastpath import linear, trees
 from sightline_service.prediction.fastpath.reading import NotReadableError, read
 from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric, Single, assemble, call
 from sightline_service.prediction.result import ArrayPrediction, ListPrediction, OutputArrays, OutputLists, Prediction
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 
 FEW_ROWS = 16

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 
 KNOWN = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 MAX_LEAVES = 32
