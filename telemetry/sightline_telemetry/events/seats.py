@@ -160,9 +160,10 @@ class Seat:
         """Counts one more trace that a client asked for in a second."""
         self._words[_ASKED] = second << _GRANTED_BITS | self.granted(second) + 1
 
-    def bury(self, wait_status: int) -> None:
-        """Stores how the worker's process ended, counts its death, and clears what ended with it."""
+    def end(self, wait_status: int, *, is_death: bool) -> None:
+        """Stores how the worker's process ended, and clears what ended with it; a death is counted by its signal."""
         for index in range(N_ACTIVE):
             self.active[index] = 0
-        self.deaths[wait_status & 0x7F] += 1
+        if is_death:
+            self.deaths[wait_status & 0x7F] += 1
         self.process.end(wait_status)

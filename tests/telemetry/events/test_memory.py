@@ -151,14 +151,14 @@ def test_a_killed_writer_leaves_a_whole_copy(board: Board) -> None:
         assert data in (b"", number.to_bytes(8, "little") * (number % 250))
 
 
-def test_a_dead_worker_is_buried(board: Board) -> None:
-    """Its seat keeps how and when it ended, counts the death by signal, and has no active requests."""
+def test_a_worker_that_ends_leaves_how_it_ended(board: Board) -> None:
+    """Its seat keeps how and when the last two ended, counts deaths by signal, and has no active requests."""
     seat, other = board.seat(1), _other(board).seat(1)
     assert (seat.process.begin(), seat.process.ended(1), seat.process.ended(0)) == (1, None, None)
     seat.process.pid = 4711
     seat.active[5] += 2
     before = perf_counter_ns()
-    seat.bury(signal.SIGSEGV)
+    seat.end(signal.SIGSEGV, is_death=True)
     ended = other.process.ended(1)
     assert ended is not None
     assert ended[:3] == (1, 4711, signal.SIGSEGV)
@@ -166,11 +166,14 @@ def test_a_dead_worker_is_buried(board: Board) -> None:
     assert (other.process.pid, list(other.active)) == (0, [0] * 24)
     assert seat.process.begin() == 2
     seat.process.pid = 4712
-    seat.bury(3 << 8)
-    assert [other.process.ended(g) and other.process.ended(g)[:3] for g in (1, 2)] == [  # type: ignore[index]
-        (1, 4711, signal.SIGSEGV),
-        (2, 4712, 3 << 8),
-    ]
+    seat.end(3 << 8, is_death=True)
+    assert other.process.ended(1) == ended
+    successor = other.process.ended(2)
+    assert successor is not None
+    assert successor[:3] == (2, 4712, 3 << 8)
+    seat.process.begin()
+    seat.end(signal.SIGTERM, is_death=False)
+    assert other.process.ended(1) is None
     assert {s: n for s, n in enumerate(other.deaths) if n} == {0: 1, signal.SIGSEGV: 1}
     assert list(board.seat(0).deaths) == [0] * 65
 

@@ -1,0 +1,73 @@
+"""A process that the supervisor keeps running: started, and started again after a pause that grows."""
+
+import os
+import signal
+import subprocess
+from time import monotonic
+
+from sightline_telemetry.events.seats import ProcessWords
+from sightline_telemetry.observer.inheritance import Inheritance
+
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+LIFE_S = 10.0  # the successor of a process that lived so long is started as quickly as the first one's
+
+
+class Child:
+    """One process and its successors.
+
+    words: where its id and generation are stored.
+    inheritance: the descriptors that it inherits; it gets no others.
+    """
+
+    def __init__(self, words: ProcessWords, command: list[str], inheritance: Inheritance) -> None:
+        self.words = words
+        self.due_s: float | None = None
+        """When a process is to be started, on the monotonic clock; None: one runs, or none is wanted."""
+        self._command = command
+        self._inheritance = inheritance
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_s = 0.0
+        self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def pid(self) -> int:
+        """The id of the running process, 0 if there is none."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Starts a process.
+
+        Raises OSError when the system refuses to.
+        """
+        self.due_s = None
+        self._started_s = monotonic()
+        self.words.begin()
+        self._process = subprocess.Popen(  # noqa: S603 - the command is the one that `sightline serve` made
+            self._command,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | self._inheritance.environment(),
+            pass_fds=self._inheritance.descriptors(),
+        )
+        self.words.pid = self._process.pid
+
+    def reaped(self, wait_status: int) -> None:
+        """Forgets the process, which the supervisor has waited for."""
+        if self._process:
+            self._process.returncode = os.waitstatus_to_exitcode(wait_status)  # otherwise Popen waits for it, too
+            self._process = None
+
+    def restart(self) -> float:
+        """Has a process started after a pause, in seconds, which is returned; it doubles with each short life."""
+        now_s = monotonic()
+        if now_s - self._started_s >= LIFE_S:
+            self._pause_s = FIRST_PAUSE_S
+        pause_s = self._pause_s
+        self.due_s = now_s + pause_s
+        self._pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return pause_s
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if it runs."""
+        if self._process:  # it was not waited for, so no other process has its id
+            os.kill(self._process.pid, number)
