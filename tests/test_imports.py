@@ -30,7 +30,6 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry.requests": {"telemetry.faults", "telemetry.instruments", "telemetry.model"},
     "telemetry.export": {"telemetry.faults", "telemetry.instruments", "telemetry.model", "telemetry.requests"},
     "telemetry.measurement": {"telemetry.export", "telemetry.faults", "telemetry.model", "telemetry.requests"},
-    "telemetry.observer": {"telemetry.events"},
     "telemetry.sklearn": {"telemetry.estimators", "telemetry.measurement", "telemetry.model"},
     "telemetry.testing": {"telemetry.export"},
     "service.errors": set(),
