@@ -55,7 +55,10 @@ def _folders() -> Iterator[Path]:
 
 def _is_private(folder: Path) -> bool:
     """Whether a folder is our own and closed to others: in /tmp anybody may have made it before us."""
-    status = folder.lstat()
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 

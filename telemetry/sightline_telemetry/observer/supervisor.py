@@ -241,8 +241,8 @@ class Supervisor:
             for number in os.read(self._signals, 4096):
                 self._is_stopping |= number in (signal.SIGTERM, signal.SIGINT)
                 self._interrupts += number == signal.SIGINT
-            if self._interrupts > 1:
-                raise KeyboardInterrupt
+                if number == signal.SIGINT and self._interrupts == 2:
+                    raise KeyboardInterrupt
 
 
 def _signal_pipe() -> int:
@@ -282,7 +282,7 @@ def main() -> int:
     try:
         return Supervisor(Plan.from_json(sys.argv[1])).run()
     except OSError as error:
-        _say(str(error))
+        _say(error.strerror or str(error))
         return 1
 
 
