@@ -20,7 +20,7 @@ class MetricsInMemory(InMemoryMetricReader):
         self._producer = producer
         super().__init__()
 
-    def collect(self, timeout_millis: float = 10_000) -> None:
+    def collect(self, timeout_millis: float = 10_000) -> None:  # type: ignore[misc]  # as ExportReader does
         """Collects one moment of the service."""
         with self._producer.reading():
             super().collect(timeout_millis)

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from sightline_telemetry.counts.series import HistogramSeries, NumberSeries, SeriesTable
+from sightline_telemetry.counts.series import MAX_KINDS, HistogramSeries, NumberSeries, SeriesTable
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Floats, Integers, Snapshot
 from sightline_telemetry.requests.request_kind import OVERFLOW, RequestKind
@@ -48,7 +48,7 @@ class Counts:
         return cls(table.digest, integers, np.zeros(table.n_sums + n_kinds), table.kinds)
 
     def __add__(self, other: "Counts") -> "Counts":
-        """Adds series by series; kinds that only one of them has are taken over.
+        """Adds series by series; kinds that only one of them has are taken over, as far as MAX_KINDS allows.
 
         Raises ForeignCountsError for counts of another description.
         """
@@ -56,7 +56,8 @@ class Counts:
             raise ForeignCountsError("counts of two different descriptions cannot be added")
         if self.kinds == other.kinds:
             return Counts(self.digest, self.integers + other.integers, self.sums + other.sums, self.kinds)
-        kinds = tuple(dict.fromkeys((*self.kinds, *other.kinds)))
+        every = tuple(dict.fromkeys((*self.kinds, *other.kinds)))
+        kinds = every[: max(MAX_KINDS, len(self.kinds))]
         one, two = self._with_kinds(kinds), other._with_kinds(kinds)
         return Counts(self.digest, one.integers + two.integers, one.sums + two.sums, kinds)
 
@@ -96,7 +97,7 @@ class Counts:
             yield series, Snapshot(series.bounds, values[series.start : stop], sums[series.sum_index])
 
     def durations(self, table: SeriesTable) -> Iterator[tuple[RequestKind, Snapshot]]:
-        """Yields the durations of each kind of request; those beyond the largest number of kinds only if there are any."""
+        """Yields the durations of each kind of request; of those beyond MAX_KINDS only if there are any."""
         values, sums = self.integers[table.n_integers :].tolist(), self.sums[table.n_sums :].tolist()
         for index, kind in enumerate(self.kinds):
             start = index * _N_DURATION
@@ -105,13 +106,15 @@ class Counts:
                 yield kind, snapshot
 
     def _with_kinds(self, kinds: Kinds) -> "Counts":
-        """Returns the same counts with the durations of more kinds, in another order."""
+        """Returns the same counts with the durations of other kinds; a kind that is not among them overflows."""
         n_integers = len(self.integers) - len(self.kinds) * _N_DURATION
         n_sums = len(self.sums) - len(self.kinds)
         integers = np.zeros(n_integers + len(kinds) * _N_DURATION, dtype=np.int64)
         sums = np.zeros(n_sums + len(kinds))
         integers[:n_integers], sums[:n_sums] = self.integers[:n_integers], self.sums[:n_sums]
-        places = [kinds.index(kind) for kind in self.kinds]
-        integers[n_integers:].reshape(-1, _N_DURATION)[places] = self.integers[n_integers:].reshape(-1, _N_DURATION)
-        sums[n_sums:][places] = self.sums[n_sums:]
+        place = {kind: index for index, kind in enumerate(kinds)}
+        places = [place[kind if kind in place else OVERFLOW] for kind in self.kinds]
+        durations = self.integers[n_integers:].reshape(-1, _N_DURATION)
+        np.add.at(integers[n_integers:].reshape(-1, _N_DURATION), places, durations)
+        np.add.at(sums[n_sums:], places, self.sums[n_sums:])
         return Counts(self.digest, integers, sums, kinds)

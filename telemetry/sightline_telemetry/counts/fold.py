@@ -16,6 +16,7 @@ from sightline_telemetry.counts.series import MAX_KINDS, HistogramSeries, ModelS
 from sightline_telemetry.events.layout import (
     BATCH,
     COUNTS,
+    ERROR_REASONS,
     FAULT,
     HTTP_VERSIONS,
     IS_OWN_BATCH,
@@ -80,7 +81,8 @@ class Block:
         if event.rows:
             self._rows[event.model].append(event.rows)
         if event.reason:
-            self._fixed[self._table.models[event.model].errors + event.reason - 1] += 1
+            errors = self._table.models[event.model].errors
+            self._fixed[errors : errors + len(ERROR_REASONS)][event.reason - 1] += 1
         if event.flags & IS_OWN_BATCH:
             self.add_batch(event.model, event.batch_rows, event.marks, (event.marks[0] - event.queued_ns,))
 
@@ -175,18 +177,40 @@ class Block:
         for step, start, end in zip(series.steps, marks, marks[1:], strict=False):
             measured[step].append((end - start) / 1e9)
 
+    def drop_misfits(self) -> int:
+        """Leaves out the rows of requests that do not fit their model, and returns of how many requests."""
+        n_dropped = 0
+        for model, parts in self._rows.items():
+            if not self._fit(model, parts):
+                self._rows[model] = [part for part in parts if self._fit(model, [part])]
+                n_dropped += len(parts) - len(self._rows[model])
+        return n_dropped
+
     def counts(self) -> Counts:
-        """Returns the counts of all events that were added."""
+        """Returns the counts of all events that were added. Raises ValueError for rows that do not fit their model."""
         for model, parts in self._rows.items():
             layout = self._table.description.models[model].row_layout
             self.add_rows(model, np.frombuffer(b"".join(parts), row_dtype(layout)))
         for series, values in self._measured.items():
-            self._fixed[series.start : series.start + len(series.bounds) + 1] += _buckets(np.array(series.bounds), values)
+            stop = series.start + len(series.bounds) + 1
+            self._fixed[series.start : stop] += _buckets(np.array(series.bounds), values)
             self._sums[series.sum_index] += sum(values)
         counts = self._with_durations()
         for other in self._others:
             counts += other
         return counts
+
+    def _fit(self, model: int, parts: Sequence[bytes]) -> bool:
+        described = self._table.description.models[model]
+        dtype = row_dtype(described.row_layout)
+        if any(len(part) % dtype.itemsize for part in parts):
+            return False
+        rows, profile = np.frombuffer(b"".join(parts), dtype), described.profile
+        n_codes = [len(feature.series_values) for feature in profile.categorical]
+        has_outcomes = described.row_layout.has_outcomes
+        return bool(
+            (rows["codes"] < n_codes).all() and (not has_outcomes or (rows["outcome"] < len(profile.outcomes)).all())
+        )
 
     def _with_durations(self) -> Counts:
         known = dict.fromkeys(self._table.kinds)
@@ -196,8 +220,9 @@ class Block:
         kinds = tuple(known)
         buckets = np.zeros((len(kinds), self._table.N_DURATION), dtype=np.int64)
         sums = np.zeros(len(kinds))
+        place = {kind: index for index, kind in enumerate(kinds)}
         for kind, values in self._durations.items():
-            at = kinds.index(kind if kind in known else OVERFLOW)
+            at = place[kind if kind in place else OVERFLOW]
             buckets[at] += _buckets(_DURATION_BOUNDS, values)
             sums[at] += sum(values)
         integers = np.concatenate([self._fixed, buckets.ravel()])

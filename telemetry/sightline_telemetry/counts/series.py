@@ -135,8 +135,8 @@ class ModelSeries:
 
     def _add_outputs(self, own: MetricAttributes, allocation: _Allocation) -> None:
         profile = self.profile
-        outcomes = [{**own, "outcome": outcome} for outcome in profile.outcomes] or [own]
-        self.outcomes = allocation.counters(instruments.PREDICTIONS, outcomes)
+        outcomes: list[MetricAttributes] = [{**own, "outcome": outcome} for outcome in profile.outcomes]
+        self.outcomes = allocation.counters(instruments.PREDICTIONS, outcomes or [own])
         self.scored = [index for index, _ in profile.scored]
         self.scores, self.score_sums = allocation.n_integers, allocation.n_sums
         for _, outcome in profile.scored:

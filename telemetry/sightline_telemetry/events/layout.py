@@ -134,10 +134,11 @@ class BatchEvent(NamedTuple):
 
 
 _N_TEXTS = len(Texts._fields)
-_REQUEST = Struct(f"<10B3H2I9Q{_N_TEXTS}H")
+_REQUEST = Struct(f"<2BH7B3H2I9Q{_N_TEXTS}H")
 _N_FIELDS = 21
 _BATCH = Struct("<4BIII")
 _MARKS = tuple(Struct(f"<{n}Q") for n in range(64))
+"""For the numbers of marks that pipelines have; a pipeline of more than 62 steps has its layout made for each event."""
 _MAX_TEXTS_BYTES = 4 * MAX_TEXT_BYTES
 
 
@@ -148,24 +149,23 @@ def request_event(fields: Sequence[int], marks: Sequence[int], texts: Sequence[b
     """
     joined = b"".join(texts)
     if len(joined) > _MAX_TEXTS_BYTES:
-        texts = [text[:MAX_TEXT_BYTES] for text in texts]
+        texts = [*map(_cut, texts)]
         joined = b"".join(texts)
     head = _REQUEST.pack(REQUEST, VERSION, len(marks), *fields, *map(len, texts))
-    return b"".join((head, _MARKS[len(marks)].pack(*marks), joined, rows))
+    return b"".join((head, _marks(len(marks)).pack(*marks), joined, rows))
 
 
 def read_request(event: bytes) -> RequestEvent:
     """Reads the event of a request."""
     numbers = _REQUEST.unpack_from(event)
-    marks = _MARKS[numbers[2]]
+    marks = _marks(numbers[2])
     at = _REQUEST.size + marks.size
     texts = []
     for length in numbers[3 + _N_FIELDS :]:
         texts.append(event[at : at + length])
         at += length
-    return RequestEvent(
-        *numbers[3 : 3 + _N_FIELDS], marks.unpack_from(event, _REQUEST.size), Texts(*texts), event[at:]
-    )
+    fields = numbers[3 : 3 + _N_FIELDS]
+    return RequestEvent._make((*fields, marks.unpack_from(event, _REQUEST.size), Texts._make(texts), event[at:]))
 
 
 def batch_event(model: int, n_rows: int, marks: Sequence[int], queued_ns: Sequence[int]) -> bytes:
@@ -190,3 +190,17 @@ def body_event(kind: int, body: bytes) -> bytes:
 def event_body(event: bytes) -> bytes:
     """Returns the bytes of such an event."""
     return event[2:]
+
+
+def _marks(n: int) -> Struct:
+    return _MARKS[n] if n < len(_MARKS) else Struct(f"<{n}Q")
+
+
+def _cut(text: bytes) -> bytes:
+    """Returns the first MAX_TEXT_BYTES of a text, less the bytes of a character of UTF-8 that would be cut in two."""
+    if len(text) <= MAX_TEXT_BYTES:
+        return text
+    end = MAX_TEXT_BYTES
+    while end > MAX_TEXT_BYTES - 4 and text[end] & 0xC0 == 0x80:
+        end -= 1
+    return text[:end]

@@ -69,6 +69,7 @@ def log_config() -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=4096)
 def _template(kind: RequestKind, kept: str | None) -> bytes:
     """Returns the JSON line of a request kind, with places for second, milliseconds, trace id, span id and duration.
 
@@ -98,19 +99,13 @@ def _template(kind: RequestKind, kept: str | None) -> bytes:
     return b"{%b}\n" % b",".join(b'"%b":%b' % (name.encode(), value) for name, value in written.items())
 
 
-_templates: dict[tuple[RequestKind, str | None], bytes] = {}
-
-
 def request_line(event: RequestEvent, kind: RequestKind, kept: str | None) -> bytes:
     """Returns the line of an ended request.
 
     kept: the reason why its trace was kept; None if it was not kept.
     """
-    template = _templates.get((kind, kept))
-    if template is None:
-        template = _templates[kind, kept] = _template(kind, kept)
     second, ns = divmod(event.unix(event.end_ns), 1_000_000_000)
-    return template % (_second(second), ns // 1_000_000, event.trace_id, event.span_id, event.duration_s)
+    return _template(kind, kept) % (_second(second), ns // 1_000_000, event.trace_id, event.span_id, event.duration_s)
 
 
 class LogWriter:

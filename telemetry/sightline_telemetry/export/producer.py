@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from threading import local
 from time import time_ns
 from typing import Any, TypeVar
@@ -66,14 +67,12 @@ class Producer:
         self._faults = faults
         self._current = local()
         self._start_ns = start_ns or time_ns()
-        self._exported_ns = 0
+        self._exported: frozenset[Exemplar] = frozenset()
         self._training: Numbers = defaultdict(list)
         for model in table.description.models:
             for instrument, attributes, value in reference_numbers(model):
                 self._training[instrument.name].append((attributes, value))
-        self._training_histograms = [
-            each for model in table.description.models for each in reference_histograms(model)
-        ]
+        self._training_histograms = [each for model in table.description.models for each in reference_histograms(model)]
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
@@ -103,7 +102,8 @@ class Producer:
             points[instrument.name].append((attributes, snapshot))
         if reading.labels is not None:
             for instrument in LABEL_BOUNDS:
-                points[instrument.name].extend(reading.labels.snapshots(instrument))
+                with self._faults.contained("reading"):
+                    points[instrument.name] = list(reading.labels.snapshots(instrument))
         return [(instrument, points[name]) for name, instrument in _HISTOGRAMS.items() if points[name]]
 
     def add_to(self, metrics: MetricsData) -> MetricsData:
@@ -114,17 +114,17 @@ class Producer:
         return replace(metrics, resource_metrics=[ours, *metrics.resource_metrics[1:]])
 
     def _metrics(self, reading: Reading) -> Iterator[Metric]:
-        now_ns, since_ns = time_ns(), self._exported_ns
-        self._exported_ns = now_ns
+        now_ns, exported = time_ns(), self._exported
+        self._exported = frozenset(chain.from_iterable(reading.exemplars.values()))
         for instrument, points in self.histograms(reading):
-            data = [self._point(attributes, snapshot, now_ns, since_ns) for attributes, snapshot in points]
+            data = [self._point(attributes, snapshot, now_ns, exported) for attributes, snapshot in points]
             histogram = Histogram(data, AggregationTemporality.CUMULATIVE)
             yield Metric(instrument.name, instrument.description, instrument.unit, histogram)
 
     def _point(
-        self, attributes: MetricAttributes, snapshot: Snapshot, now_ns: int, since_ns: int
+        self, attributes: MetricAttributes, snapshot: Snapshot, now_ns: int, exported: frozenset[Exemplar]
     ) -> HistogramDataPoint:
-        """Returns the point of one export; an exemplar is exported once."""
+        """Returns the point of one export; an exemplar is exported once. exported: those of the export before."""
         return HistogramDataPoint(
             attributes=attributes,
             start_time_unix_nano=self._start_ns,
@@ -135,7 +135,7 @@ class Producer:
             explicit_bounds=snapshot.bounds,
             min=None,  # type: ignore[arg-type]  # optional in OTLP; without meaning in a cumulative histogram
             max=None,  # type: ignore[arg-type]
-            exemplars=[_sdk_exemplar(each) for each in snapshot.exemplars if each.time_ns > since_ns],
+            exemplars=[_sdk_exemplar(each) for each in snapshot.exemplars if each not in exported],
         )
 
     def _numbers(self, instrument: Instrument) -> list[tuple[MetricAttributes, float]]:
@@ -148,6 +148,8 @@ class Producer:
             if self._current.numbers is None:
                 self._current.numbers = self._all_numbers(reading)
             found: list[tuple[MetricAttributes, float]] = self._current.numbers.get(instrument.name, [])
+            if instrument in LABEL_COUNTERS and reading.labels is not None:
+                return list(reading.labels.counts(instrument))
             return found
         return []
 
@@ -163,9 +165,6 @@ class Producer:
                 numbers[instruments.ACTIVE_REQUESTS.name].append((attributes, n))
         for model, n_rows in reading.queued_rows.items():
             numbers[instruments.QUEUE_LENGTH.name].append((model.attributes, n_rows))
-        if reading.labels is not None:
-            for instrument in LABEL_COUNTERS:
-                numbers[instrument.name].extend(reading.labels.counts(instrument))
         return numbers
 
 

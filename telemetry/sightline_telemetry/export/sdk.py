@@ -84,7 +84,7 @@ class ExportReader(PeriodicExportingMetricReader):
         self._process = os.getpid()
         super().__init__(exporter, export_interval_millis=interval_ms, **LIMITS)
 
-    def collect(self, timeout_millis: float = 10_000) -> None:
+    def collect(self, timeout_millis: float = 10_000) -> None:  # type: ignore[misc]  # final; nothing else spans it all
         """Collects one moment of the service, and exports it."""
         with self._producer.reading():
             super().collect(timeout_millis)

@@ -75,7 +75,10 @@ class CategoricalFeature:
 
     @property
     def series_values(self) -> tuple[str, ...]:
-        """Returns the values of `category` in its series, in the order of their codes: categories, others (if any), unseen, missing."""
+        """Returns the values of `category` in its series, in the order of their codes.
+
+        They are the categories, others (if there are any), unseen and missing.
+        """
         return (*self.categories, *((OTHER,) if self.others else ()), UNSEEN, MISSING)
 
     @property

@@ -172,7 +172,7 @@ class Quality:
 def quality_to_bytes(quality: Quality) -> bytes:
     """Writes the totals of a ledger as JSON."""
     models = [(m.id.name, m.id.version, m.outcomes, m.has_probabilities) for m in quality.models]
-    totals = [(id.name, id.version, [(*key, *total) for key, total in of.items()]) for id, of in quality.totals.items()]
+    totals = [(m.name, m.version, [(*key, *total) for key, total in of.items()]) for m, of in quality.totals.items()]
     return json.dumps((quality.ledger, models, totals), separators=(",", ":")).encode()
 
 

@@ -24,6 +24,7 @@ class InProcessObserver:
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._events = events
+        self._faults = faults
         self._stopping = Event()
         self._thread: Thread | None = None
         self.observer = Observer(
@@ -50,4 +51,5 @@ class InProcessObserver:
 
     def _fold_on(self) -> None:
         while not self._stopping.wait(_FOLDS_EVERY_S):
-            self.fold()
+            with self._faults.contained("reading"):
+                self.fold()

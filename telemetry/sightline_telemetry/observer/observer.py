@@ -69,6 +69,7 @@ class Observer:
             self._exemplars,
             self.providers if self.providers.keeps_traces else None,
             self.log.write,
+            faults,
             logs_requests=options.logs_requests,
         )
 

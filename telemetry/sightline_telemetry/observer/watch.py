@@ -9,6 +9,7 @@ from sightline_telemetry.counts.fold import Block, request_kind
 from sightline_telemetry.counts.series import KEPT_REASONS, SeriesTable
 from sightline_telemetry.events.layout import LABELS, LOG, REQUEST, RequestEvent, event_body, read_request
 from sightline_telemetry.export.logs import request_line
+from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Exemplar
 from sightline_telemetry.model.quality import Quality, quality_from_bytes
@@ -29,6 +30,7 @@ class Watch:
 
     writer: writes kept traces; with None no trace is kept and there are no exemplars, which would point to no trace.
     log: takes the lines of loggers and, with logs_requests, of requests; each has its line break.
+    faults: notes what cannot be read; it costs its own event and no other.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Watch:
         exemplars: Exemplars,
         writer: TraceWriter | None,
         log: Callable[[bytes], None],
+        faults: Faults,
         *,
         logs_requests: bool = True,
     ) -> None:
@@ -47,6 +50,7 @@ class Watch:
         self._exemplars = exemplars
         self._writer = writer
         self._log = log
+        self._faults = faults
         self._logs_requests = logs_requests
         self.labels: Quality | None = None
 
@@ -57,7 +61,10 @@ class Watch:
             try:
                 self._watch(block, event)
             except Exception:
-                block.add_fault("reading")
+                self._faults.note("reading")
+        n_dropped = block.drop_misfits()
+        if n_dropped:
+            self._faults.lose("reading", n_dropped)
         return block.counts()
 
     def _watch(self, block: Block, event: bytes) -> None:
@@ -83,8 +90,8 @@ class Watch:
         bucket = bisect_left(DURATION_BOUNDS_S, event.duration_s)
         needs_exemplar = self._exemplars.needs(kind, bucket)
         decision = self._sampler.decide(event, kind.route, needs_exemplar=needs_exemplar)
-        if decision.over_budget is not None:
-            block.add_kept(KEPT_REASONS.index(decision.over_budget), is_over_budget=True)
+        for cut in decision.over_budget:
+            block.add_kept(KEPT_REASONS.index(cut), is_over_budget=True)
         if decision.kept is None or self._writer is None:
             return None
         block.add_kept(KEPT_REASONS.index(decision.kept))

@@ -43,6 +43,9 @@ class ExternalSpanMiddleware(TelemetryMiddleware):
         attach(context)  # `leave` restores the context from before both attachments
         return request
 
+    def _decide(self, timeline: Timeline) -> None:
+        timeline.is_asked = False  # a request without a span of the instrumentation has no trace
+
 
 class HideFromInstrumentor:
     """Hides parts of a request from the instrumentation; `RestoreScope` restores them for the application.

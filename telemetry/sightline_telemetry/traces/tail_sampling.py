@@ -90,10 +90,10 @@ class SamplingRules:
 
 
 class Decision(NamedTuple):
-    """Whether a trace is kept. kept: the reason, or None. over_budget: a reason whose allowance was used up, or None."""
+    """Holds why a trace is kept, or None, and the reasons whose allowance was used up."""
 
     kept: Reason | None = None
-    over_budget: Reason | None = None
+    over_budget: tuple[Reason, ...] = ()
 
 
 class Sampler(Protocol):
@@ -130,8 +130,8 @@ class TailSampler:
             return Decision(Reason.ASKED)
         is_slow = duration_s > self._rules.slow_s or duration_s > self.SLOWER_THAN_P95 * latency.p95_s
         decision = self._first_allowed(event.status >= 500, is_slow, needs_exemplar)
-        if event.flags & IS_OVER_BUDGET and decision.over_budget is None:
-            return Decision(decision.kept, Reason.ASKED)
+        if event.flags & IS_OVER_BUDGET:
+            return Decision(decision.kept, (Reason.ASKED, *decision.over_budget))
         return decision
 
     def _first_allowed(self, has_failed: bool, is_slow: bool, needs_exemplar: bool) -> Decision:
@@ -142,7 +142,7 @@ class TailSampler:
             if self._allowances[reason].take():
                 return Decision(reason)
             cut = cut or reason
-        return Decision(None, cut)
+        return Decision(None, () if cut is None else (cut,))
 
 
 class HeadSampled:
