@@ -41,6 +41,9 @@ MAX_TEXT_BYTES = 1024
 REQUEST, BATCH, COUNTS, FAULT, LOG, LABELS = range(1, 7)
 """The type of an event: its first byte. Plain integers, because an enum costs as much as the rest of the header."""
 
+COUNTED = (REQUEST, BATCH, COUNTS, FAULT)
+"""The types of events that add to the counts; the others are shown as they are."""
+
 
 class RowLayout:
     """The layout of a predicted row: its numeric values, its codes, its outcome with probabilities, or its value.

@@ -4,10 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from types import MappingProxyType
 
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.seats import ProcessWords
 from sightline_telemetry.export.logs import LogWriter
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
@@ -40,6 +42,8 @@ class Observer:
 
     gauges: returns the requests that run and the rows that wait, as EventSink has them.
     before_reading: called before each export and each scrape, to take the events that wait.
+    resource: attributes of the service, unless the environment sets them. start_ns: Unix time of its start.
+    workers: the processes of the service; empty if it is this one.
     """
 
     def __init__(
@@ -50,17 +54,30 @@ class Observer:
         gauges: Callable[[], tuple[Sequence[int], Sequence[int]]],
         before_reading: Callable[[], None],
         environment: Mapping[str, str] = os.environ,
+        *,
+        resource: Mapping[str, str] = MappingProxyType({}),
+        start_ns: int | None = None,
+        workers: Sequence[ProcessWords] = (),
     ) -> None:
         self.table = SeriesTable(description)
         self.counts = Counts.zero(self.table)
+        self.overflow: Counts | None = None
+        """What workers have counted themselves while their rings were full."""
         self._gauges = gauges
         self._before_reading = before_reading
         self._lock = Lock()
         self.ring = TraceRing() if options.has_ring else None
-        producer = Producer(self.table, self._read, faults)
+        producer = Producer(self.table, self._read, faults, start_ns=start_ns)
         self.providers = Providers(
-            producer, self.ring, environment, is_guest=options.is_guest, is_head_sampled=options.is_head_sampled
+            producer,
+            self.ring,
+            environment,
+            is_guest=options.is_guest,
+            is_head_sampled=options.is_head_sampled,
+            attributes=resource,
+            workers=workers,
         )
+        self._deaths: dict[str, int] = {}
         self._exemplars = Exemplars(self.providers.interval_s)
         self.log = LogWriter(faults.lose)
         self._watch = Watch(
@@ -102,7 +119,7 @@ class Observer:
         models = self.table.description.models
         with self._lock:
             return Reading(
-                self.counts,
+                self.counts if self.overflow is None else self.counts + self.overflow,
                 active,
                 {model.id: n for model, n in zip(models, queued, strict=False)},
                 self._watch.labels,

@@ -1,0 +1,149 @@
+"""The observer as a process of its own: it reads what the workers of a service leave in shared memory.
+
+    python -m sightline_telemetry.observer.process
+
+The supervisor starts it, and starts it again when it dies; all that it has counted lies in shared memory too. It ends
+when its lifeline does, after a last export.
+"""
+
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+from threading import RLock
+from uuid import UUID
+
+from sightline_telemetry.counts.counts import Counts, ForeignCountsError
+from sightline_telemetry.events.copies import TornMemoryError
+from sightline_telemetry.events.layout import FAULT, body_event
+from sightline_telemetry.events.memory import Board
+from sightline_telemetry.faults import Faults
+from sightline_telemetry.observer.answers import AnswerServer
+from sightline_telemetry.observer.checkpoint import Checkpoint
+from sightline_telemetry.observer.description import read_described
+from sightline_telemetry.observer.inheritance import Inheritance
+from sightline_telemetry.observer.observer import Observer
+from sightline_telemetry.observer.overflow import PLACE, read_overflow
+from sightline_telemetry.observer.scrape_port import ScrapePort
+from sightline_telemetry.observer.seat_reader import SeatReader
+from sightline_telemetry.requests.recording import EventList
+
+_FOLDS_EVERY_S = 0.02
+_NICE = 10  # at normal priority it would slow the caches of the worker beside it
+
+
+class BoardObserver:
+    """Observes the workers of one board.
+
+    description: as the first worker left it on the board.
+    """
+
+    def __init__(self, board: Board, description: bytes) -> None:
+        described, options = read_described(description)
+        self._board = board
+        self._own = EventList()
+        faults = Faults(self._own.write_aside)
+        resource = {"service.instance.id": str(UUID(bytes=board.instance_id))}
+        self.observer = Observer(
+            described,
+            options,
+            faults,
+            lambda: (self._sum("active"), self._sum("queued")),
+            self.fold,
+            resource=resource,
+            start_ns=board.start_unix_ns,
+            workers=[board.seat(index).process for index in range(board.n_workers)],
+        )
+        self._lock = RLock()
+        self._faults = faults
+        checkpoint = self._checkpoint()
+        self.observer.counts = checkpoint.counts
+        self.seats = [
+            SeatReader(index, board.seat(index), (requests, others), reported)
+            for index, (requests, others, reported) in enumerate(checkpoint.seats)
+        ]
+
+    def fold(self) -> None:
+        """Counts all events that are published now, commits the counts, and only then lets workers overwrite them."""
+        with self._lock:
+            events, deaths = self._own.read(), []
+            for seat in self.seats:
+                found = seat.deaths()  # before its rings are read: they are then read to their end
+                read, n_refused = seat.read()
+                events += read + [body_event(FAULT, PLACE.encode())] * n_refused
+                deaths += [(seat.index, ended, in_flight) for ended, in_flight in found]
+            if not events and not deaths:
+                return
+            self.observer.take(lambda: events)
+            for index, ended, in_flight in deaths:
+                self.observer.report_death(index, ended, in_flight)
+            seats = tuple((*seat.positions, seat.reported) for seat in self.seats)
+            self._board.commit(Checkpoint(seats, self.observer.counts).to_bytes())
+            for seat in self.seats:
+                seat.release()
+            self._add_overflow()
+
+    def _add_overflow(self) -> None:
+        """Reads what workers have counted themselves while their rings were full."""
+        with self._faults.contained("reading"):
+            found = (read_overflow(seat.seat, self.observer.table) for seat in self.seats)
+            total: Counts | None = None
+            for counts in filter(None, found):
+                total = counts if total is None else total + counts
+            self.observer.overflow = total
+
+    def _sum(self, name: str) -> list[int]:
+        return [sum(words) for words in zip(*(getattr(seat.seat, name) for seat in self.seats), strict=True)]
+
+    def _checkpoint(self) -> Checkpoint:
+        """Returns where the observer before this one has stopped, or the beginning."""
+        table = self.observer.table
+        with suppress(TornMemoryError, ForeignCountsError):
+            data = self._board.committed()
+            if data is not None:
+                return Checkpoint.from_bytes(data, self._board.n_workers, table.digest)
+        return Checkpoint(((0, 0, 0),) * self._board.n_workers, Counts.zero(table))
+
+
+def run(inheritance: Inheritance) -> None:
+    """Observes until the lifeline ends."""
+    board = Board.attach(inheritance.board)
+    description = board.description()
+    while description is None:
+        if _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
+            return
+        description = board.description()
+    process = BoardObserver(board, description)
+    process.fold()
+    process.observer.start()
+    if inheritance.answers is not None:
+        AnswerServer(inheritance.answers, process).start()
+    if inheritance.metrics is not None:
+        ScrapePort(inheritance.metrics, process.observer.providers.scrape.render).start()
+    while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
+        process.fold()
+    process.observer.stop()
+
+
+def _has_ended(lifeline: int, timeout_s: float) -> bool:
+    ready, _, _ = select.select([lifeline], [], [], timeout_s)
+    return bool(ready)
+
+
+def main() -> int:
+    """Runs the observer that the supervisor has started; returns the exit code."""
+    inheritance = Inheritance.take()
+    if inheritance is None:
+        sys.stderr.write("the observer is started by `sightline serve`\n")
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # it ends after the workers, when the supervisor says so
+    with suppress(OSError):
+        os.nice(_NICE)
+    run(inheritance)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Reads the rings of one worker, and its slots when it has died."""
+
+import logging
+from time import monotonic
+
+from sightline_telemetry.events.ring import RingReader
+from sightline_telemetry.events.seats import Ended, Seat
+from sightline_telemetry.events.slots import InFlight
+
+TORN_S = 1.0
+"""An event that is not whole for so long will never be: the ring is refused up to what is published."""
+
+_log = logging.getLogger(__name__)
+
+
+class SeatReader:
+    """Reads what one worker leaves.
+
+    positions: of both rings, up to which their events are counted. reported: the last generation whose death was seen.
+    """
+
+    def __init__(self, index: int, seat: Seat, positions: tuple[int, int], reported: int) -> None:
+        self.index = index
+        self.seat = seat
+        self._rings = tuple(
+            RingReader(memory, position)
+            for memory, position in zip((seat.request_ring, seat.side_ring), positions, strict=True)
+        )
+        self._torn_since_s: dict[RingReader, float] = {}
+        self.reported = reported
+
+    @property
+    def positions(self) -> tuple[int, int]:
+        """The positions up to which events were read."""
+        requests, others = self._rings
+        return requests.position, others.position
+
+    def read(self) -> tuple[list[bytes], int]:
+        """Returns all events that are published now, and how many rings were refused because of a torn one."""
+        events: list[bytes] = []
+        n_refused = 0
+        for ring in self._rings:
+            published = ring.published
+            while ring.position < published:
+                before = ring.position
+                events += ring.read(published)
+                if ring.position == before:
+                    n_refused += self._refuse_if_old(ring)
+                    break
+            else:
+                self._torn_since_s.pop(ring, None)
+        return events, n_refused
+
+    def release(self) -> None:
+        """Lets the worker overwrite what was counted."""
+        for ring in self._rings:
+            ring.release(ring.position)
+
+    def deaths(self) -> list[tuple[Ended, list[InFlight]]]:
+        """Returns the worker's processes that have ended since the last call, each with the requests it was serving."""
+        found = []
+        current = self.seat.process.generation
+        for generation in range(max(self.reported, current - 2) + 1, current + 1):
+            ended = self.seat.process.ended(generation)
+            if ended is not None:
+                found.append((ended, self.seat.slots(generation).read()))
+            if ended is not None or generation < current:
+                self.reported = generation
+        return found
+
+    def _refuse_if_old(self, ring: RingReader) -> int:
+        now_s = monotonic()
+        if now_s - self._torn_since_s.setdefault(ring, now_s) < TORN_S:
+            return 0
+        _log.error("worker %d: a torn event; its ring is refused up to position %d", self.index, ring.published)
+        ring.position = ring.published
+        del self._torn_since_s[ring]
+        return 1

@@ -1,0 +1,72 @@
+"""Where a worker's events go: into the rings of its seat in shared memory."""
+
+import os
+from collections.abc import MutableSequence
+from threading import Lock
+
+from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.layout import FAULT, body_event
+from sightline_telemetry.events.memory import Board
+from sightline_telemetry.events.ring import RingWriter
+from sightline_telemetry.observer.overflow import PLACE, Overflow
+
+MAX_HELD = 10_000
+"""Largest number of events that are held before the worker is described; it serves no request until then."""
+
+
+class WorkerSink:
+    """Writes a worker's events into its rings; a forked child of the worker writes nothing.
+
+    `write` belongs to the event loop's thread. A full ring of requests loses no count: the worker counts itself then.
+    A full ring of other events drops them, and counts that.
+    """
+
+    def __init__(self, board: Board, index: int) -> None:
+        seat = board.seat(index)
+        self._seat = seat
+        self.active: MutableSequence[int] = seat.active
+        self.queued: MutableSequence[int] = seat.queued
+        self._append = RingWriter(seat.request_ring).append
+        self._side = RingWriter(seat.side_ring)
+        self._lock = Lock()
+        self._n_dropped = 0
+        self._overflow: Overflow | None = None
+        self._process = os.getpid()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._end_in_child)
+
+    def describe(self, table: SeriesTable) -> None:
+        """Sets what the events of this worker are about; no request is served before."""
+        self._overflow = Overflow(self._seat, table)
+
+    def write(self, event: bytes) -> None:
+        """Takes an event from the event loop's thread."""
+        if not self._append(event) and self._overflow is not None:
+            self._overflow.add(event)
+
+    def write_aside(self, event: bytes) -> None:
+        """Takes an event from any thread; one that arrives while the same thread writes another is dropped."""
+        if not self._lock.acquire(timeout=0.1):
+            return
+        try:
+            if self._n_dropped and self._side.append(body_event(FAULT, PLACE.encode())):
+                self._n_dropped -= 1
+            if not self._side.append(event):
+                self._n_dropped += 1
+        finally:
+            self._lock.release()
+
+    def _end_in_child(self) -> None:
+        self._append = _append_nothing
+        self._overflow = None
+        self._side = _NoRing()  # type: ignore[assignment]  # it has the one method that is used
+        self._lock = Lock()
+
+
+class _NoRing:
+    def append(self, payload: bytes) -> bool:  # noqa: ARG002
+        return True
+
+
+def _append_nothing(payload: bytes) -> bool:  # noqa: ARG001
+    return True
