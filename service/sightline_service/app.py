@@ -41,6 +41,7 @@ from sightline_service.telemetry import Telemetry, build_telemetry
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
+from sightline_telemetry.observer.inheritance import Inheritance
 
 _log = logging.getLogger(__name__)
 
@@ -96,14 +97,15 @@ class Parts:
 
 
 @naming_extras()
-def create_app(**given: object) -> BypassApp:
+def create_app(inheritance: Inheritance | None = None, **given: object) -> BypassApp:
     """Builds the service for one bundle; settings come from the environment, overridden by those that are given.
 
+    inheritance: what the supervisor of `sightline serve` has given this worker; without it, this process observes itself.
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
     bundle = load_bundle(settings.bundle, settings.trusted_types)
-    telemetry = build_telemetry(settings)
+    telemetry = build_telemetry(settings, inheritance)
     model = _build_model(bundle, telemetry, settings)
     feedback = _build_feedback(model, telemetry, settings)
     return _build_app(Parts(telemetry, model, feedback), settings)

@@ -4,12 +4,10 @@ A command imports what it runs, so that `--version` and `--help` are quick, and 
 that needs no extra.
 """
 
-import logging.config
-import os
 import platform
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
@@ -17,9 +15,6 @@ from rich.console import Console
 
 from sightline_service.demo.scenarios import Scenario
 from sightline_service.errors import SettingsError, StartupError, naming_extras
-
-STARTED_S = 60
-"""A worker that does not answer for this long is replaced; on a busy machine the imports take more than 5 s."""
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _VERSIONS = (
@@ -32,10 +27,10 @@ _VERSIONS = (
     "uvicorn",
     "opentelemetry-sdk",
 )
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
+ObserverKind = Literal["process", "off"]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")]
 
 
@@ -135,35 +130,24 @@ def serve(
     bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; more than one needs OTLP.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that serve.")] = 1,
+    observer: Annotated[ObserverKind, typer.Option(help="Where events are folded, exported and logged.")] = "process",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="A port of its own for /metrics, beside the service's.")
+    ] = None,
 ) -> None:
-    """Serve a bundle over HTTP."""
-    if workers > 1 and not any(os.environ.get(name) for name in _ENDPOINTS):
+    """Serve a bundle over HTTP: workers write events, an observer process watches them."""
+    from sightline_service.serving import serve_in_process, serve_supervised
+    from sightline_telemetry.export.exporters import is_disabled
+
+    if observer == "process" and not is_disabled():
+        serve_supervised(bundle, host, port, workers, metrics_port)
+    if workers > 1 or metrics_port is not None:
         raise SettingsError(
-            f"--workers {workers} needs {_ENDPOINTS[0]}: each worker has its own counts, and a scrape of /metrics "
-            "would get those of one worker only; set it, or run one worker"
+            "--workers and --metrics-port need the observer process: without it, each worker would have counts of its "
+            "own, and a scrape would get those of one; leave out --observer off and OTEL_SDK_DISABLED, or run one worker"
         )
-    import uvicorn
-
-    from sightline_service.app import create_app
-    from sightline_service.server.options import server_options
-    from sightline_service.settings import PREFIX
-    from sightline_telemetry.requests.logs import log_config
-
-    logging.config.dictConfig(log_config())
-    app = create_app(bundle=bundle)  # a bundle that cannot be served stops the command here, before any worker starts
-    options = server_options(host, port, log_config=log_config())
-    if workers == 1:
-        uvicorn.run(app, **options)
-        return
-    os.environ[f"{PREFIX}BUNDLE"] = str(bundle.resolve())
-    uvicorn.run(
-        "sightline_service.app:create_app",
-        factory=True,
-        workers=workers,
-        timeout_worker_healthcheck=STARTED_S,
-        **options,
-    )
+    serve_in_process(bundle, host, port)
 
 
 @cli.command()

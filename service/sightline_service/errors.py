@@ -143,6 +143,14 @@ class QueueFullError(
     retry_after_s = 1
 
 
+class ObserverDownError(
+    SightlineError, status=503, problem="observer-down", title="The observer does not answer", reason="rejected"
+):
+    """The observer process is starting, or it was stopped; predictions are served and counted without it."""
+
+    retry_after_s = 1
+
+
 class NotReadyError(
     SightlineError, status=503, problem="not-ready", title="The service is not ready", reason="rejected"
 ):

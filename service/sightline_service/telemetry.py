@@ -3,12 +3,12 @@
 `build_telemetry` chooses once, by the environment and the settings; the rest of the service does not ask again.
 """
 
-import asyncio
 from typing import Any, Protocol
 
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
+from sightline_service.observation import InProcess, OnBoard
 from sightline_service.settings import Settings
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel, Description
@@ -18,8 +18,9 @@ from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.export.sdk import Providers, is_disabled
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.in_process import InProcessObserver
+from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.observer import ObserverOptions
-from sightline_telemetry.requests.allowance import Allowance, AskedSampler
+from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware
 from sightline_telemetry.requests.middleware import IdsMiddleware, TelemetryMiddleware
 from sightline_telemetry.requests.recording import EventList, EventSink
@@ -102,11 +103,11 @@ class _Discarding(EventList):
 
 
 class _Measuring:
-    """What both ways to make server spans share: events, and an observer of them in this process."""
+    """What both ways to make server spans share: one event per request, and what observes them."""
 
-    def __init__(self, settings: Settings, *, is_head_sampled: bool) -> None:
-        self.events = EventList()
-        self.sink: EventSink = self.events
+    def __init__(self, settings: Settings, observation: InProcess | OnBoard, *, is_head_sampled: bool) -> None:
+        self._observation = observation
+        self.sink = observation.sink
         self.faults = Faults(self.sink.write_aside)
         self.has_ring = settings.trace_ring
         allowances = {
@@ -117,36 +118,35 @@ class _Measuring:
         }
         rules = SamplingRules(slow_s=settings.slow_s, share=settings.trace_share, allowances=allowances)
         self._options = ObserverOptions(rules, settings.trace_ring, settings.request_log, is_head_sampled)
-        self._asked = AskedSampler(settings.trace_share, Allowance(settings.traces_asked_per_s))
+        self._asked = AskedSampler(settings.trace_share, observation.allowance(settings.traces_asked_per_s))
         self._models: list[DescribedModel] = []
-        self.process: InProcessObserver
+        self.scrape = observation.scrape
+        self.read_trace = observation.read_trace
+
+    @property
+    def process(self) -> InProcessObserver:
+        """The observer in this process, for tests and for those who embed the app."""
+        assert isinstance(self._observation, InProcess), "another process observes this one"  # noqa: S101
+        return self._observation.process
 
     def add_model(self, model: DescribedModel) -> int:
         self._models.append(model)
         return len(self._models) - 1
 
-    async def scrape(self, accept: str) -> tuple[bytes, str]:
-        return await asyncio.to_thread(self.process.observer.providers.scrape.render, accept)
-
-    async def read_trace(self, trace_id: int) -> dict[str, Any] | None:
-        await asyncio.to_thread(self.process.fold)
-        ring = self.process.observer.ring
-        return None if ring is None else ring.read(trace_id)
-
     def start(self) -> None:
-        self.process.start()
+        self._observation.start()
 
     def stop(self) -> None:
-        self.process.stop()
+        self._observation.stop()
 
     def _measure(self, app: FastAPI, middleware: type[TelemetryMiddleware]) -> None:
-        description = describe(app, self._models)
-        self.process = InProcessObserver(self.events, description, self._options, self.faults)
+        description = describe_app(app, self._models)
+        keeps_traces = self._observation.describe(description, self._options, self.faults)
         app.add_middleware(
             middleware,
             sink=self.sink,
             routes={route: number for number, route in enumerate(description.routes)},
-            asked=self._asked if self.process.observer.providers.keeps_traces else None,
+            asked=self._asked if keeps_traces else None,
             faults=self.faults,
         )
 
@@ -154,8 +154,8 @@ class _Measuring:
 class TailSampled(_Measuring):
     """Makes the server spans itself; whether a trace is kept is decided when its request has ended."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, is_head_sampled=False)
+    def __init__(self, settings: Settings, observation: InProcess | OnBoard) -> None:
+        super().__init__(settings, observation, is_head_sampled=False)
 
     def measure(self, app: FastAPI) -> None:
         """Puts the telemetry around the app."""
@@ -165,8 +165,8 @@ class TailSampled(_Measuring):
 class Contrib(_Measuring):
     """Leaves the server spans to OpenTelemetry's FastAPIInstrumentor, and sampling at their start to the SDK."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings, is_head_sampled=True)
+    def __init__(self, settings: Settings, observation: InProcess | OnBoard) -> None:
+        super().__init__(settings, observation, is_head_sampled=True)
         self._tracing: ContribTracing | None = None
 
     def measure(self, app: FastAPI) -> None:
@@ -177,7 +177,7 @@ class Contrib(_Measuring):
     def start(self) -> None:
         """Starts the instrumentation too."""
         super().start()
-        tracers = self.process.observer.providers.tracers
+        tracers = self._observation.tracers
         if self._tracing is not None and tracers is not None:
             self._tracing.start(tracers)
 
@@ -188,7 +188,7 @@ class Contrib(_Measuring):
         super().stop()
 
 
-def describe(app: FastAPI, models: list[DescribedModel]) -> Description:
+def describe_app(app: FastAPI, models: list[DescribedModel]) -> Description:
     """Returns what is counted of an app: every documented answer of every route has its series from the start."""
     expected = [
         RequestKind(method.upper(), path, int(status))
@@ -204,8 +204,13 @@ def _path(route: BaseRoute) -> str:
     return str(getattr(route, "path", ""))
 
 
-def build_telemetry(settings: Settings) -> Telemetry:
-    """Returns what measures this process: `Off` with OTEL_SDK_DISABLED=true, otherwise as http_tracing says."""
+def build_telemetry(settings: Settings, inheritance: Inheritance | None = None) -> Telemetry:
+    """Returns what measures this process: `Off` with OTEL_SDK_DISABLED=true, otherwise as http_tracing says.
+
+    inheritance: what the supervisor has given this worker; None if no observer process watches it.
+    """
     if is_disabled():
         return Off(settings)
-    return Contrib(settings) if settings.http_tracing == "contrib" else TailSampled(settings)
+    observation = InProcess() if inheritance is None else OnBoard(inheritance)
+    kind = Contrib if settings.http_tracing == "contrib" else TailSampled
+    return kind(settings, observation)

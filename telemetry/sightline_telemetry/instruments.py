@@ -297,6 +297,16 @@ FAULTS = Instrument(
     source="telemetry",
 )
 
+WORKER_DEATHS = Instrument(
+    "sightline.worker.deaths",
+    "counter",
+    "{process}",
+    "Workers that ended without being stopped, by the signal that ended them; `exit` is an exit of their own.",
+    ("signal",),
+    source="telemetry",
+    where="services with an observer process",
+)
+
 INSTRUMENTS: tuple[Instrument, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Instrument)
 )

@@ -8,11 +8,11 @@ from sightline_service.server.protocol import BypassProtocol
 
 
 def server_options(
-    host: str, port: int, *, log_level: str = "info", log_config: dict[str, Any] = LOGGING_CONFIG
+    host: str, port: int, *, log_level: str = "info", log_config: dict[str, Any] | None = LOGGING_CONFIG
 ) -> dict[str, Any]:
     """Returns the options of `uvicorn.run` and `uvicorn.Config` for an app of ours.
 
-    log_config: for `logging.config`; uvicorn's own if not given.
+    log_config: for `logging.config`; uvicorn's own if not given. With None loggers stay as they are.
     """
     return {
         "host": host,

@@ -139,6 +139,8 @@ class BatchEvent(NamedTuple):
 _N_TEXTS = len(Texts._fields)
 _REQUEST = Struct(f"<2BH7B3H2I9Q{_N_TEXTS}H")
 _N_FIELDS = 21
+_SLOT = Struct("<H2I4Q")  # from the slot to the span id
+_SLOT_AT = 14
 _BATCH = Struct("<4BIII")
 _MARKS = tuple(Struct(f"<{n}Q") for n in range(64))
 """For the numbers of marks that pipelines have; a pipeline of more than 62 steps has its layout made for each event."""
@@ -169,6 +171,12 @@ def read_request(event: bytes) -> RequestEvent:
         at += length
     fields = numbers[3 : 3 + _N_FIELDS]
     return RequestEvent._make((*fields, marks.unpack_from(event, _REQUEST.size), Texts._make(texts), event[at:]))
+
+
+def slot_of(event: bytes) -> tuple[int, int]:
+    """Returns the slot that a request had while it was in flight, and its span id."""
+    slot, _, _, _, _, _, span_id = _SLOT.unpack_from(event, _SLOT_AT)
+    return slot, span_id
 
 
 def batch_event(model: int, n_rows: int, marks: Sequence[int], queued_ns: Sequence[int]) -> bytes:

@@ -10,6 +10,7 @@ from sightline_telemetry.events.copies import TwoCopies
 from sightline_telemetry.events.slots import SLOT_BYTES, SlotTable
 
 N_ACTIVE = 24
+N_QUEUES = 8
 N_DEATHS = 65  # one word per signal; the first is of processes that ended by themselves
 
 PAGE_BYTES = 16_384  # the largest page of the systems that this runs on: no two parts share a page
@@ -18,6 +19,7 @@ _PID, _GENERATION, _ENDED = 0, 1, 8  # two records of four words each, by parity
 _READY, _HEARTBEAT, _ASKED = 16, 17, 18
 _ACTIVE_AT = 24
 _DEATHS_AT = 48
+_QUEUED_AT = 114
 _WORDS_BYTES = 1024
 _GRANTED_BITS = 20
 
@@ -111,6 +113,7 @@ class Seat:
     overflow: what was counted when the request ring was full; overflow_block: memory of a small ring for events that
     are not counted there yet.
     active: requests in flight, N_ACTIVE words, for instance one per method and scheme.
+    queued: rows that wait for each model, N_QUEUES words.
     deaths: N_DEATHS words, how many processes of this seat each signal has ended; the first word counts the others.
     """
 
@@ -124,6 +127,7 @@ class Seat:
         self.process = ProcessWords(self._words[:PROCESS_WORDS])
         self.active = self._words[_ACTIVE_AT : _ACTIVE_AT + N_ACTIVE]
         self.deaths = self._words[_DEATHS_AT : _DEATHS_AT + N_DEATHS]
+        self.queued = self._words[_QUEUED_AT : _QUEUED_AT + N_QUEUES]
         self.overflow = TwoCopies(overflow)
 
     def slots(self, generation: int) -> SlotTable:
@@ -162,8 +166,9 @@ class Seat:
 
     def end(self, wait_status: int, *, is_death: bool) -> None:
         """Stores how the worker's process ended, and clears what ended with it; a death is counted by its signal."""
-        for index in range(N_ACTIVE):
-            self.active[index] = 0
+        for words in (self.active, self.queued):
+            for index in range(len(words)):
+                words[index] = 0
         if is_death:
             self.deaths[wait_status & 0x7F] += 1
         self.process.end(wait_status)

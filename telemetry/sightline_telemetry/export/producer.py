@@ -88,7 +88,7 @@ class Producer:
         """Creates the observable instruments with a meter."""
         for instrument in instruments.INSTRUMENTS:
             if instrument.kind != "histogram" and instrument.source != "process":
-                _observe(meter, instrument, partial(self._numbers, instrument))
+                observe(meter, instrument, partial(self._numbers, instrument))
 
     def histograms(self, reading: Reading) -> list[tuple[Instrument, Points]]:
         """Returns every histogram with its points."""
@@ -163,6 +163,8 @@ class Producer:
             if n or (method, scheme) in seen:
                 attributes = {"http.request.method": method, "url.scheme": scheme}
                 numbers[instruments.ACTIVE_REQUESTS.name].append((attributes, n))
+        for name, n in reading.deaths.items():
+            numbers[instruments.WORKER_DEATHS.name].append(({"signal": name}, n))
         for model, n_rows in reading.queued_rows.items():
             numbers[instruments.QUEUE_LENGTH.name].append((model.attributes, n_rows))
         return numbers
@@ -171,9 +173,11 @@ class Producer:
 _HISTOGRAMS = {each.name: each for each in instruments.INSTRUMENTS if each.kind == "histogram"}
 
 
-def _observe(
+def observe(
     meter: Meter, instrument: Instrument, read: Callable[[], Iterable[tuple[MetricAttributes, float]]]
 ) -> None:
+    """Creates an observable instrument. read: returns its series."""
+
     def callback(_: CallbackOptions) -> Iterable[Observation]:
         return [Observation(value, attributes) for attributes, value in read()]
 

@@ -16,7 +16,7 @@ class Reading:
 
     active: (N_ACTIVE,) requests that run, by method and scheme. queued_rows: by model.
     labels: totals as last read; None before the first read.
-    exemplars: by kind of request, the latest of each bucket.
+    exemplars: by kind of request, the latest of each bucket. deaths: of workers, by the signal that ended them.
     """
 
     counts: Counts
@@ -24,3 +24,4 @@ class Reading:
     queued_rows: Mapping[ModelId, int] = field(default_factory=dict)
     labels: Quality | None = None
     exemplars: Mapping[RequestKind, tuple[Exemplar, ...]] = field(default_factory=dict)
+    deaths: Mapping[str, int] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.observer.observer import Observer, ObserverOptions
+from sightline_telemetry.observer.observer import Gauges, Observer, ObserverOptions
 from sightline_telemetry.requests.recording import EventList
 
 _FOLDS_EVERY_S = 0.05
@@ -28,7 +28,7 @@ class InProcessObserver:
         self._stopping = Event()
         self._thread: Thread | None = None
         self.observer = Observer(
-            description, options, faults, lambda: (events.active, events.queued), self.fold, environment
+            description, options, faults, lambda: Gauges(events.active, events.queued), self.fold, environment
         )
 
     def fold(self) -> None:

@@ -5,17 +5,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
+from typing import NamedTuple
 
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
-from sightline_telemetry.events.seats import ProcessWords
+from sightline_telemetry.events.seats import Ended, ProcessWords
+from sightline_telemetry.events.slots import PREDICTING, InFlight
 from sightline_telemetry.export.logs import LogWriter
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.watch import Watch
+from sightline_telemetry.traces.lost import MAX_LOST, LostRequest, death_line, lost_line, name_of_signal
 from sightline_telemetry.traces.exemplars import Exemplars
 from sightline_telemetry.traces.tail_sampling import HeadSampled, SamplingRules, TailSampler
 from sightline_telemetry.traces.trace_ring import TraceRing
@@ -37,10 +40,18 @@ class ObserverOptions:
     is_guest: bool = False
 
 
+class Gauges(NamedTuple):
+    """What rises and falls: requests that run and rows that wait, as EventSink has them, and workers that died."""
+
+    active: Sequence[int]
+    queued: Sequence[int]
+    deaths: Mapping[str, int] = MappingProxyType({})
+
+
 class Observer:
     """Folds events, decides about traces, exports, logs and renders scrapes.
 
-    gauges: returns the requests that run and the rows that wait, as EventSink has them.
+    gauges: returns what is not counted.
     before_reading: called before each export and each scrape, to take the events that wait.
     resource: attributes of the service, unless the environment sets them. start_ns: Unix time of its start.
     workers: the processes of the service; empty if it is this one.
@@ -51,7 +62,7 @@ class Observer:
         description: Description,
         options: ObserverOptions,
         faults: Faults,
-        gauges: Callable[[], tuple[Sequence[int], Sequence[int]]],
+        gauges: Callable[[], Gauges],
         before_reading: Callable[[], None],
         environment: Mapping[str, str] = os.environ,
         *,
@@ -77,7 +88,7 @@ class Observer:
             attributes=resource,
             workers=workers,
         )
-        self._deaths: dict[str, int] = {}
+
         self._exemplars = Exemplars(self.providers.interval_s)
         self.log = LogWriter(faults.lose)
         self._watch = Watch(
@@ -102,6 +113,21 @@ class Observer:
         with self._lock:
             self.counts += counts
 
+    def report_death(self, index: int, ended: Ended, in_flight: Sequence[InFlight]) -> None:
+        """Writes what a dead worker was doing: a log line and a failed trace for each request in flight.
+
+        Those that it was predicting come first; the others were lost with it, not its cause.
+        """
+        signal_name = name_of_signal(ended.wait_status)
+        routes = self.table.description.routes
+        ordered = sorted(in_flight, key=lambda request: request.phase != PREDICTING)
+        for request in ordered[:MAX_LOST]:
+            lost = LostRequest(request, routes[request.route] if request.route < len(routes) else "", index, ended)
+            self.log.write(lost_line(lost, signal_name))
+            if self.providers.keeps_traces:
+                self.providers.write_lost(lost, signal_name)
+        self.log.write(death_line(index, ended, signal_name, len(in_flight)))
+
     def start(self) -> None:
         """Starts exports, spans and the log."""
         self.providers.start()
@@ -115,7 +141,7 @@ class Observer:
 
     def _read(self) -> Reading:
         self._before_reading()
-        active, queued = self._gauges()
+        active, queued, deaths = self._gauges()
         models = self.table.description.models
         with self._lock:
             return Reading(
@@ -124,4 +150,5 @@ class Observer:
                 {model.id: n for model, n in zip(models, queued, strict=False)},
                 self._watch.labels,
                 self._exemplars.latest(),
+                deaths,
             )

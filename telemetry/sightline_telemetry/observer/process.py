@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from threading import RLock
 from uuid import UUID
@@ -23,13 +24,15 @@ from sightline_telemetry.observer.answers import AnswerServer
 from sightline_telemetry.observer.checkpoint import Checkpoint
 from sightline_telemetry.observer.description import read_described
 from sightline_telemetry.observer.inheritance import Inheritance
-from sightline_telemetry.observer.observer import Observer
+from sightline_telemetry.observer.observer import Gauges, Observer
 from sightline_telemetry.observer.overflow import PLACE, read_overflow
 from sightline_telemetry.observer.scrape_port import ScrapePort
 from sightline_telemetry.observer.seat_reader import SeatReader
 from sightline_telemetry.requests.recording import EventList
+from sightline_telemetry.traces.lost import name_of_signal
 
 _FOLDS_EVERY_S = 0.02
+_USUAL_SIGNALS = (0, signal.SIGSEGV, signal.SIGKILL)
 _NICE = 10  # at normal priority it would slow the caches of the worker beside it
 
 
@@ -49,8 +52,8 @@ class BoardObserver:
             described,
             options,
             faults,
-            lambda: (self._sum("active"), self._sum("queued")),
-            self.fold,
+            self._gauges,
+            self.fold_all,
             resource=resource,
             start_ns=board.start_unix_ns,
             workers=[board.seat(index).process for index in range(board.n_workers)],
@@ -72,7 +75,7 @@ class BoardObserver:
                 found = seat.deaths()  # before its rings are read: they are then read to their end
                 read, n_refused = seat.read()
                 events += read + [body_event(FAULT, PLACE.encode())] * n_refused
-                deaths += [(seat.index, ended, in_flight) for ended, in_flight in found]
+                deaths += [(seat.index, ended, seat.unfinished(in_flight)) for ended, in_flight in found]
             if not events and not deaths:
                 return
             self.observer.take(lambda: events)
@@ -82,10 +85,10 @@ class BoardObserver:
             self._board.commit(Checkpoint(seats, self.observer.counts).to_bytes())
             for seat in self.seats:
                 seat.release()
-            self._add_overflow()
 
-    def _add_overflow(self) -> None:
-        """Reads what workers have counted themselves while their rings were full."""
+    def fold_all(self) -> None:
+        """Counts all events, and reads what workers have counted themselves while their rings were full."""
+        self.fold()
         with self._faults.contained("reading"):
             found = (read_overflow(seat.seat, self.observer.table) for seat in self.seats)
             total: Counts | None = None
@@ -93,8 +96,14 @@ class BoardObserver:
                 total = counts if total is None else total + counts
             self.observer.overflow = total
 
-    def _sum(self, name: str) -> list[int]:
-        return [sum(words) for words in zip(*(getattr(seat.seat, name) for seat in self.seats), strict=True)]
+    def _gauges(self) -> Gauges:
+        seats = [seat.seat for seat in self.seats]
+        deaths = _added([seat.deaths for seat in seats])
+        return Gauges(
+            _added([seat.active for seat in seats]),
+            _added([seat.queued for seat in seats]),
+            {name_of_signal(number): n for number, n in enumerate(deaths) if n or number in _USUAL_SIGNALS},
+        )
 
     def _checkpoint(self) -> Checkpoint:
         """Returns where the observer before this one has stopped, or the beginning."""
@@ -104,6 +113,10 @@ class BoardObserver:
             if data is not None:
                 return Checkpoint.from_bytes(data, self._board.n_workers, table.digest)
         return Checkpoint(((0, 0, 0),) * self._board.n_workers, Counts.zero(table))
+
+
+def _added(words: Sequence[memoryview]) -> list[int]:
+    return [sum(each) for each in zip(*words, strict=True)]
 
 
 def run(inheritance: Inheritance) -> None:

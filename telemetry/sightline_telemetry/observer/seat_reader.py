@@ -3,6 +3,7 @@
 import logging
 from time import monotonic
 
+from sightline_telemetry.events.layout import REQUEST, slot_of
 from sightline_telemetry.events.ring import RingReader
 from sightline_telemetry.events.seats import Ended, Seat
 from sightline_telemetry.events.slots import InFlight
@@ -27,6 +28,7 @@ class SeatReader:
             for memory, position in zip((seat.request_ring, seat.side_ring), positions, strict=True)
         )
         self._torn_since_s: dict[RingReader, float] = {}
+        self._finished: dict[int, int] = {}
         self.reported = reported
 
     @property
@@ -43,7 +45,9 @@ class SeatReader:
             published = ring.published
             while ring.position < published:
                 before = ring.position
-                events += ring.read(published)
+                found = ring.read(published)
+                self._note_finished(found)
+                events += found
                 if ring.position == before:
                     n_refused += self._refuse_if_old(ring)
                     break
@@ -57,7 +61,10 @@ class SeatReader:
             ring.release(ring.position)
 
     def deaths(self) -> list[tuple[Ended, list[InFlight]]]:
-        """Returns the worker's processes that have ended since the last call, each with the requests it was serving."""
+        """Returns the worker's processes that have ended since the last call, each with all that has a slot.
+
+        Called before `read`, which then reads what they have published to its end, and `unfinished` after it.
+        """
         found = []
         current = self.seat.process.generation
         for generation in range(max(self.reported, current - 2) + 1, current + 1):
@@ -67,6 +74,17 @@ class SeatReader:
             if ended is not None or generation < current:
                 self.reported = generation
         return found
+
+    def unfinished(self, in_flight: list[InFlight]) -> list[InFlight]:
+        """Leaves out the requests that were published as ended, but were not released any more."""
+        return [each for each in in_flight if self._finished.get(each.slot) != each.span_id]
+
+    def _note_finished(self, events: list[bytes]) -> None:
+        """Notes which requests have ended: one that was published but keeps its slot is not in flight any more."""
+        for event in events:
+            if event[0] == REQUEST:
+                slot, span_id = slot_of(event)
+                self._finished[slot] = span_id
 
     def _refuse_if_old(self, ring: RingReader) -> int:
         now_s = monotonic()

@@ -3,15 +3,14 @@
 import os
 from collections.abc import MutableSequence
 from threading import Lock
+from time import monotonic_ns
 
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.events.layout import FAULT, body_event
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.events.ring import RingWriter
+from sightline_telemetry.events.slots import SlotTable
 from sightline_telemetry.observer.overflow import PLACE, Overflow
-
-MAX_HELD = 10_000
-"""Largest number of events that are held before the worker is described; it serves no request until then."""
 
 
 class WorkerSink:
@@ -26,6 +25,8 @@ class WorkerSink:
         self._seat = seat
         self.active: MutableSequence[int] = seat.active
         self.queued: MutableSequence[int] = seat.queued
+        self.slots: SlotTable | None = seat.slots(seat.process.generation)
+        self.slots.clear()
         self._append = RingWriter(seat.request_ring).append
         self._side = RingWriter(seat.side_ring)
         self._lock = Lock()
@@ -56,6 +57,10 @@ class WorkerSink:
         finally:
             self._lock.release()
 
+    def is_ready(self) -> None:
+        """Says that this worker can serve."""
+        self._seat.ready = self._seat.process.generation
+
     def _end_in_child(self) -> None:
         self._append = _append_nothing
         self._overflow = None
@@ -70,3 +75,24 @@ class _NoRing:
 
 def _append_nothing(payload: bytes) -> bool:  # noqa: ARG001
     return True
+
+
+class SharedAllowance:
+    """Limits the traces that are requested at their start, over all workers of a board.
+
+    Each worker has a word of its own and sums all words before it grants one: at most one too many per other worker
+    in a second, none too few.
+    """
+
+    def __init__(self, board: Board, index: int, per_s: float) -> None:
+        self._seats = [board.seat(each) for each in range(board.n_workers)]
+        self._own = self._seats[index]
+        self._per_s = per_s
+
+    def take(self) -> bool:
+        """Takes one of this second's traces and returns True, or returns False if none is left."""
+        second = monotonic_ns() // 1_000_000_000
+        if sum(seat.granted(second) for seat in self._seats) >= self._per_s:
+            return False
+        self._own.grant(second)
+        return True

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from random import random
 from time import monotonic
+from typing import Protocol
 
 Clock = Callable[[], float]
 
@@ -34,13 +35,20 @@ class Allowance:
         return True
 
 
+class Takes(Protocol):
+    """An allowance: of one process, or shared by several."""
+
+    def take(self) -> bool:
+        """Returns True if one more is allowed now."""
+
+
 class AskedSampler:
     """Decides at the start of a request whether its trace is kept in any case, within the allowance for `asked`.
 
     share: of the requests whose trace is kept at random.
     """
 
-    def __init__(self, share: float, allowance: Allowance) -> None:
+    def __init__(self, share: float, allowance: Takes) -> None:
         self._share = share
         self._allowance = allowance
 

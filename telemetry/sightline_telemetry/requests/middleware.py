@@ -101,6 +101,7 @@ class TelemetryMiddleware:
         self._app = app
         self._write = sink.write
         self._active = sink.active
+        self._slots = sink.slots
         self._routes = routes
         self._asked = asked
         self._faults = faults
@@ -145,11 +146,18 @@ class TelemetryMiddleware:
         method = METHOD_CODES.get(scope["method"], _OTHER_METHOD)
         scheme = SCHEME_CODES.get(scope["scheme"], 0)
         self._active[method * N_SCHEMES + scheme] += 1
+        if self._slots is not None:
+            trace_id, route = timeline.trace_id, self._routes.get(scope["path"], NO_ROUTE)
+            timeline.slot = self._slots.take(
+                trace_id >> 64, trace_id & _LOW_64, timeline.span_id, timeline.unix_ns, timeline.start_ns, route, method
+            )
         return RunningRequest(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
 
     def leave(self, request: RunningRequest) -> None:
         """Removes the request's ids from the context; it no longer counts as running."""
         self._active[request.method * N_SCHEMES + request.scheme] -= 1
+        if self._slots is not None:
+            self._slots.release(request.timeline.slot)
         request.timeline.is_running = False
         detach(request.token)
 
@@ -192,7 +200,7 @@ class TelemetryMiddleware:
             prediction.reason,
             status,
             number,
-            NO_SLOT,
+            timeline.slot & NO_SLOT,
             prediction.n_rows,
             prediction.batch_rows,
             prediction.batch,

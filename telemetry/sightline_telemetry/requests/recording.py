@@ -4,10 +4,10 @@ from collections.abc import MutableSequence
 from typing import Protocol
 
 from sightline_telemetry.events.layout import METHODS, SCHEMES
+from sightline_telemetry.events.seats import N_QUEUES
+from sightline_telemetry.events.slots import SlotTable
 
 N_SCHEMES = len(SCHEMES)
-N_QUEUES = 16
-"""Largest number of models with a queue of their own."""
 
 N_ACTIVE = len(METHODS) * N_SCHEMES
 """Requests are counted as active by method and scheme: the code of the method, times the schemes, plus the scheme's."""
@@ -19,6 +19,7 @@ class EventList:
     def __init__(self) -> None:
         self.active: MutableSequence[int] = [0] * N_ACTIVE
         self.queued: MutableSequence[int] = [0] * N_QUEUES
+        self.slots: SlotTable | None = None
         self._waiting: list[bytes] = []
         self.write = self._waiting.append
         self.write_aside = self._waiting.append
@@ -35,10 +36,12 @@ class EventSink(Protocol):
     """Takes the events of one process.
 
     active: (N_ACTIVE,) requests that run now. queued: (N_QUEUES,) rows that wait for each model.
+    slots: where requests in flight are seen by other processes; None if no other process watches.
     """
 
     active: MutableSequence[int]
     queued: MutableSequence[int]
+    slots: SlotTable | None
 
     def write(self, event: bytes) -> None:
         """Takes an event from the event loop's thread."""

@@ -85,6 +85,7 @@ class Timeline:
         "is_over_budget",
         "is_running",
         "prediction",
+        "slot",
         "span_id",
         "start_ns",
         "trace_id",
@@ -104,6 +105,8 @@ class Timeline:
         self.unix_ns = time_ns()
         self.start_ns = perf_counter_ns()
         self.end_ns = 0
+        self.slot = -1
+        """Where the request stands among those in flight; -1 without a slot."""
         self.prediction: PredictionRecord | None = None
         """Set by the endpoint of a model before its response leaves."""
 

@@ -17,9 +17,10 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.fold import row_dtype
-from sightline_telemetry.events.layout import HAS_CALLER, NO_MODEL, RequestEvent
+from sightline_telemetry.events.layout import HAS_CALLER, METHODS, NO_MODEL, RequestEvent
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.requests.timeline import RANDOM, SAMPLED, AttributeValue, SpanAttributes
+from sightline_telemetry.traces.lost import LostRequest
 
 MAX_ATTRIBUTE_CHARS = 256
 MAX_SEGMENTS = 64
@@ -72,6 +73,31 @@ class SpanWriter:
                 status=Status(StatusCode.ERROR if kind.status >= 500 else StatusCode.UNSET),
                 start_time=event.unix_ns,
                 end_time=event.unix(event.end_ns),
+                instrumentation_scope=_SCOPE,
+            )
+        )
+
+    def write_lost(self, lost: LostRequest, signal_name: str) -> None:
+        """Writes the span of a request that ended with its worker, as a failed trace."""
+        request = lost.request
+        attributes: dict[str, AttributeValue] = {
+            "http.request.method": METHODS[request.method],
+            "http.route": lost.route,
+            "error.type": signal_name,
+            "sightline.kept": "failed",
+            "sightline.worker": lost.worker,
+            "sightline.worker.was_predicting": lost.is_cause,
+        }
+        self._emit(
+            ReadableSpan(
+                name=lost.name,
+                context=SpanContext(request.trace_id, request.span_id, False, TraceFlags(SAMPLED)),
+                resource=self._resource,
+                attributes=attributes,
+                kind=SpanKind.SERVER,
+                status=Status(StatusCode.ERROR, f"{signal_name} ended worker {lost.worker}"),
+                start_time=request.unix_ns,
+                end_time=lost.end_unix_ns,
                 instrumentation_scope=_SCOPE,
             )
         )

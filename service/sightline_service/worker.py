@@ -1,0 +1,56 @@
+"""One worker of `sightline serve`: it serves on a socket that the supervisor has bound, and writes events.
+
+    python -m sightline_service.worker
+
+The supervisor starts it; all that it needs stands in its environment.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+from threading import Thread
+
+from rich.console import Console
+
+from sightline_service.errors import StartupError, naming_extras
+from sightline_telemetry.observer.inheritance import Inheritance
+
+
+def main() -> int:
+    """Serves until the supervisor stops it; returns the exit code."""
+    inheritance = Inheritance.take()
+    if inheritance is None or inheritance.listening is None:
+        sys.stderr.write("a worker is started by `sightline serve`\n")
+        return 2
+    Thread(target=_end_with_supervisor, args=(inheritance.lifeline,), name="lifeline", daemon=True).start()
+    try:
+        with naming_extras():
+            _serve(inheritance, socket.socket(fileno=inheritance.listening))
+    except StartupError as error:
+        Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 2
+    return 0
+
+
+def _serve(inheritance: Inheritance, listening: socket.socket) -> None:
+    import uvicorn
+
+    from sightline_service.app import create_app
+    from sightline_service.server.options import server_options
+
+    app = create_app(inheritance)
+    host, port = listening.getsockname()[:2]
+    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=5)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _end_with_supervisor(lifeline: int) -> None:
+    """Ends this process when the supervisor is gone."""
+    select.select([lifeline], [], [])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""CPU time, memory, threads and open files of the processes of a service, as the semantic conventions name them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import psutil
+
+from sightline_telemetry import instruments
+from sightline_telemetry.counts.series import MetricAttributes
+from sightline_telemetry.events.seats import ProcessWords
+from sightline_telemetry.instruments import Instrument
+
+Read = Callable[[psutil.Process], Iterator[tuple[MetricAttributes, float]]]
+
+
+class Processes:
+    """Reads the processes of a service.
+
+    workers: their ids change when one is started again; empty if there is only this process.
+    """
+
+    def __init__(self, workers: Sequence[ProcessWords]) -> None:
+        self._workers = workers
+        self._found: dict[int, psutil.Process] = {}
+
+    def read(self, instrument: Instrument) -> list[tuple[MetricAttributes, float]]:
+        """Returns the series of one of PROCESS_INSTRUMENTS: one per process, named by `worker` if there are workers."""
+        if not self._workers:
+            return list(_READ[instrument](self._process(None)))
+        series = []
+        for index, words in enumerate(self._workers):
+            try:
+                if words.pid:
+                    own = {"worker": str(index)}
+                    series += [({**own, **more}, value) for more, value in _READ[instrument](self._process(words.pid))]
+            except (psutil.Error, OSError):
+                self._found.pop(words.pid, None)  # it has just ended
+        return series
+
+    def _process(self, pid: int | None) -> psutil.Process:
+        process = self._found.get(pid or 0)
+        if process is None:
+            process = self._found[pid or 0] = psutil.Process(pid)
+        return process
+
+
+def _cpu_time(process: psutil.Process) -> Iterator[tuple[MetricAttributes, float]]:
+    times = process.cpu_times()
+    yield {"type": "user"}, times.user
+    yield {"type": "system"}, times.system
+
+
+def _memory(process: psutil.Process) -> Iterator[tuple[MetricAttributes, float]]:
+    yield {}, process.memory_info().rss
+
+
+def _virtual(process: psutil.Process) -> Iterator[tuple[MetricAttributes, float]]:
+    yield {}, process.memory_info().vms
+
+
+def _threads(process: psutil.Process) -> Iterator[tuple[MetricAttributes, float]]:
+    yield {}, process.num_threads()
+
+
+def _files(process: psutil.Process) -> Iterator[tuple[MetricAttributes, float]]:
+    if hasattr(process, "num_fds"):  # not on Windows
+        yield {}, process.num_fds()
+
+
+_READ: dict[Instrument, Read] = {
+    instruments.PROCESS_CPU_TIME: _cpu_time,
+    instruments.PROCESS_MEMORY_USAGE: _memory,
+    instruments.PROCESS_MEMORY_VIRTUAL: _virtual,
+    instruments.PROCESS_THREADS: _threads,
+    instruments.PROCESS_OPEN_FILES: _files,
+}
+PROCESS_INSTRUMENTS = tuple(_READ)
