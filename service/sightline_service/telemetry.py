@@ -15,7 +15,8 @@ from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
-from sightline_telemetry.export.sdk import Providers, is_disabled
+from sightline_telemetry.export.exporters import is_disabled
+from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.in_process import InProcessObserver
 from sightline_telemetry.observer.inheritance import Inheritance

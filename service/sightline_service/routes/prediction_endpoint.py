@@ -15,6 +15,7 @@ from sightline_service.prediction.recording import RowEncoder
 from sightline_service.prediction.result import Prediction
 from sightline_service.server.asgi import Reply, check_body, client_gone, read_body, respond
 from sightline_telemetry.events.layout import ERROR_REASONS, IS_OWN_BATCH
+from sightline_telemetry.events.slots import PREDICTING
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.recording import EventSink
@@ -80,7 +81,7 @@ class PredictionEndpoint(Generic[Asked]):
         self._make_ids = parts.ids.make
         self._model = parts.model
         self._encode = parts.encoder.encode
-        self._sink = parts.sink
+        self._slots = parts.sink.slots
         self._faults = parts.faults
         self._max_body_bytes = parts.max_body_bytes
 
@@ -89,6 +90,7 @@ class PredictionEndpoint(Generic[Asked]):
         try:
             body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
+            self._begin_predicting(scope)
             flags, answer = IS_OWN_BATCH, self._predict_at_once(columns)
             if answer is None:
                 flags, answer = 0, await self._predict(columns, partial(client_gone, receive))
@@ -108,10 +110,16 @@ class PredictionEndpoint(Generic[Asked]):
         try:
             check_body(dict(scope["headers"]), len(body), self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
+            self._begin_predicting(scope)
             answer = self._predict_at_once(columns)
             return None if answer is None else self._answered(scope, columns, asked, answer, IS_OWN_BATCH)
         except SightlineError as error:
             return self._refused(scope, error)
+
+    def _begin_predicting(self, scope: Scope) -> None:
+        """Shows other processes that the model works for this request: it is named if the process dies."""
+        if self._slots is not None:
+            self._slots.phase(scope[TIMELINE].slot, PREDICTING)
 
     def _answered(self, scope: Scope, columns: Columns, asked: Asked, answer: Answer, flags: int) -> Reply:
         timeline: Timeline = scope[TIMELINE]

@@ -7,9 +7,10 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from sightline_telemetry.events.copies import TwoCopies
+from sightline_telemetry.events.layout import METHODS, SCHEMES
 from sightline_telemetry.events.slots import SLOT_BYTES, SlotTable
 
-N_ACTIVE = 24
+N_ACTIVE = len(METHODS) * len(SCHEMES)
 N_QUEUES = 8
 N_DEATHS = 65  # one word per signal; the first is of processes that ended by themselves
 
@@ -112,7 +113,7 @@ class Seat:
     request_ring, side_ring: memory for `RingWriter` and `RingReader`.
     overflow: what was counted when the request ring was full; overflow_block: memory of a small ring for events that
     are not counted there yet.
-    active: requests in flight, N_ACTIVE words, for instance one per method and scheme.
+    active: requests in flight, N_ACTIVE words: the code of the method times the schemes, plus the scheme's.
     queued: rows that wait for each model, N_QUEUES words.
     deaths: N_DEATHS words, how many processes of this seat each signal has ended; the first word counts the others.
     """

@@ -3,14 +3,11 @@
 from collections.abc import MutableSequence
 from typing import Protocol
 
-from sightline_telemetry.events.layout import METHODS, SCHEMES
-from sightline_telemetry.events.seats import N_QUEUES
+from sightline_telemetry.events.layout import SCHEMES
+from sightline_telemetry.events.seats import N_ACTIVE, N_QUEUES
 from sightline_telemetry.events.slots import SlotTable
 
 N_SCHEMES = len(SCHEMES)
-
-N_ACTIVE = len(METHODS) * N_SCHEMES
-"""Requests are counted as active by method and scheme: the code of the method, times the schemes, plus the scheme's."""
 
 
 class EventList:
