@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from sightline_service.app import Parts, create_app
 from sightline_service.server.asgi_bypass import BypassApp
 from sightline_service.server.options import server_options
-from sightline_telemetry.model.recorder import Recorder
+from sightline_service.telemetry import Contrib, TailSampled
+from sightline_telemetry.observer.observer import Observer
 
 # Nothing here speaks TLS, and the context that a client makes otherwise reads all certificates of the machine.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -39,11 +40,11 @@ class Running:
         return parts
 
     @property
-    def recorder(self) -> Recorder:
-        """The recorder of the served model."""
-        recorder = self.parts.model.recorder
-        assert isinstance(recorder, Recorder), "the telemetry is switched off"
-        return recorder
+    def observer(self) -> Observer:
+        """The observer in the process of the service."""
+        telemetry = self.parts.telemetry
+        assert isinstance(telemetry, TailSampled | Contrib), "the telemetry is switched off"
+        return telemetry.process.observer
 
     def predict(self, instances: list[dict[str, Any]], **options: Any) -> httpx.Response:
         """Posts rows to `/predict/model`."""
@@ -69,7 +70,7 @@ class Running:
         return {frozenset(each.labels.items()): each.value for family in families for each in family.samples}
 
     def errors(self, model: str = "small") -> dict[str, int]:
-        """Requests without a prediction, by reason, as `/metrics` tells."""
+        """Returns the requests without a prediction, by reason, as `/metrics` shows them."""
         labelled = [(dict(labels), value) for labels, value in self.samples("ml_prediction_errors_total").items()]
         return {labels["reason"]: int(value) for labels, value in labelled if labels["model_name"] == model}
 

@@ -22,7 +22,6 @@ from sightline_service.bundles.bundle import Bundle, save_bundle
 from sightline_service.bundles.profiling import make_bundle
 from sightline_telemetry.instruments import INSTRUMENTS
 from sightline_telemetry.measurement import Measurement
-from sightline_telemetry.model.recorder import Recorder
 from tests.service.running import Running, running
 from tests.telemetry.sink import Sink
 
@@ -95,20 +94,34 @@ def instances(data: pd.DataFrame) -> list[dict[str, Any]]:
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
 
-def everything(recorder: Recorder) -> dict[str, object]:
-    """All that was counted of rows."""
-    confidence = recorder.confidence()
-    return {
-        "rows": recorder.rows(),
-        "predictions": recorder.predictions(),
-        "scores": recorder.scores()["yes"].counts,
-        "confidence": confidence and confidence.counts,
-        "values": {name: snapshot.counts for name, snapshot in recorder.values().items()},
-        "categories": recorder.categories(),
-        "missing": recorder.missing(),
-        "imputed": recorder.imputed(),
-        "out of range": recorder.out_of_range(),
-    }
+COUNTED = (
+    *("ml_predictions_total", "ml_prediction_score_bucket", "ml_prediction_confidence_bucket"),
+    *("ml_feature_value_bucket", "ml_feature_categories_total", "ml_feature_missing_total"),
+    *("ml_feature_imputed_total", "ml_feature_out_of_range_total"),
+)
+"""The samples that rows are counted in."""
+
+
+def everything(text: bytes) -> dict[str, dict[frozenset[tuple[str, str]], float]]:
+    """Returns all that was counted of the rows of the model, from a scrape in classic text."""
+    found: dict[str, dict[frozenset[tuple[str, str]], float]] = {name: {} for name in COUNTED}
+    for family in parse_classic(text.decode()):
+        for sample in family.samples:
+            if sample.name in found and sample.labels["model_name"] == "fancy":
+                found[sample.name][frozenset(sample.labels.items())] = sample.value
+    return found
+
+
+def by_feature(samples: dict[frozenset[tuple[str, str]], float]) -> dict[str, float]:
+    """Returns the samples of a metric that has one series per feature."""
+    return {dict(labels)["feature"]: value for labels, value in samples.items()}
+
+
+def unseen(text: bytes, feature: str) -> float:
+    """Returns the rows with a category of the feature that training did not know."""
+    wanted = {("feature", feature), ("category", "__unseen__")}
+    (value,) = (n for labels, n in everything(text)["ml_feature_categories_total"].items() if wanted <= labels)
+    return value
 
 
 def test_three_ways_to_count_agree_to_the_unit(bundled: Bundled, service: Running) -> None:
@@ -122,10 +135,12 @@ def test_three_ways_to_count_agree_to_the_unit(bundled: Bundled, service: Runnin
     assert drop_ins.bind(model, by_drop_ins) == ()
     probabilities = model.predict_proba(data)
     by_drop_ins.outputs(model.classes_[probabilities.argmax(axis=1)], probabilities)
-    counts = everything(service.recorder)
-    assert counts == everything(by_library.recorder) == everything(by_drop_ins.recorder)
-    assert counts["rows"] == 10_000
-    assert counts["missing"] == {name: int(data[name].isna().sum()) for name in (*NUMERIC, *WORDS)}
+    counts = everything(service.client.get("/metrics").content)
+    assert all(counts.values())
+    assert counts == everything(by_library.scrape()[0]) == everything(by_drop_ins.scrape()[0])
+    assert sum(counts["ml_predictions_total"].values()) == 10_000
+    missing = {name: int(data[name].isna().sum()) for name in (*NUMERIC, *WORDS)}
+    assert by_feature(counts["ml_feature_missing_total"]) == missing
     for measure in (by_library, by_drop_ins):
         measure.close()
 
@@ -141,15 +156,16 @@ def series(text: bytes) -> set[Key]:
 )
 def test_strangers_make_no_series(service: Running, n_requests: int, n_rows: int) -> None:
     """The series after 10,000 rows with random words in every field are those before the first."""
-    service.parts.telemetry.providers.scrape.render("")  # the SDK counts its own readings, from the first one on
-    before = series(service.parts.telemetry.providers.scrape.render("")[0])
+    scrape = service.observer.providers.scrape
+    scrape.render("")  # the SDK counts its own readings, from the first one on
+    before = series(scrape.render("")[0])
     random = np.random.default_rng(3)
     for _ in range(n_requests):
         row = [{"age": 1.0, "income": 1.0, **{name: random.bytes(6).hex() for name in WORDS}} for _ in range(n_rows)]
         service.predict(row).raise_for_status()
-    after, _ = service.parts.telemetry.providers.scrape.render("")
+    after, _ = scrape.render("")
     assert series(after) == before
-    assert service.recorder.categories()["city"]["__unseen__"] == 10_000
+    assert unseen(after, "city") == 10_000
 
 
 def test_strangers_make_no_series_without_the_service(bundled: Bundled) -> None:
@@ -162,8 +178,9 @@ def test_strangers_make_no_series_without_the_service(bundled: Bundled) -> None:
         measure.scrape()
         before = series(measure.scrape()[0])
         measure(data, ["yes"] * len(data), np.full((len(data), 2), 0.5))
-        assert series(measure.scrape()[0]) == before
-        assert measure.recorder.categories()["plan"]["__unseen__"] == 10_000
+        after, _ = measure.scrape()
+        assert series(after) == before
+        assert unseen(after, "plan") == 10_000
 
 
 def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +192,7 @@ def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypa
         service.predict([{"age": "old"}])
         service.client.get("/predict/random", params={"error_rate": 1})
         service.client.get("/nowhere")
-        scrape, flush = service.parts.telemetry.providers.scrape, service.parts.telemetry.providers.flush
+        scrape, flush = service.observer.providers.scrape, service.observer.providers.flush
         modern, classic = scrape.render(OPENMETRICS)[0], scrape.render("text/plain")[0]
         flush(20)
         (metrics,) = sink.last().values()

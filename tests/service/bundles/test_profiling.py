@@ -88,8 +88,8 @@ def test_the_profile_is_the_bundles_own(
     assert made.numeric == bundled.numeric
     assert (made.predicted, made.labels, made.scores) == (bundled.predicted, bundled.labels, bundled.scores)
     for ours, theirs in zip(made.categorical, bundled.categorical, strict=True):
-        assert (ours.labels, ours.label_counts, ours.singletons) == (
-            theirs.labels,
-            theirs.label_counts,
+        assert (ours.series_values, ours.series_counts, ours.singletons) == (
+            theirs.series_values,
+            theirs.series_counts,
             theirs.singletons,
         )

@@ -22,7 +22,7 @@ from sightline_service.feedback.prediction_ids import (
     probabilities_of,
 )
 from sightline_service.prediction.result import ArrayPrediction, OutputArrays, Prediction
-from sightline_telemetry.model.counts import Codes, Floats
+from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
 

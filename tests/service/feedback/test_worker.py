@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 
@@ -14,38 +15,55 @@ import sightline_service.feedback.worker
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.worker import WAITING_BODIES, LedgerWorker
+from sightline_telemetry.events.layout import FAULT, LABELS, body_event, event_body
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import FEEDBACK
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.quality import JudgedModel
+from sightline_telemetry.model.quality import JudgedModel, Quality, quality_from_bytes
 from tests.service.feedback.test_ledger import labels, predicted
 
 MODEL = JudgedModel(ModelId("m", "1"), ("no", "yes"), has_probabilities=True)
 PATIENCE_S = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The events of a worker, as an observer reads them."""
+
+    events: list[bytes] = field(default_factory=list)
+
+    def quality(self) -> Quality | None:
+        """Returns the totals that an export would show; None if there is nothing to show."""
+        shown = [event_body(event) for event in self.events if event[0] == LABELS]
+        return quality_from_bytes(shown[-1]) if shown else None
+
+    def faults(self) -> int:
+        """Returns how many faults of the ledger were counted."""
+        return self.events.count(body_event(FAULT, b"ledger"))
+
+
 @asynccontextmanager
 async def working(
     path: Path, instead: Callable[[bytes], list[str]] | None = None
-) -> AsyncIterator[tuple[LedgerWorker, Faults]]:
+) -> AsyncIterator[tuple[LedgerWorker, Written]]:
     """A worker on a SQLite ledger; a body is a number of labels to record, unless something else is done instead."""
-    faults = Faults("ledger")
+    written = Written()
     ledger = Ledger(f"sqlite:///{path}", MODEL, 86_400)
 
     def record(body: bytes) -> list[str]:
         return list(ledger.record(labels(predicted(int(body)), 1), {}))
 
-    worker = LedgerWorker(ledger, instead or record, faults)
+    worker = LedgerWorker(ledger, instead or record, Faults(written.events.append), written.events.append)
     await worker.start()
     try:
-        yield worker, faults
+        yield worker, written
     finally:
         worker.close()
 
 
-def counted(worker: LedgerWorker) -> int:
+def counted(written: Written) -> int:
     """Returns the labels that an export would show; -1 if there is nothing to show."""
-    quality = worker.quality()
+    quality = written.quality()
     return -1 if quality is None else sum(n for _, n in quality.counts(FEEDBACK))
 
 
@@ -61,10 +79,10 @@ def test_labels_are_recorded_and_shown(tmp_path: Path) -> None:
 
     async def run() -> None:
         path = tmp_path / "ledger.sqlite3"
-        async with working(path) as (worker, _), working(path) as (other, _):
-            assert (counted(worker), counted(other)) == (0, 0)
+        async with working(path) as (worker, written), working(path) as (_, other):
+            assert (counted(written), counted(other)) == (0, 0)
             assert await worker.run(b"3") == ["accepted"] * 3
-            assert counted(worker) == 3
+            assert counted(written) == 3
             await until(lambda: counted(other) == 3)
 
     asyncio.run(run())
@@ -75,13 +93,13 @@ def test_exports_do_not_wait(tmp_path: Path) -> None:
 
     async def run() -> None:
         path = tmp_path / "ledger.sqlite3"
-        async with working(path) as (worker, _):
+        async with working(path) as (worker, written):
             await worker.run(b"3")
             holder = sqlite3.connect(path, isolation_level=None)
             holder.execute("BEGIN EXCLUSIVE")
             waiting = asyncio.create_task(worker.run(b"2"))
             await asyncio.sleep(0)
-            assert (counted(worker), waiting.done()) == (3, False)
+            assert (counted(written), waiting.done()) == (3, False)
             holder.execute("ROLLBACK")
             holder.close()
             assert await waiting == ["accepted"] * 2
@@ -142,13 +160,13 @@ def test_a_ledger_that_comes_later_is_found(tmp_path: Path, monkeypatch: pytest.
     folder = tmp_path / "later"
 
     async def run() -> None:
-        async with working(folder / "ledger.sqlite3") as (worker, faults):
-            assert counted(worker) == -1
+        async with working(folder / "ledger.sqlite3") as (worker, written):
+            assert counted(written) == -1
             with pytest.raises(LedgerDownError):
                 await worker.run(b"0")
-            await until(lambda: faults.counts["ledger"] > 1)
+            await until(lambda: written.faults() > 1)
             folder.mkdir()
-            await until(lambda: counted(worker) == 0)
+            await until(lambda: counted(written) == 0)
             assert await worker.run(b"1") == ["accepted"]
 
     asyncio.run(run())
@@ -160,20 +178,20 @@ def test_a_ledger_that_was_emptied_is_created_again(tmp_path: Path, monkeypatch:
     path = tmp_path / "ledger.sqlite3"
 
     async def run() -> None:
-        async with working(path) as (worker, faults):
+        async with working(path) as (worker, written):
             await worker.run(b"1")
-            before = worker.quality()
+            before = written.quality()
             emptier = sqlite3.connect(path)
             for table in ("ledger", "models", "labels", "totals"):
                 emptier.execute(f"DROP TABLE sightline_{table}")
             emptier.commit()
             emptier.close()
-            await until(lambda: counted(worker) == 0)
-            after = worker.quality()
+            await until(lambda: counted(written) == 0)
+            after = written.quality()
             assert before is not None
             assert after is not None
             assert before.ledger != after.ledger
-            assert faults.counts["ledger"] >= 1
+            assert written.faults() >= 1
             assert await worker.run(b"1") == ["accepted"]
 
     asyncio.run(run())

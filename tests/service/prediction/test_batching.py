@@ -21,9 +21,7 @@ from sightline_service.prediction.batching import AT_ONCE_NS, INLINE_NS, INLINE_
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
-from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.recorder import Recorder
+from sightline_telemetry.requests.recording import EventList
 
 POISON = -1.0
 
@@ -62,9 +60,8 @@ def run(
     predictor: WatchedPredictor, bundle: Bundle, use: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any
 ) -> Any:
     """Runs a coroutine with a batcher before the predictor."""
-    recorder = Recorder(ModelId("small", "7"), bundle.profile, predictor.steps)
     settings: dict[str, Any] = {"row_ns": 10 * INLINE_NS, "max_rows": 100, "max_queued_rows": 1000, **options}
-    batcher = Batcher(predictor, recorder, Faults("recorder"), **settings)
+    batcher = Batcher(predictor, EventList(), 0, **settings)
 
     async def using() -> Any:
         try:

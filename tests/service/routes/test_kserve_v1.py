@@ -66,29 +66,29 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("sent", "said"), BAD.values(), ids=BAD.keys())
 def test_bad_requests_are_named_and_counted(small_service: Running, sent: Any, said: str) -> None:
     """What does not fit is answered in the protocol's shape and counted as rejected once."""
-    before = small_service.recorder.errors()
+    before = small_service.errors()
     response = small_service.client.post(PREDICT, json=sent)
     assert response.status_code == 400
     assert response.json().keys() == {"error"}
     assert said in response.json()["error"]
-    assert small_service.recorder.errors() == before | {"rejected": before["rejected"] + 1}
+    assert small_service.errors() == before | {"rejected": before["rejected"] + 1}
 
 
 @pytest.mark.parametrize("sent", [b"", b"{", b'{"instances": [[NaN]]}', b'{"instances": ["\xff"]}', b"[" * 100_000])
 def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes) -> None:
     """A body that is not JSON is a 400 in the protocol's shape."""
-    before = small_service.recorder.errors()["rejected"]
+    before = small_service.errors()["rejected"]
     response = small_service.client.post(PREDICT, content=sent)
     assert (response.status_code, response.json().keys()) == (400, {"error"})
-    assert small_service.recorder.errors()["rejected"] == before + 1
+    assert small_service.errors()["rejected"] == before + 1
 
 
 def test_another_model_is_unknown(small_service: Running) -> None:
     """Another model is a 404 in the protocol's shape, counted as rejected."""
-    before = small_service.recorder.errors()["rejected"]
+    before = small_service.errors()["rejected"]
     response = small_service.client.post("/v1/models/large:predict", json={"instances": [ROW]})
     assert (response.status_code, response.json()) == (
         404,
         {"error": "there is no model 'large'; 'small' is served here"},
     )
-    assert small_service.recorder.errors()["rejected"] == before + 1
+    assert small_service.errors()["rejected"] == before + 1

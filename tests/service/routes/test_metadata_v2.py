@@ -91,11 +91,11 @@ def test_a_service_that_stops_is_not_ready(small_service: Running, path: str) ->
 )
 def test_other_models_are_unknown(small_service: Running, path: str) -> None:
     """Another model or version is a 404 in the protocols' shape; no prediction was asked for, so none is rejected."""
-    before = small_service.recorder.errors()
+    before = small_service.errors()
     response = small_service.client.get(path)
     assert response.status_code == 404
     assert "served here" in response.json()["error"]
-    assert small_service.recorder.errors() == before
+    assert small_service.errors() == before
 
 
 @pytest.mark.parametrize(

@@ -208,22 +208,22 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("sent", "said"), BAD.values(), ids=BAD.keys())
 def test_bad_tensors_are_named_and_counted(small_service: Running, sent: Any, said: str) -> None:
     """A request that does not fit is a 400 in the protocol's shape that names the tensor, counted as rejected once."""
-    before = small_service.recorder.errors()
+    before = small_service.errors()
     response = small_service.client.post(INFER, json=sent)
     assert response.status_code == 400
     assert response.json().keys() == {"error"}
     assert said in response.json()["error"]
     assert len(response.content) < 1000
-    assert small_service.recorder.errors() == before | {"rejected": before["rejected"] + 1}
+    assert small_service.errors() == before | {"rejected": before["rejected"] + 1}
 
 
 @pytest.mark.parametrize("sent", [b"", b"{", b'{"inputs": [NaN]}', b'"\xff"', b"[" * 100_000])
 def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes) -> None:
     """A body that is not JSON is a 400 in the protocol's shape."""
-    before = small_service.recorder.errors()["rejected"]
+    before = small_service.errors()["rejected"]
     response = small_service.client.post(INFER, content=sent)
     assert (response.status_code, response.json().keys()) == (400, {"error"})
-    assert small_service.recorder.errors()["rejected"] == before + 1
+    assert small_service.errors()["rejected"] == before + 1
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes
 )
 def test_other_models_are_unknown(small_service: Running, path: str, said: str) -> None:
     """Another model or version is a 404 in the protocol's shape, counted as rejected."""
-    before = small_service.recorder.errors()["rejected"]
+    before = small_service.errors()["rejected"]
     response = small_service.client.post(path, json=request_of([ROW]))
     assert (response.status_code, response.json()) == (404, {"error": said})
-    assert small_service.recorder.errors()["rejected"] == before + 1
+    assert small_service.errors()["rejected"] == before + 1
 
 
 def test_errors_of_http_have_the_protocols_shape(small_service: Running) -> None:
@@ -308,11 +308,11 @@ BAD_BINARY: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize(("sent", "said"), BAD_BINARY.values(), ids=BAD_BINARY.keys())
 def test_bad_binary_data_is_named_and_counted(small_service: Running, sent: dict[str, Any], said: str) -> None:
     """Binary data that does not fit is a 400 that names the tensor, counted as rejected once."""
-    before = small_service.recorder.errors()["rejected"]
+    before = small_service.errors()["rejected"]
     response = small_service.client.post(INFER, **sent)
     assert response.status_code == 400
     assert said in response.json()["error"]
-    assert small_service.recorder.errors()["rejected"] == before + 1
+    assert small_service.errors()["rejected"] == before + 1
 
 
 def test_a_trace_is_kept_as_on_the_predict_route(small_service: Running) -> None:

@@ -107,7 +107,8 @@ def test_requests_that_wait_together_are_predicted_together(
     with running(tmp_path / "bundle", trusted_types="sklearn.tree._tree.Tree") as service:
         with ThreadPoolExecutor(16) as clients:
             answers = list(clients.map(lambda _: service.predict([{"income": 900.0}]).json(), range(160)))
-        batches = service.recorder.batch_sizes()
+        forest = frozenset({("model_name", "forest"), ("model_version", "1")})
+        n_rows, n_batches = (service.samples(f"ml_prediction_batch_size_{of}")[forest] for of in ("sum", "count"))
     assert {answer["predictions"][0]["outcome"] for answer in answers} == {answers[0]["predictions"][0]["outcome"]}
-    assert batches.sum == 160
-    assert batches.count < 120
+    assert n_rows == 160
+    assert n_batches < 120

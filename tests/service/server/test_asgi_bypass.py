@@ -183,6 +183,13 @@ def _counted(service: Running) -> dict[str, float]:
     }
 
 
+def _endpoint(service: Running) -> Any:
+    """Returns the endpoint of the bypassed route."""
+    routes = [route for route in service.app.router.routes if isinstance(route, AsgiRoute)]
+    (endpoint,) = [route.app for route in routes if route.path == "/predict/model"]
+    return endpoint
+
+
 def _lasting(response: Any) -> tuple[int, list[str], Any]:
     """Status, names of headers and body, less what is new in each answer or the server's own."""
     names = sorted(set(response.headers.keys()) - {"server", "date"})
@@ -270,9 +277,7 @@ def test_what_fails_after_the_prediction_is_counted_as_failed(
     def fail(*_: Any) -> None:
         raise RuntimeError("no randomness is left")
 
-    routes = [route for route in service.app.router.routes if isinstance(route, AsgiRoute)]
-    (endpoint,) = [route.app for route in routes if route.path == "/predict/model"]
-    monkeypatch.setattr(endpoint, "_make_ids", fail)
+    monkeypatch.setattr(_endpoint(service), "_make_ids", fail)
     answer = service.post_alone(_encoded({"instances": [ROW]}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert answer.json()["trace_id"] == answer.headers["traceresponse"].split("-")[1]
@@ -290,7 +295,7 @@ def test_no_client_is_blamed_for_a_failure_of_ours(service: Running, monkeypatch
     def fail(*_: Any) -> None:
         raise RuntimeError("it cannot be counted")
 
-    monkeypatch.setattr(service.recorder, "error", fail)
+    monkeypatch.setattr(_endpoint(service), "_note_error", fail)
     answer = service.post_alone(_encoded({"wrong": 1}))
     assert (answer.status_code, answer.headers["content-type"]) == (500, "application/problem+json")
     assert _counted(service)["requests"] - before["requests"] == 1
