@@ -151,6 +151,27 @@ def serve(
 
 
 @cli.command()
+def inflight(port: Port = 8000) -> None:
+    """Show the requests that a service on this machine is serving now, and since when."""
+    from sightline_service.diagnostics.watching import show_in_flight
+
+    show_in_flight(port, Console(highlight=False))
+
+
+@cli.command()
+def tail(
+    port: Port = 8000,
+    route: Annotated[str, typer.Option(help="Only this route, such as /predict/model.")] = "",
+    status: Annotated[str, typer.Option(help="Only statuses that begin so: 5, 50, 503.")] = "",
+    slower_than: Annotated[float, typer.Option(min=0, help="Only requests of at least so many seconds.")] = 0.0,
+) -> None:
+    """Follow the requests of a service on this machine as they end; shows no feature values."""
+    from sightline_service.diagnostics.watching import Wanted, show_ended
+
+    show_ended(port, Wanted(route, status, slower_than), Console(highlight=False))
+
+
+@cli.command()
 def simulate(
     url: Annotated[str, typer.Argument(help="Address of the service.", parser=_http_url)] = "http://127.0.0.1:8000",
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Requests per second.")] = 20.0,

@@ -21,6 +21,7 @@ from sightline_service.prediction.columns import Columns, join_columns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
 from sightline_telemetry.events.layout import batch_event
+from sightline_telemetry.events.slots import PREDICTING
 from sightline_telemetry.requests.recording import EventSink
 
 AT_ONCE_NS = 60_000
@@ -48,6 +49,7 @@ class _Waiting:
     columns: Columns
     future: "asyncio.Future[Answer]"
     queued_ns: int
+    slot: int
 
 
 _Outcome = Answer | SightlineError
@@ -74,6 +76,7 @@ class Batcher:
         self._predictor = predictor
         self._write = sink.write
         self._queued = sink.queued
+        self._slots = sink.slots
         self._model = model
         self._is_quick = row_ns < INLINE_NS
         self.is_instant = row_ns < AT_ONCE_NS
@@ -103,10 +106,10 @@ class Batcher:
         prediction = self._predictor.predict(columns)
         return Answer(prediction, next(self._numbers), n_rows, prediction.marks[0])
 
-    async def predict(self, columns: Columns, gone: Gone | None = None) -> Answer:
+    async def predict(self, columns: Columns, gone: Gone | None = None, slot: int = -1) -> Answer:
         """Waits for the model and returns this request's predictions.
 
-        gone: returns when the client has left; a request that waits behind a batch then gives up its place.
+        slot: of the request among those in flight. gone: returns when the client has left; a request that waits behind a batch then gives up its place.
         Raises QueueFullError at once if too many rows wait already, ClientGoneError, and what the predictor
         raises.
         """
@@ -114,7 +117,7 @@ class Batcher:
         if self._waiting and self.queued_rows + n_rows > self._max_queued_rows:
             raise QueueFullError(f"{self.queued_rows} rows wait for the model already; try again in a second")
         loop = asyncio.get_running_loop()
-        item = _Waiting(columns, loop.create_future(), perf_counter_ns())
+        item = _Waiting(columns, loop.create_future(), perf_counter_ns(), slot)
         self._waiting.append(item)
         self._queued[self._model or 0] += n_rows
         if not self._is_running:
@@ -151,6 +154,9 @@ class Batcher:
         if not items:
             self._is_running = False
             return
+        if self._slots is not None:
+            for item in items:
+                self._slots.phase(item.slot, PREDICTING)
         if self._is_quick and sum(len(item.columns) for item in items) <= INLINE_ROWS:
             self._finish(items, self._predict(items))
             return

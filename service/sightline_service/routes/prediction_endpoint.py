@@ -15,7 +15,7 @@ from sightline_service.prediction.recording import RowEncoder
 from sightline_service.prediction.result import Prediction
 from sightline_service.server.asgi import Reply, check_body, client_gone, read_body, respond
 from sightline_telemetry.events.layout import ERROR_REASONS, IS_OWN_BATCH
-from sightline_telemetry.events.slots import PREDICTING
+from sightline_telemetry.events.slots import PREDICTING, WAITING
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.recording import EventSink
@@ -90,10 +90,11 @@ class PredictionEndpoint(Generic[Asked]):
         try:
             body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
-            self._begin_predicting(scope)
+            slot = self._phase(scope, PREDICTING)
             flags, answer = IS_OWN_BATCH, self._predict_at_once(columns)
             if answer is None:
-                flags, answer = 0, await self._predict(columns, partial(client_gone, receive))
+                self._phase(scope, WAITING)
+                flags, answer = 0, await self._predict(columns, partial(client_gone, receive), slot)
             reply = self._answered(scope, columns, asked, answer, flags)
         except SightlineError as error:
             reply = self._refused(scope, error)
@@ -110,16 +111,19 @@ class PredictionEndpoint(Generic[Asked]):
         try:
             check_body(dict(scope["headers"]), len(body), self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
-            self._begin_predicting(scope)
+            self._phase(scope, PREDICTING)
             answer = self._predict_at_once(columns)
             return None if answer is None else self._answered(scope, columns, asked, answer, IS_OWN_BATCH)
         except SightlineError as error:
             return self._refused(scope, error)
 
-    def _begin_predicting(self, scope: Scope) -> None:
-        """Shows other processes that the model works for this request: it is named if the process dies."""
-        if self._slots is not None:
-            self._slots.phase(scope[TIMELINE].slot, PREDICTING)
+    def _phase(self, scope: Scope, phase: int) -> int:
+        """Shows other processes how far a request has come: it is named if this process dies. Returns its slot."""
+        if self._slots is None:
+            return -1
+        timeline: Timeline = scope[TIMELINE]
+        self._slots.phase(timeline.slot, phase)
+        return timeline.slot
 
     def _answered(self, scope: Scope, columns: Columns, asked: Asked, answer: Answer, flags: int) -> Reply:
         timeline: Timeline = scope[TIMELINE]

@@ -7,7 +7,7 @@ bytes to the end of the connection.
 import asyncio
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from threading import BoundedSemaphore, Thread
 from typing import Any, Protocol
 
@@ -77,9 +77,19 @@ class AnswerServer:
             found = None if ring is None else ring.read(int(asked["trace_id"], 16))
             yield _line({"is_held": found is not None})
             yield json.dumps(found).encode()
+        elif what == "tail":
+            yield _line({})
+            yield from self._ended()
         elif what == "inflight":
             yield _line({})
             yield json.dumps(list(self._in_flight())).encode()
+
+    def _ended(self) -> Iterator[bytes]:
+        """Yields a line per request that ends; a reader that is too slow misses some, which it is told."""
+        with self._observing.observer.followers.following() as follower:
+            while True:
+                lines = follower.wait(TIMEOUT_S)
+                yield b"".join(lines) or b"\n"  # the empty line finds out whether the reader is still there
 
     def _in_flight(self) -> Iterator[dict[str, Any]]:
         routes = self._observing.observer.table.description.routes
@@ -111,6 +121,23 @@ async def ask(path: str, question: dict[str, Any], timeout_s: float = 1.0) -> tu
                 writer.close()
     except (OSError, ValueError) as error:  # a TimeoutError is an OSError
         raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
+
+
+async def follow(path: str) -> AsyncIterator[dict[str, Any]]:
+    """Yields each request as it ends. Raises NoAnswerError when the observer ends."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(path)
+        try:
+            writer.write(_line({"what": "tail"}))
+            await reader.readline()
+            while line := await reader.readline():
+                if line.strip():
+                    yield json.loads(line)
+        finally:
+            writer.close()
+    except (OSError, ValueError) as error:
+        raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
+    raise NoAnswerError("the observer has ended")
 
 
 def _line(content: dict[str, Any]) -> bytes:

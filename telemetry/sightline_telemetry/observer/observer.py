@@ -17,6 +17,7 @@ from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
+from sightline_telemetry.observer.followers import Followers
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.traces.lost import MAX_LOST, LostRequest, death_line, lost_line, name_of_signal
 from sightline_telemetry.traces.exemplars import Exemplars
@@ -100,6 +101,11 @@ class Observer:
             faults,
             logs_requests=options.logs_requests,
         )
+
+    @property
+    def followers(self) -> Followers:
+        """Who follows requests live."""
+        return self._watch.followers
 
     def take(self, read: Callable[[], Iterable[bytes]]) -> None:
         """Reads events and counts them. read: returns them; only one thread reads at a time."""

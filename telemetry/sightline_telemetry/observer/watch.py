@@ -13,6 +13,7 @@ from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Exemplar
 from sightline_telemetry.model.quality import Quality, quality_from_bytes
+from sightline_telemetry.observer.followers import Followers
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.exemplars import Exemplars
 from sightline_telemetry.traces.tail_sampling import Sampler
@@ -52,6 +53,7 @@ class Watch:
         self._log = log
         self._faults = faults
         self._logs_requests = logs_requests
+        self.followers = Followers()
         self.labels: Quality | None = None
 
     def watch(self, events: Iterable[bytes]) -> Counts:
@@ -83,6 +85,7 @@ class Watch:
         kind = request_kind(event, self._routes)
         block.add_request(event, kind)
         reason = None if self._writer is None else self._decide(block, event, kind)
+        self.followers.show(event, kind, reason)
         if self._logs_requests:
             self._log(request_line(event, kind, reason))
 
