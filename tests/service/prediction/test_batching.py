@@ -56,9 +56,7 @@ def rows(bundle: Bundle, n_rows: int = 1, age: float = 30.0) -> Columns:
     return sample_columns((row,) * n_rows, bundle.profile)
 
 
-def run(
-    predictor: WatchedPredictor, bundle: Bundle, use: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any
-) -> Any:
+def run(predictor: WatchedPredictor, use: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any) -> Any:
     """Runs a coroutine with a batcher before the predictor."""
     settings: dict[str, Any] = {"row_ns": 10 * INLINE_NS, "max_rows": 100, "max_queued_rows": 1000, **options}
     batcher = Batcher(predictor, EventList(), 0, **settings)
@@ -81,7 +79,7 @@ def test_each_request_gets_its_own_rows(bundle: Bundle, row_ns: int) -> None:
     async def use(batcher: Batcher) -> Any:
         return await asyncio.gather(*(batcher.predict(part) for part in parts))
 
-    answers = run(predictor, bundle, use, row_ns=row_ns)
+    answers = run(predictor, use, row_ns=row_ns)
     assert predictor.batches == [6]
     for answer, part in zip(answers, parts, strict=True):
         alone = Predictor(bundle.model, bundle.profile).predict(part)
@@ -101,7 +99,7 @@ def test_those_who_come_while_the_model_works_go_together(bundle: Bundle) -> Non
         await asyncio.sleep(0.03)
         await asyncio.gather(first, *(batcher.predict(rows(bundle)) for _ in range(9)))
 
-    run(predictor, bundle, use)
+    run(predictor, use)
     assert predictor.batches == [1, 9]
 
 
@@ -112,7 +110,7 @@ def test_a_batch_has_a_limit(bundle: Bundle) -> None:
     async def use(batcher: Batcher) -> None:
         await asyncio.gather(*(batcher.predict(rows(bundle, n)) for n in (60, 60, 30, 150)))
 
-    run(predictor, bundle, use)
+    run(predictor, use)
     assert predictor.batches == [60, 90, 150]
 
 
@@ -125,7 +123,7 @@ def test_a_request_that_fails_leaves_the_others_alone(bundle: Bundle, error: Exc
         ages = (30.0, POISON, 50.0)
         return await asyncio.gather(*(batcher.predict(rows(bundle, 1, age)) for age in ages), return_exceptions=True)
 
-    good, bad, better = run(predictor, bundle, use)
+    good, bad, better = run(predictor, use)
     assert isinstance(bad, InvalidRowsError if isinstance(error, InvalidRowsError) else PredictionFailedError)
     assert len(good.prediction) == len(better.prediction) == 1
 
@@ -146,7 +144,7 @@ def test_a_full_queue_refuses_at_once(bundle: Bundle) -> None:
         await asyncio.gather(first, second)
         return queued
 
-    assert run(predictor, bundle, use, max_queued_rows=10) == 8
+    assert run(predictor, use, max_queued_rows=10) == 8
 
 
 def test_a_large_request_is_served_when_the_queue_is_empty(bundle: Bundle) -> None:
@@ -156,7 +154,7 @@ def test_a_large_request_is_served_when_the_queue_is_empty(bundle: Bundle) -> No
     async def use(batcher: Batcher) -> int:
         return len((await batcher.predict(rows(bundle, 12))).prediction)
 
-    assert run(predictor, bundle, use, max_queued_rows=10) == 12
+    assert run(predictor, use, max_queued_rows=10) == 12
     assert predictor.batches == [12]
 
 
@@ -174,7 +172,7 @@ def test_a_client_that_gave_up_costs_no_prediction(bundle: Bundle) -> None:
         await asyncio.gather(first, third)
         return batcher.queued_rows
 
-    assert run(predictor, bundle, use) == 0
+    assert run(predictor, use) == 0
     assert predictor.batches == [1, 2]
 
 
@@ -186,13 +184,13 @@ def test_a_model_of_microseconds_is_asked_at_once(bundle: Bundle) -> None:
         answers = [batcher.predict_at_once(rows(bundle, n)) for n in (1, 3, INLINE_ROWS + 1, 2)]
         assert [answer and len(answer.prediction) for answer in answers] == [1, 3, None, 2]
 
-    run(predictor, bundle, use, row_ns=1000, max_rows=1000)
+    run(predictor, use, row_ns=1000, max_rows=1000)
     assert predictor.batches == [1, 3, 2]
 
     async def never(batcher: Batcher) -> None:
         assert batcher.predict_at_once(rows(bundle)) is None
 
-    run(predictor, bundle, never, row_ns=AT_ONCE_NS)
+    run(predictor, never, row_ns=AT_ONCE_NS)
 
 
 def test_the_time_of_a_row_is_measured(bundle: Bundle) -> None:
@@ -223,6 +221,6 @@ def test_a_missing_value_changes_no_other_request(step: Any, *, depends: bool) -
     async def together(batcher: Batcher) -> Any:
         return await asyncio.gather(*(batcher.predict(part) for part in parts))
 
-    answers = run(predictor, bundle, together)
+    answers = run(predictor, together)
     np.testing.assert_allclose([answer.prediction.arrays.probabilities for answer in answers], alone, rtol=1e-12)
     assert predictor.batches == ([1] * 6 if depends else [6])
