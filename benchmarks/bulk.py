@@ -33,8 +33,12 @@ from sightline_service.demo.flights import FEATURES, load_flights, replay_months
 from sightline_service.prediction.columns import ColumnBuilder
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.prediction.predictor import Predictor
+from sightline_service.prediction.recording import RowEncoder
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.description import DescribedModel, Description
+from sightline_telemetry.counts.fold import Block, row_dtype
+from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.recorder import Recorder, Rows
 
 N_ROWS = 10_000
 N_BODIES = 10
@@ -46,7 +50,7 @@ WAYS = {"objects": "/predict/model", "tensors": "/v2/models/flights/infer"}
 class Bulk:
     """Seconds a round: of some requests of N_ROWS, one after the other, and of predict_proba on all their rows.
 
-    threads: of OpenMP and BLAS, in both. counting_s: of the recorder on the rows of one request.
+    threads: of OpenMP and BLAS, in both. counting_s: of writing the rows of one request as bytes, and of folding them.
     """
 
     model: str
@@ -109,7 +113,8 @@ def section(bulks: Sequence[Bulk]) -> list[str]:
         "Protocol, one per feature, and numbers as binary data, answered with outcomes and probabilities. "
         "Times in ms: median and range of interleaved rounds. Both have as many OpenMP "
         "threads as make the pipeline quickest here. The answers are those of the pipeline, and `/metrics` has counted "
-        "every row: the run stops if not. Counting, a part of what is served, is the recorder's time for as many rows.",
+        "every row: the run stops if not. Counting is the time to write as many rows into an event, which is a part of "
+        "what is served, and to fold them, which the observer does.",
         "",
         "| model | sent as | rows | threads | served | predict_proba alone | ratio | counting |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -207,11 +212,17 @@ def _ask(port: int, method: str, path: str, body: Body | None = None) -> bytes:
 
 
 def _counting(bundle: Bundle, body: bytes) -> Callable[[], Any]:
-    """Counts the rows of a body with a recorder of its own."""
+    """Writes the rows of a body as bytes and folds them, as a worker and the observer do."""
     reader = InstanceReader(bundle.profile, N_ROWS)
     columns = ColumnBuilder(bundle.profile).build(reader.read(body))
     predictor = Predictor(bundle.model, bundle.profile)
-    numeric, _, codes = columns.arrays
-    rows = Rows(numeric, codes, *predictor.predict(columns).arrays)
-    recorder = Recorder(ModelId("flights", "1"), bundle.profile, predictor.steps)
-    return lambda: recorder.record(rows)
+    prediction = predictor.predict(columns)
+    model = DescribedModel(ModelId("flights", "1"), bundle.profile, predictor.steps)
+    encoder, table, dtype = RowEncoder(model), SeriesTable(Description((model,))), row_dtype(model.row_layout)
+
+    def count() -> Counts:
+        block = Block(table)
+        block.add_rows(0, np.frombuffer(encoder.encode(columns, prediction), dtype))
+        return block.counts()
+
+    return count

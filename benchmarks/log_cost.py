@@ -1,4 +1,4 @@
-"""What the request log costs: on the way of a request, and in the thread that writes.
+"""What a line of the request log costs the observer: formatting it, and writing it.
 
 uv run python benchmarks/log_cost.py
 """
@@ -6,29 +6,33 @@ uv run python benchmarks/log_cost.py
 import io
 from time import process_time
 
-from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.golden_signals import RequestKind
-from sightline_telemetry.requests.logs import MAX_WAITING, RequestLog
-from sightline_telemetry.requests.timeline import Timeline
+from benchmarks.request_cost import example_event
+from sightline_telemetry.events.layout import read_request
+from sightline_telemetry.export.logs import MAX_WAITING, LogWriter, request_line
+from sightline_telemetry.requests.request_kind import RequestKind
 
 ROUNDS = 5
 
 
+def lose(place: str, n: int) -> None:
+    """Raises RuntimeError: no line may be lost while the cost is measured."""
+    raise RuntimeError(f"{place} lost {n} lines")
+
+
 def main() -> None:
     """Prints both, the best of some rounds in CPU time."""
-    noting, writing = [], []
-    kind, timeline = RequestKind("POST", "/predict/model", 200), Timeline()
-    timeline.end()
+    formatting, writing = [], []
+    kind, event = RequestKind("POST", "/predict/model", 200), read_request(example_event())
     for _ in range(ROUNDS):
-        log = RequestLog(Faults("request_log"), io.StringIO())
+        log = LogWriter(lose, io.StringIO())
         start = process_time()
         for _ in range(MAX_WAITING):
-            log.note(kind, timeline, "slow")
-        noted = process_time()
-        log.write()
-        noting.append((noted - start) / MAX_WAITING * 1e6)
-        writing.append((process_time() - noted) / MAX_WAITING * 1e6)
-    print(f"a request waits {min(noting):.2f} us for its line; writing the line costs {min(writing):.2f} us elsewhere")
+            log.write(request_line(event, kind, "slow"))
+        formatted = process_time()
+        log.flush()
+        formatting.append((formatted - start) / MAX_WAITING * 1e6)
+        writing.append((process_time() - formatted) / MAX_WAITING * 1e6)
+    print(f"the observer formats a line in {min(formatting):.2f} us and writes it in {min(writing):.2f} us")
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[Memory]:
 def section(memory: Memory) -> list[str]:
     """A table."""
     return [
-        f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row per request; bytes that the process "
-        "does not share (USS), after an export.",
+        f"Sightline, everything on, logistic regression, {CLIENTS} clients, 1 row per request; bytes that its "
+        "processes do not share (USS), after an export.",
         "",
         "| after requests | MB |",
         "|---:|---:|",

@@ -47,6 +47,7 @@ _METRICS = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{_SINK}/v1/metrics"}
 _CONTRIB = {"SIGHTLINE_HTTP_TRACING": "contrib"}
 _NO_BYPASS = {"SIGHTLINE_ASGI_BYPASS": "false"}
 _NO_LOG = {"SIGHTLINE_REQUEST_LOG": "false"}
+_ANYTHING = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
 SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
 KINDS = {
     kind.name: kind
@@ -119,14 +120,15 @@ class Server:
 
     def cpu_s(self) -> float:
         """CPU time of its processes so far."""
-        times = [process.cpu_times() for process in self._processes()]
+        times = [process.cpu_times() for process in self.processes()]
         return float(sum(each.user + each.system for each in times))
 
     def memory_bytes(self) -> int:
         """Unshared memory of its processes."""
-        return int(sum(process.memory_full_info().uss for process in self._processes()))
+        return int(sum(process.memory_full_info().uss for process in self.processes()))
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Its process, and all that it has started."""
         return [self.process, *self.process.children(recursive=True)]
 
 
@@ -139,7 +141,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Iterator[Server]:
-    """Starts a server, waits until it listens, and ends it and its children afterwards."""
+    """Starts a server, waits until it answers, and ends it and its children afterwards."""
     port = free_port()
     model = f"{bundle}.joblib"
     fill = {"bundle": str(bundle), "model": model, "port": str(port), "sink": str(sink)}
@@ -171,10 +173,14 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, kind: Kind, deadline: f
     while monotonic() < deadline:
         if process.poll() is not None:
             raise ChildProcessError(f"{kind.title} ended with {process.returncode} before it was ready")
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+        # Our supervisor listens before a worker can answer, so a connection alone proves nothing.
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as connection:
+            connection.settimeout(max(0.1, deadline - monotonic()))
+            connection.sendall(_ANYTHING)
+            if connection.recv(1):
+                return
         sleep(0.005)
-    raise TimeoutError(f"{kind.title} does not listen on port {port}")
+    raise TimeoutError(f"{kind.title} does not answer on port {port}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

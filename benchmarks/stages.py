@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
@@ -28,21 +29,18 @@ AROUND_S = 2.0
 
 MAIN = "MainThread"
 THREADS = (
-    ("request log: writing lines, in a thread of its own", re.compile(r"request-log")),
-    ("export: collecting, encoding, sending, in threads of their own", re.compile(r"Otel")),
+    ("metrics of other instrumentations: collecting, sending", re.compile(r"Otel")),
     ("predicting, in the model's thread", re.compile(r"model")),
 )
 WITHIN = (
-    ("counting predictions and features", re.compile(r"sightline_telemetry/model/(recorder|inputs|outputs)\.py")),
-    ("traces that are kept: spans", re.compile(r"sightline_telemetry/export/(spans|trace_ring)\.py")),
+    ("writing predicted rows into the event", re.compile(r"sightline_service/prediction/recording\.py")),
     ("prediction ids", re.compile(r"sightline_service/feedback/prediction_ids\.py")),
     ("predicting", re.compile(r"sightline_service/prediction/(predictor|result|batching|fastpath/\w+)\.py")),
 )
 """Stages that have all that is called from them."""
 
 ITSELF = (
-    ("request log: noting a line", re.compile(r"sightline_telemetry/requests/logs\.py")),
-    ("measuring: ids, context, duration, decision to keep", re.compile(r"sightline_telemetry/|opentelemetry/")),
+    ("measuring: ids, context, times, event", re.compile(r"sightline_telemetry/|opentelemetry/")),
     (
         "reading: body, JSON, checks, columns",
         re.compile(r"sightline_service/prediction/(instances|columns|tensors)\.py|read_body|Dialect\.read"),
@@ -59,6 +57,9 @@ ITSELF = (
     ("event loop: polling, reading from sockets", re.compile(r"asyncio/|uvloop|uvicorn/")),
 )
 """Stages that a stack belongs to by the innermost frame that is of any of them."""
+
+OBSERVER = "the observer: folding, traces, log, export, in a process of its own"
+_OF_OBSERVER = "sightline_telemetry.observer.process"
 
 _WAITING = re.compile(r"^(Condition\.wait|Event\.wait|Queue\.get|_worker|wait|get) \((threading|queue|concurrent/)")
 
@@ -118,8 +119,8 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[Profiles]:
 def section(profiles: Profiles) -> list[str]:
     """Two tables a load."""
     lines = [
-        f"Sightline, everything on: what its threads were at, sampled by py-spy {PER_S} times per second; threads that "
-        "wait are left out. Microseconds are a share of the CPU time that a request took meanwhile.",
+        f"Sightline, everything on: what the threads of its processes were at, sampled by py-spy {PER_S} times per "
+        "second; threads that wait are left out. Microseconds are a share of the CPU time that a request took meanwhile.",
     ]
     for load, stages in profiles.items():
         lines += ["", f"### Profile: {load}", "", *_tables(stages)]
@@ -143,14 +144,17 @@ def _tables(stages: Stages) -> list[str]:
 
 
 def added_up(lines: Iterable[str], cpu_us: float) -> Stages:
-    """Stacks as py-spy writes them (thread first, frames between semicolons, then how often) by stage."""
+    """Stacks as py-spy writes them (processes, thread, frames between semicolons, then how often) by stage."""
     stages: Counter[str] = Counter()
     functions: Counter[str] = Counter()
     for line in lines:
         stack, _, number = line.rpartition(" ")
-        thread, *frames = stack.split(";")
+        named = stack.split(";")
+        processes = [*takewhile(lambda name: name.startswith("process "), named)]
+        thread, *frames = named[len(processes) :]
         if frames and not _WAITING.match(frames[-1]):
-            stages[_stage(thread.partition(": ")[2], frames)] += int(number)
+            is_observer = bool(processes) and _OF_OBSERVER in processes[-1]
+            stages[OBSERVER if is_observer else _stage(thread.partition(": ")[2], frames)] += int(number)
             functions[re.sub(r":\d+\)$", ")", frames[-1])] += int(number)
     return Stages(tuple(stages.most_common()), tuple(functions.most_common(15)), cpu_us)
 
@@ -172,7 +176,18 @@ def _sampled(server: Server, load: Load, seconds: int) -> Stages:
     bodies = load.bodies(server)
     with TemporaryDirectory() as folder, ThreadPoolExecutor(1) as pool:
         file = Path(folder) / "stacks.txt"
-        command = [PY_SPY, "record", "--format", "raw", "--threads", "--rate", str(PER_S), "--output", file]
+        command = [
+            PY_SPY,
+            "record",
+            "--format",
+            "raw",
+            "--threads",
+            "--subprocesses",
+            "--rate",
+            str(PER_S),
+            "--output",
+            file,
+        ]
         command += ["--duration", str(seconds), "--pid", str(server.process.pid)]
         before = server.cpu_s()
         driven = pool.submit(drive, server.port, bodies, clients=load.clients, seconds=seconds + 2 * AROUND_S)

@@ -3,11 +3,14 @@
 python -m benchmarks.apps.bypass {no-joined-writes,no-busy-rule} BUNDLE PORT
 """
 
+import os
 import sys
 
-from sightline_service.cli import cli
+from sightline_service import worker
 from sightline_service.server import asgi_bypass, protocol
 from sightline_service.server.joined_writes import CoalescingTransport, WriteBatch
+from sightline_service.settings import PREFIX
+from sightline_telemetry.observer.supervisor import Plan
 
 
 class DirectTransport(CoalescingTransport):
@@ -34,14 +37,26 @@ class PatientBatch(WriteBatch):
         self.is_busy = True
 
 
-def main(part: str, bundle: str, port: str) -> None:
-    """Serves a bundle without one part."""
+def serve(part: str, bundle: str, port: str) -> None:
+    """Becomes the supervisor of an observer and a worker that leaves out one part."""
+    os.environ[f"{PREFIX}BUNDLE"] = bundle
+    this = [sys.executable, "-m", "benchmarks.apps.bypass", part]
+    observer = [sys.executable, "-m", "sightline_telemetry.observer.process"]
+    plan = Plan(observer, this, n_workers=1, host="127.0.0.1", port=int(port))
+    command = [sys.executable, "-m", "sightline_telemetry.observer.supervisor", plan.to_json()]
+    os.execv(sys.executable, command)  # noqa: S606  # the command of this file
+
+
+def work(part: str) -> int:
+    """Serves as a worker, without one part."""
     if part == "no-joined-writes":
         protocol.CoalescingTransport = DirectTransport  # type: ignore[attr-defined]
     else:
         asgi_bypass.WriteBatch = PatientBatch  # type: ignore[attr-defined]
-    cli(["serve", bundle, "--port", port])
+    return worker.main()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if len(sys.argv) == 2:
+        sys.exit(work(sys.argv[1]))
+    serve(*sys.argv[1:])
