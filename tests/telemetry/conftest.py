@@ -1,4 +1,4 @@
-"""Models to record: a classifier with numeric and categorical features, one without probabilities, a regressor."""
+"""Models to count: a classifier with numeric and categorical features, one without probabilities, a regressor."""
 
 import os
 import threading
@@ -9,6 +9,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
+from sightline_telemetry.counts.description import DescribedModel
+from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import (
     DriftFloors,
@@ -18,7 +20,7 @@ from sightline_telemetry.model.profile import (
     profile_outcomes,
     profile_values,
 )
-from sightline_telemetry.model.recorder import Recorder
+from tests.telemetry.serving import describe
 from tests.telemetry.sink import Sink, receiving
 
 
@@ -55,15 +57,27 @@ def regression_profile(profile: ReferenceProfile) -> ReferenceProfile:
 
 
 @pytest.fixture
-def recorder(profile: ReferenceProfile) -> Recorder:
-    """A recorder that has counted nothing."""
-    return Recorder(ModelId("m", "1"), profile, ("prepare", "classify"))
+def model(profile: ReferenceProfile) -> DescribedModel:
+    """The classifier, as a service describes it."""
+    return DescribedModel(ModelId("m", "1"), profile, ("prepare", "classify"))
 
 
 @pytest.fixture
-def regression_recorder(regression_profile: ReferenceProfile) -> Recorder:
-    """A recorder of the regressor that has counted nothing."""
-    return Recorder(ModelId("m", "1"), regression_profile, ("prepare", "estimate"))
+def silent_model(silent_profile: ReferenceProfile) -> DescribedModel:
+    """The classifier without probabilities, as a service describes it."""
+    return DescribedModel(ModelId("m", "1"), silent_profile, ("classify",))
+
+
+@pytest.fixture
+def regression_model(regression_profile: ReferenceProfile) -> DescribedModel:
+    """The regressor, as a service describes it."""
+    return DescribedModel(ModelId("m", "1"), regression_profile, ("prepare", "estimate"))
+
+
+@pytest.fixture
+def table(model: DescribedModel) -> SeriesTable:
+    """The series of a service with one model and two routes."""
+    return SeriesTable(describe(model))
 
 
 @pytest.fixture

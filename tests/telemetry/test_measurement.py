@@ -13,12 +13,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sightline_telemetry.counts.description import DescribedModel
+from sightline_telemetry.counts.fold import fold
+from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.instruments import (
+    BATCH_SIZE,
+    FEATURE_IMPUTED,
+    FEATURE_VALUE,
+    PREDICTION_SCORE,
+    PREDICTIONS,
+)
 from sightline_telemetry.measurement import CHUNK_ROWS, Measurement
-from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile
 from sightline_telemetry.model.profile_file import load_profile, save_profile
-from sightline_telemetry.model.recorder import Recorder
-from tests.telemetry.model.test_recorder import random_rows
+from tests.telemetry.counted import Counted, counted_by
+from tests.telemetry.rows import random_rows
+from tests.telemetry.serving import predicted
 from tests.telemetry.sink import Sink
 
 ROOT = Path(__file__).parents[2]
@@ -54,20 +64,23 @@ def frame(n_rows: int) -> tuple[pd.DataFrame, list[str], "np.ndarray[tuple[int, 
 
 
 @pytest.mark.parametrize("n_rows", [1, CHUNK_ROWS, CHUNK_ROWS + 1])
-def test_it_counts_what_the_recorder_counts(profile: ReferenceProfile, n_rows: int) -> None:
-    """A frame of any length is counted as the recorder counts the same rows, chunks or not."""
+def test_it_counts_what_an_event_of_the_same_rows_counts(
+    profile: ReferenceProfile, model: DescribedModel, table: SeriesTable, n_rows: int
+) -> None:
+    """A frame of any length is counted as the event of a request with the same rows, chunks or not."""
     rows, _ = random_rows(n_rows)
-    expected = Recorder(ModelId("m", "1"), profile, ())
-    expected.record(rows)
+    expected = Counted(table, fold([predicted(model, rows)], table))
     with Measurement("m", "1", profile) as measure:
         measure(*frame(n_rows))
-    assert measure.recorder.predictions() == expected.predictions()
-    assert measure.recorder.categories() == expected.categories()
-    assert measure.recorder.imputed() == expected.imputed()
-    assert measure.recorder.out_of_range() == expected.out_of_range()
-    assert [s.counts for s in measure.recorder.values().values()] == [s.counts for s in expected.values().values()]
-    assert measure.recorder.scores()["yes"].counts == expected.scores()["yes"].counts
-    assert measure.recorder.batch_sizes().sum == n_rows
+    found = counted_by(measure)
+    assert found.numbers(PREDICTIONS) == expected.numbers(PREDICTIONS)
+    assert found.categories() == expected.categories()
+    assert found.numbers(FEATURE_IMPUTED) == expected.numbers(FEATURE_IMPUTED)
+    assert found.out_of_range() == expected.out_of_range()
+    values = [[each.counts for each in one.histograms(FEATURE_VALUE).values()] for one in (found, expected)]
+    assert values[0] == values[1]
+    assert found.histograms(PREDICTION_SCORE)["yes"].counts == expected.histograms(PREDICTION_SCORE)["yes"].counts
+    assert found.histograms(BATCH_SIZE)[()].sum == n_rows
 
 
 def test_zeros_leave_first_and_the_rest_at_the_end(
@@ -133,7 +146,7 @@ def test_the_lines_in_the_readme_run(page: str, heading: str) -> None:
     data["city"] = data["city"].where(data["city"] != "__unseen__", "Oslo")  # a word that no training data may hold
     names: dict[str, Any] = {"X": data, "y": outcomes, "rows": data, "model": model}
     exec(lines, names)  # noqa: S102  # the README's own
-    assert names["measure"].recorder.rows() == 500
+    assert counted_by(names["measure"]).rows() == 500
 
 
 def test_it_leaves_the_process_as_it_was(
@@ -161,7 +174,7 @@ def test_a_dead_endpoint_delays_no_prediction(profile: ReferenceProfile, monkeyp
         start = monotonic()
         measure(*rows)
         assert monotonic() - start < 1
-        assert measure.recorder.rows() == 10
+        assert counted_by(measure).rows() == 10
         start = monotonic()
         measure.close()
         assert monotonic() - start < 5
@@ -175,7 +188,7 @@ def test_a_fault_of_the_measuring_is_counted_and_not_raised(
     with Measurement("m", "1", profile) as measure:
         for _ in range(3):
             measure(data.drop(columns="city"), outcomes, probabilities)
-        assert measure.recorder.rows() == 0
+        assert counted_by(measure).rows() == 0
         assert b'sightline_faults_total{place="measurement"} 3.0' in measure.scrape()[0]
     assert len([record for record in caplog.records if record.name == "sightline_telemetry.faults"]) == 1
 
@@ -190,5 +203,5 @@ def test_a_setting_that_does_not_fit_stops_a_start_and_no_prediction(
         Measurement("m", "1", profile).start()
     measure = Measurement("m", "1", profile)
     measure(*frame(10))
-    assert measure.recorder.rows() == 10
+    assert counted_by(measure).rows() == 10
     measure.close()

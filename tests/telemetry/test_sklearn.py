@@ -1,4 +1,4 @@
-"""The drop-ins count what the recorder counts, only what is served, and are scikit-learn's own in all else."""
+"""The drop-ins count what a measurement of frames counts, only what is served, and are scikit-learn's in all else."""
 
 import pickle
 from collections.abc import Iterator
@@ -15,11 +15,20 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import OneHotEncoder as SklearnOneHotEncoder
 from sklearn.preprocessing import StandardScaler
 
-from sightline_telemetry.instruments import MISSING, UNSEEN
+from sightline_telemetry.instruments import (
+    FEATURE_IMPUTED,
+    FEATURE_MISSING,
+    FEATURE_VALUE,
+    MISSING,
+    PREDICTION_SCORE,
+    PREDICTIONS,
+    UNSEEN,
+)
 from sightline_telemetry.measurement import Measurement
 from sightline_telemetry.model.dataframes import profile_frame
 from sightline_telemetry.model.profile import ReferenceProfile
 from sightline_telemetry.sklearn import OneHotEncoder, SimpleImputer, bind
+from tests.telemetry.counted import counted_by
 
 pytestmark = pytest.mark.usefixtures("no_otel_variables")
 
@@ -80,18 +89,20 @@ def measure(trained: ReferenceProfile) -> Iterator[Measurement]:
 
 def counted(measure: Measurement) -> dict[str, object]:
     """All that was counted of inputs."""
-    recorder = measure.recorder
+    found = counted_by(measure)
     return {
-        "categories": recorder.categories(),
-        "missing": recorder.missing(),
-        "imputed": recorder.imputed(),
-        "outside": recorder.out_of_range(),
-        "values": {name: (s.counts, round(s.sum, 6)) for name, s in recorder.values().items()},
+        "categories": found.categories(),
+        "missing": found.numbers(FEATURE_MISSING),
+        "imputed": found.numbers(FEATURE_IMPUTED),
+        "outside": found.out_of_range(),
+        "values": {name: (s.counts, round(s.sum, 6)) for name, s in found.histograms(FEATURE_VALUE).items()},
     }
 
 
-def test_they_count_what_the_recorder_counts(fitted: Pipeline, trained: ReferenceProfile, measure: Measurement) -> None:
-    """The same rows through the drop-ins and through the recorder are the same counts, of inputs and outputs."""
+def test_they_count_what_a_measurement_of_a_frame_counts(
+    fitted: Pipeline, trained: ReferenceProfile, measure: Measurement
+) -> None:
+    """The same rows through the drop-ins and as a frame are the same counts, of inputs and outputs."""
     data = rows(3000)
     assert bind(fitted, measure) == ()
     probabilities = fitted.predict_proba(data)
@@ -100,10 +111,12 @@ def test_they_count_what_the_recorder_counts(fitted: Pipeline, trained: Referenc
     with Measurement("m", "1", trained) as by_frame:
         by_frame(data, predicted, probabilities)
     assert counted(measure) == counted(by_frame)
-    assert measure.recorder.predictions() == by_frame.recorder.predictions()
-    assert measure.recorder.scores()["yes"] == by_frame.recorder.scores()["yes"]
-    categories = measure.recorder.categories()["city"]
-    assert categories[MISSING] == int(data["city"].isna().sum()) == measure.recorder.imputed()["city", "most_frequent"]
+    found, expected = counted_by(measure), counted_by(by_frame)
+    assert found.numbers(PREDICTIONS) == expected.numbers(PREDICTIONS)
+    assert found.histograms(PREDICTION_SCORE)["yes"] == expected.histograms(PREDICTION_SCORE)["yes"]
+    categories = found.categories()["city"]
+    imputed = found.numbers(FEATURE_IMPUTED)["city", "most_frequent"]
+    assert categories[MISSING] == int(data["city"].isna().sum()) == imputed
     assert categories[UNSEEN] == int((data["city"] == "Paris").sum()) > 0
 
 
@@ -119,11 +132,11 @@ def test_what_is_fitted_is_not_counted(measure: Measurement) -> None:
     bind(model, measure)
     model.fit(TRAINING, LABELS)
     model.predict(TRAINING)
-    assert sum(measure.recorder.categories()["plan"].values()) == 0
+    assert sum(counted_by(measure).categories()["plan"].values()) == 0
     imputer = SimpleImputer().fit(TRAINING[NUMERIC])
     bind(imputer, measure)
     imputer.fit_transform(TRAINING[NUMERIC])
-    assert measure.recorder.missing()["age"] == 0
+    assert counted_by(measure).numbers(FEATURE_MISSING)["age"] == 0
 
 
 def test_clones_and_pickles_are_fitted_the_same_and_not_bound(fitted: Pipeline, measure: Measurement) -> None:
@@ -132,10 +145,10 @@ def test_clones_and_pickles_are_fitted_the_same_and_not_bound(fitted: Pipeline, 
     assert repr(clone(fitted)) == repr(fitted)
     loaded = pickle.loads(pickle.dumps(fitted))  # noqa: S301  # our own
     np.testing.assert_array_equal(loaded.predict(rows(50)), fitted.predict(rows(50)))
-    assert sum(measure.recorder.categories()["plan"].values()) == 50
+    assert sum(counted_by(measure).categories()["plan"].values()) == 50
     assert bind(loaded, measure) == ()
     loaded.predict(rows(50))
-    assert sum(measure.recorder.categories()["plan"].values()) == 100
+    assert sum(counted_by(measure).categories()["plan"].values()) == 100
 
 
 def test_a_search_counts_nothing_and_its_best_model_can_be_bound(measure: Measurement) -> None:
@@ -143,9 +156,9 @@ def test_a_search_counts_nothing_and_its_best_model_can_be_bound(measure: Measur
     search = GridSearchCV(pipeline(), {"prepare__numeric__impute__strategy": ["mean", "median"]}, cv=2)
     search.fit(TRAINING, LABELS)
     assert bind(search, measure) == ()
-    assert sum(measure.recorder.categories()["plan"].values()) == 0
+    assert sum(counted_by(measure).categories()["plan"].values()) == 0
     search.predict(rows(20))
-    assert sum(measure.recorder.categories()["plan"].values()) == 20
+    assert sum(counted_by(measure).categories()["plan"].values()) == 20
 
 
 def test_rows_that_are_refused_are_not_counted(fitted: Pipeline, measure: Measurement) -> None:
@@ -153,7 +166,7 @@ def test_rows_that_are_refused_are_not_counted(fitted: Pipeline, measure: Measur
     bind(fitted, measure)
     with pytest.raises(ValueError, match="Found unknown categories"):
         fitted.predict(rows(10).assign(plan="gold"))
-    assert sum(measure.recorder.categories()["plan"].values()) == 0
+    assert sum(counted_by(measure).categories()["plan"].values()) == 0
 
 
 def test_a_feature_in_two_branches_is_counted_once(measure: Measurement) -> None:
@@ -162,7 +175,7 @@ def test_a_feature_in_two_branches_is_counted_once(measure: Measurement) -> None
     union.fit(TRAINING[NUMERIC])
     assert bind(union, measure) == ("plan", "city")
     union.transform(TRAINING[NUMERIC])
-    assert measure.recorder.missing()["age"] == int(TRAINING["age"].isna().sum())
+    assert counted_by(measure).numbers(FEATURE_MISSING)["age"] == int(TRAINING["age"].isna().sum())
 
 
 def test_bind_returns_the_features_that_reach_no_drop_in(measure: Measurement) -> None:

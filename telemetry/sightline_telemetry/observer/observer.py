@@ -89,8 +89,8 @@ class Observer:
             attributes=resource,
             workers=workers,
         )
-
-        self._exemplars = Exemplars(self.providers.interval_s)
+        # A guest has no exemplars, and must not fail here because of a variable: `start` reports that.
+        self._exemplars = Exemplars(0.0 if options.is_guest else self.providers.interval_s)
         self.log = LogWriter(faults.lose)
         self._watch = Watch(
             self.table,

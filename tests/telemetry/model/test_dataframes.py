@@ -10,11 +10,11 @@ import pytest
 from sightline_telemetry.instruments import MISSING, OTHER, UNSEEN
 from sightline_telemetry.model.dataframes import FrameReader, profile_feature, profile_frame
 from sightline_telemetry.model.profile import MAX_CATEGORIES, CategoricalFeature, ReferenceProfile, profile_categorical
-from sightline_telemetry.model.recorder import Rows
+from sightline_telemetry.model.rows import Rows
 
 
 def read(profile: ReferenceProfile, data: Any, predicted: Any, probabilities: Any = None) -> Rows:
-    """Data and predictions as the recorder takes them."""
+    """Data and predictions as they are counted."""
     reader = FrameReader(profile)
     return reader.rows(reader.table(data), predicted, probabilities)
 

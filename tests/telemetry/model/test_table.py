@@ -6,11 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline_telemetry.instruments import MISSING, UNSEEN
+from sightline_telemetry.instruments import (
+    FEATURE_MISSING,
+    FEATURE_VALUE,
+    MISSING,
+    PREDICTION_SCORE,
+    PREDICTIONS,
+    UNSEEN,
+)
 from sightline_telemetry.measurement import Measurement
 from sightline_telemetry.model.dataframes import profile_frame
 from sightline_telemetry.model.profile import ReferenceProfile
 from sightline_telemetry.model.table import Table, read_table
+from tests.telemetry.counted import counted_by
 
 pytestmark = pytest.mark.usefixtures("no_otel_variables")
 
@@ -105,26 +113,26 @@ def trained() -> ReferenceProfile:
     return profile_frame(data, ["no", "yes", "no", "yes"], ["no", "yes", "no", "yes"], np.full((4, 2), 0.5))
 
 
-def counted(profile: ReferenceProfile, data: Any) -> dict[str, Any]:
+def counts_of(profile: ReferenceProfile, data: Any) -> dict[str, Any]:
     """All that a measurement counts of data and the predictions for them."""
     with Measurement("m", "1", profile) as measure:
         measure(data, PREDICTED, SCORES)
-        recorder = measure.recorder
+        counted = counted_by(measure)
         assert b'sightline_faults_total{place="measurement"} 0.0' in measure.scrape()[0]
     return {
-        "categories": recorder.categories(),
-        "missing": recorder.missing(),
-        "outside": recorder.out_of_range(),
-        "values": {name: (snapshot.counts, snapshot.sum) for name, snapshot in recorder.values().items()},
-        "predictions": recorder.predictions(),
-        "scores": {name: snapshot.counts for name, snapshot in recorder.scores().items()},
+        "categories": counted.categories(),
+        "missing": counted.numbers(FEATURE_MISSING),
+        "outside": counted.out_of_range(),
+        "values": {name: (each.counts, each.sum) for name, each in counted.histograms(FEATURE_VALUE).items()},
+        "predictions": counted.numbers(PREDICTIONS),
+        "scores": {name: each.counts for name, each in counted.histograms(PREDICTION_SCORE).items()},
     }
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_the_counts_are_the_same_in_every_form(trained: ReferenceProfile, form: Callable[..., Any]) -> None:
     """Frames, tables, arrays, dicts and lists of the same rows give the same counts, by feature and by category."""
-    found = counted(trained, form(COLUMNS))
+    found = counts_of(trained, form(COLUMNS))
     assert found["categories"] == {
         "city": {"Bern": 2, "Rome": 1, UNSEEN: 2, MISSING: 1},
         "plan": {"a": 3, "b": 2, "c": 1, UNSEEN: 0, MISSING: 0},
@@ -132,7 +140,7 @@ def test_the_counts_are_the_same_in_every_form(trained: ReferenceProfile, form: 
     assert found["missing"] == {"age": 2, "smokes": 1, "rooms": 0, "plan": 0, "city": 1}
     assert found["outside"] == {"age": (0, 1), "rooms": (0, 1), "smokes": (0, 0)}
     assert {name: total for name, (_, total) in found["values"].items()} == {"age": 211.0, "rooms": 20.0, "smokes": 3.0}
-    assert found == counted(trained, COLUMNS)
+    assert found == counts_of(trained, COLUMNS)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
@@ -152,7 +160,7 @@ def test_the_profile_is_the_same_in_every_form(form: Callable[..., Any]) -> None
 def test_an_array_has_its_columns_in_the_order_of_the_profile(trained: ReferenceProfile) -> None:
     """A two-dimensional array without names is read in the order of the training data."""
     rows = list(zip(*(COLUMNS[name] for name in trained.order), strict=True))
-    assert counted(trained, np.array(rows, dtype=object)) == counted(trained, COLUMNS)
+    assert counts_of(trained, np.array(rows, dtype=object)) == counts_of(trained, COLUMNS)
 
 
 def test_the_names_of_an_array_can_be_given() -> None:
@@ -170,7 +178,7 @@ def test_no_rows_are_no_error(trained: ReferenceProfile, form: Callable[..., Any
     with Measurement("m", "1", trained) as measure:
         measure(empty, [], np.empty((0, 2)))
         assert b'sightline_faults_total{place="measurement"} 0.0' in measure.scrape()[0]
-        assert measure.recorder.rows() == 0
+        assert counted_by(measure).rows() == 0
 
 
 def test_names_that_are_numbers_are_read_as_text() -> None:
