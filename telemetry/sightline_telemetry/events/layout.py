@@ -5,7 +5,7 @@ of a request is one `pack` of fixed fields, its marks, its texts and its rows; n
 """
 
 from collections.abc import Sequence
-from struct import Struct, pack, unpack_from
+from struct import Struct, calcsize, pack, unpack_from
 from typing import NamedTuple
 
 VERSION = 1
@@ -140,7 +140,7 @@ _N_TEXTS = len(Texts._fields)
 _REQUEST = Struct(f"<2BH7B3H2I9Q{_N_TEXTS}H")
 _N_FIELDS = 21
 _SLOT = Struct("<H2I4Q")  # from the slot to the span id
-_SLOT_AT = 14
+_SLOT_AT = calcsize("<2BH7B2H")
 _BATCH = Struct("<4BIII")
 _MARKS = tuple(Struct(f"<{n}Q") for n in range(64))
 """For the numbers of marks that pipelines have; a pipeline of more than 62 steps has its layout made for each event."""
