@@ -212,6 +212,6 @@ def _cut(text: bytes) -> bytes:
     if len(text) <= MAX_TEXT_BYTES:
         return text
     end = MAX_TEXT_BYTES
-    while end > MAX_TEXT_BYTES - 4 and text[end] & 0xC0 == 0x80:
+    while end > MAX_TEXT_BYTES - 3 and text[end] & 0xC0 == 0x80:
         end -= 1
     return text[:end]
