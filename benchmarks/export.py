@@ -71,9 +71,9 @@ def section(export: ExportCost) -> list[str]:
         f"Metrics of the flights' bundle, {export.series} series, by OTLP over HTTP, {len(export.cpu_ms)} times: "
         f"{spread(export.cpu_ms)} ms of CPU to collect, encode and send. A thread that spins meanwhile, as the event "
         f"loop would, waits at most {spread(export.longest_ms)} ms at a time, {median(export.stolen_ms):.1f} ms in "
-        f"all (gaps above {LONG_MS:g} ms); with nothing to export, at most {spread(export.idle_ms)} ms. This is the cost in "
-        "a process that observes itself, as an app that embeds the service does. Under `sightline serve` the observer "
-        f"process exports, and no request waits for it. Python hands the interpreter over after "
+        f"all (gaps above {LONG_MS:g} ms); with nothing to export, at most {spread(export.idle_ms)} ms. This is the "
+        "cost in a process that observes itself, as an app that embeds the service does. Under `sightline serve` the "
+        "observer process exports, and no request waits for it. Python hands the interpreter over after "
         f"{sys.getswitchinterval() * 1e3:g} ms.",
     ]
 

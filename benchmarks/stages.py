@@ -120,7 +120,8 @@ def section(profiles: Profiles) -> list[str]:
     """Two tables a load."""
     lines = [
         f"Sightline, everything on: what the threads of its processes were at, sampled by py-spy {PER_S} times per "
-        "second; threads that wait are left out. Microseconds are a share of the CPU time that a request took meanwhile.",
+        "second; threads that wait are left out. Microseconds are a share of the CPU time that a request took "
+        "meanwhile.",
     ]
     for load, stages in profiles.items():
         lines += ["", f"### Profile: {load}", "", *_tables(stages)]
