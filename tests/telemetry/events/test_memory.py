@@ -226,5 +226,7 @@ def test_events_load_neither_numpy_nor_opentelemetry() -> None:
         "import sys\nfrom sightline_telemetry.events import memory, ring, slots\n"
         "print(sorted({'numpy', 'opentelemetry', 'asyncio', 'tempfile', 'dataclasses'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30, env=environment)
     assert done.stdout == "[]\n"

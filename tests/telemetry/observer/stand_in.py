@@ -72,8 +72,10 @@ class StandIn:
             os.kill(os.getpid(), signal.SIGKILL)
         if "stubborn" in self.behaviours:
             signal.signal(signal.SIGTERM, lambda *_: self.note("SIGTERM"))
+        orphan = 0
         if "orphans" in self.behaviours:
-            subprocess.run(["/bin/sh", "-c", "sleep 0.2 &"], check=True)
+            shell = ["/bin/sh", "-c", "sleep 0.2 >/dev/null & echo $!"]
+            orphan = int(subprocess.run(shell, stdout=subprocess.PIPE, check=True).stdout)
         child = subprocess.run(
             [sys.executable, "-c", _COUNT_DESCRIPTORS], close_fds=False, stdout=subprocess.PIPE, text=True, check=True
         )
@@ -85,6 +87,7 @@ class StandIn:
             descriptors=self.descriptors,
             given=[self.given.board, self.given.lifeline, self.given.listening],
             of_a_child=child.stdout.split(),
+            orphan=orphan,
             socket=self.given.observer_socket,
         )
         seat.ready = generation
