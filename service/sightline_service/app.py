@@ -121,6 +121,7 @@ def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Mo
         predictor,
         telemetry.sink,
         number,
+        telemetry.faults,
         row_ns=measure_row_ns(predictor, sample_columns(bundle.sample[:1], bundle.profile)),
         max_rows=settings.max_rows,
         max_queued_rows=settings.max_queued_rows,
@@ -196,7 +197,7 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
     endpoint = FeedbackEndpoint(feedback.worker, settings.max_body_bytes)
     app.router.routes.append(feedback_route(endpoint))
     if settings.random_endpoint:
-        app.router.routes.append(random.random_route(telemetry.add_model(random.MODEL), telemetry.sink))
+        app.router.routes.append(random.random_route(telemetry.add_model(random.MODEL), telemetry.sink, telemetry.faults))
     if telemetry.has_ring:
         app.include_router(traces_router(telemetry.read_trace))
     app.include_router(health_router(lambda: parts.is_ready))

@@ -22,6 +22,7 @@ from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
 from sightline_telemetry.events.layout import batch_event
 from sightline_telemetry.events.slots import PREDICTING
+from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.recording import EventSink
 
 AT_ONCE_NS = 60_000
@@ -68,6 +69,7 @@ class Batcher:
         predictor: Predictor,
         sink: EventSink,
         model: int | None,
+        faults: Faults,
         *,
         row_ns: int,
         max_rows: int,
@@ -78,6 +80,7 @@ class Batcher:
         self._queued = sink.queued
         self._slots = sink.slots
         self._model = model
+        self._faults = faults
         self._is_quick = row_ns < INLINE_NS
         self.is_instant = row_ns < AT_ONCE_NS
         """True if a request of a few rows needs no place in the queue."""
@@ -109,7 +112,8 @@ class Batcher:
     async def predict(self, columns: Columns, gone: Gone | None = None, slot: int = -1) -> Answer:
         """Waits for the model and returns this request's predictions.
 
-        slot: of the request among those in flight. gone: returns when the client has left; a request that waits behind a batch then gives up its place.
+        slot: of the request among those in flight.
+        gone: returns when the client has left; a request that waits behind a batch then gives up its place.
         Raises QueueFullError at once if too many rows wait already, ClientGoneError, and what the predictor
         raises.
         """
@@ -203,8 +207,11 @@ class Batcher:
 
     def _finish(self, items: Sequence[_Waiting], outcomes: Sequence[_Outcome]) -> None:
         if self._model is not None:
-            for batch in batch_events(self._model, outcomes):
-                self._write(batch)
+            try:
+                for batch in batch_events(self._model, outcomes):
+                    self._write(batch)
+            except Exception:  # those who wait for the answers must get them
+                self._faults.note("recorder")
         for item, outcome in zip(items, outcomes, strict=True):
             if item.future.cancelled():
                 continue

@@ -18,6 +18,7 @@ from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut
 from sightline_service.routes.problems import documented_problems
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.events.layout import ERROR_REASONS, batch_event
+from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile, profile_outcomes
 from sightline_telemetry.requests.middleware import TIMELINE
@@ -52,7 +53,7 @@ class RandomQuery(BaseModel):
     """Share of requests that fail with 500."""
 
 
-def random_route(model: int | None, sink: EventSink) -> APIRoute:
+def random_route(model: int | None, sink: EventSink, faults: Faults) -> APIRoute:
     """Makes the route, which counts refused queries too. model: the number under which events name the dummy."""
 
     def note(request: Request, record: PredictionRecord) -> None:
@@ -70,7 +71,8 @@ def random_route(model: int | None, sink: EventSink) -> APIRoute:
             raise
         marks = start_ns, perf_counter_ns()
         if model is not None:
-            sink.write(batch_event(model, 1, marks, (start_ns - queued_ns,)))
+            with faults.contained("recorder"):
+                sink.write(batch_event(model, 1, marks, (start_ns - queued_ns,)))
         if random() < query.error_rate:  # noqa: S311  # not used for a secret
             note(request, FAILED._replace(queued_ns=queued_ns, marks=marks))
             raise PredictionFailedError("the dummy model fails at random, as often as error_rate requires")

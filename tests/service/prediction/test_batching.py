@@ -21,6 +21,8 @@ from sightline_service.prediction.batching import AT_ONCE_NS, INLINE_NS, INLINE_
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.result import Prediction
+from sightline_telemetry.events.layout import BATCH, FAULT, body_event, read_batch
+from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.recording import EventList
 
 POISON = -1.0
@@ -56,10 +58,16 @@ def rows(bundle: Bundle, n_rows: int = 1, age: float = 30.0) -> Columns:
     return sample_columns((row,) * n_rows, bundle.profile)
 
 
-def run(predictor: WatchedPredictor, use: Callable[[Batcher], Coroutine[Any, Any, Any]], **options: Any) -> Any:
-    """Runs a coroutine with a batcher before the predictor."""
+def run(
+    predictor: WatchedPredictor,
+    use: Callable[[Batcher], Coroutine[Any, Any, Any]],
+    events: EventList | None = None,
+    **options: Any,
+) -> Any:
+    """Runs a coroutine with a batcher before the predictor. events: takes what the batcher writes."""
+    events = events or EventList()
     settings: dict[str, Any] = {"row_ns": 10 * INLINE_NS, "max_rows": 100, "max_queued_rows": 1000, **options}
-    batcher = Batcher(predictor, EventList(), 0, **settings)
+    batcher = Batcher(predictor, events, 0, Faults(events.write_aside), **settings)
 
     async def using() -> Any:
         try:
@@ -88,6 +96,48 @@ def test_each_request_gets_its_own_rows(bundle: Bundle, row_ns: int) -> None:
         assert theirs is not None
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
         assert answer.batch_rows == 6
+
+
+@pytest.mark.parametrize("row_ns", [INLINE_NS // 2, 10 * INLINE_NS])
+def test_each_run_of_the_model_is_one_event(bundle: Bundle, row_ns: int) -> None:
+    """A run is counted once, with its rows, the times of its steps, and the wait of each request; one alone too."""
+    predictor, events = WatchedPredictor(bundle), EventList()
+
+    async def use(batcher: Batcher) -> Any:
+        await asyncio.gather(*(batcher.predict(rows(bundle, n)) for n in (1, 3, 2)))
+        return await batcher.predict(rows(bundle, 4))
+
+    last = run(predictor, use, events, row_ns=row_ns)
+    written = events.read()
+    assert [event[0] for event in written] == [BATCH, BATCH]
+    together, alone = map(read_batch, written)
+    assert (together.model, together.n_rows, len(together.queued_ns)) == (0, 6, 3)
+    assert all(0 <= waited < 20e9 for waited in together.queued_ns)
+    assert (alone.n_rows, alone.marks) == (4, last.prediction.marks)
+    assert alone.queued_ns == (last.prediction.marks[0] - last.queued_ns,)
+    assert len(alone.marks) == len(predictor.steps) + 1
+
+
+@pytest.mark.parametrize("row_ns", [INLINE_NS // 2, 10 * INLINE_NS])
+def test_a_fault_of_counting_fails_no_request(bundle: Bundle, row_ns: int) -> None:
+    """If an event cannot be written, its requests are answered all the same, the next ones too; faults are counted."""
+
+    class Broken(EventList):
+        def __init__(self) -> None:
+            super().__init__()
+            self.write = self._refuse
+
+        def _refuse(self, event: bytes) -> None:
+            raise OSError(f"there is no memory for {len(event)} bytes")
+
+    predictor, events = WatchedPredictor(bundle), Broken()
+
+    async def use(batcher: Batcher) -> Any:
+        return [await asyncio.gather(*(batcher.predict(rows(bundle, n)) for n in (1, 2))) for _ in range(2)]
+
+    answers = run(predictor, use, events, row_ns=row_ns)
+    assert [[len(answer.prediction) for answer in each] for each in answers] == [[1, 2], [1, 2]]
+    assert events.read() == [body_event(FAULT, b"recorder")] * 2
 
 
 def test_those_who_come_while_the_model_works_go_together(bundle: Bundle) -> None:
