@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import logging.config
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,22 +12,26 @@ import pytest
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import set_span_in_context
 
-from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.golden_signals import RequestKind
-from sightline_telemetry.requests.logs import MAX_WAITING, JsonFormatter, RequestLog, log_config
+from sightline_telemetry.export.logs import MAX_WAITING, JsonFormatter, LogWriter, log_config, request_line
 from sightline_telemetry.requests.middleware import RequestSpan
+from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.requests.timeline import Timeline
+from tests.telemetry.serving import ENDED, lasting
 
 KIND = RequestKind("POST", "/predict/model", 200)
+EVENT = lasting(0.0123456, ENDED._replace(unix_ns=1_700_000_000_123_000_000 - 12_345_600))
+"""A request that took 12.3456 ms."""
 
 
-def ended() -> Timeline:
-    """A request that took 12.3456 ms."""
-    timeline = Timeline()
-    timeline.trace_id, timeline.span_id = 0xABC, 0xDEF
-    timeline.end_ns = timeline.start_ns + 12_345_600
-    timeline.unix_ns = 1_700_000_000_123_000_000 - 12_345_600
-    return timeline
+class Lost:
+    """Adds up what was lost, by place."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[str]()
+
+    def __call__(self, place: str, n: int) -> None:
+        """Counts lost items."""
+        self.counts[place] += n
 
 
 @pytest.fixture
@@ -105,11 +110,11 @@ def test_every_logger_goes_through_it(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_the_line_of_a_request_shows_whether_its_trace_was_kept(stream: io.StringIO) -> None:
     """Kept or not, and why; a failure is an error, a client that left has no status."""
-    log = RequestLog(Faults("request_log"), stream)
-    log.note(KIND, ended(), "slow")
-    log.note(KIND._replace(status=500), ended(), None)
-    log.note(KIND._replace(status=0, route="/100%/{of}"), ended(), None)
-    log.note(KIND._replace(status=0, route=""), ended(), None)
+    log = LogWriter(Lost(), stream)
+    log.write(request_line(EVENT, KIND, "slow"))
+    log.write(request_line(EVENT, KIND._replace(status=500), None))
+    log.write(request_line(EVENT, KIND._replace(status=0, route="/100%/{of}"), None))
+    log.write(request_line(EVENT, KIND._replace(status=0, route=""), None))
     log.start()
     log.stop()
     kept, failed, odd, left = lines(stream)
@@ -133,27 +138,36 @@ def test_the_line_of_a_request_shows_whether_its_trace_was_kept(stream: io.Strin
     assert {"http.route", "http.response.status_code"}.isdisjoint(left)
 
 
-def test_lines_that_find_no_room_are_counted(stream: io.StringIO, caplog: pytest.LogCaptureFixture) -> None:
-    """Memory is bounded: without a writer, the oldest lines are lost, counted and reported once."""
-    faults = Faults("request_log")
-    log = RequestLog(faults, stream)
+def test_lines_that_find_no_room_are_counted(stream: io.StringIO) -> None:
+    """Memory is bounded: without a thread that writes, the oldest lines are lost and counted."""
+    lost = Lost()
+    log = LogWriter(lost, stream)
     for status in range(MAX_WAITING + 7):
-        log.note(KIND._replace(status=status), ended(), None)
+        log.write(request_line(EVENT, KIND._replace(status=status), None))
     log.start()
     log.stop()
-    assert faults.counts == {"request_log": 7}
-    assert len([record for record in caplog.records if record.name == "sightline_telemetry.faults"]) == 1
+    assert lost.counts == {"request_log": 7}
     written = lines(stream)
     assert (len(written), written[0]["http.response.status_code"]) == (MAX_WAITING, 7)
 
 
 def test_a_closed_stream_fails_no_request(stream: io.StringIO) -> None:
     """A closed stream is a fault of the telemetry: every line that it costs is counted, and nothing raised."""
-    faults = Faults("request_log")
-    log = RequestLog(faults, stream)
+    lost = Lost()
+    log = LogWriter(lost, stream)
     stream.close()
     for _ in range(3):
-        log.note(KIND, ended(), "slow")
+        log.write(request_line(EVENT, KIND, "slow"))
     log.start()
     log.stop()
-    assert faults.counts == {"request_log": 3}
+    assert lost.counts == {"request_log": 3}
+
+
+def test_a_line_is_that_of_its_kind(stream: io.StringIO) -> None:
+    """Lines of many kinds, more than are kept prepared, are right each time that they return."""
+    log = LogWriter(Lost(), stream)
+    statuses = [*range(5000), *range(5000)]
+    for status in statuses:
+        log.write(request_line(EVENT, KIND._replace(status=status), None))
+    log.flush()
+    assert [line.get("http.response.status_code", 0) for line in lines(stream)] == statuses

@@ -11,31 +11,24 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_classic
 
-from sightline_telemetry.export.producer import Producer
+from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.export.scrape import Scrape
-from sightline_telemetry.faults import Faults
-from sightline_telemetry.model.counts import Exemplar
-from sightline_telemetry.model.recorder import Recorder
-from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
-from sightline_telemetry.requests.tail_sampling import TailSampler
-from tests.telemetry.export.test_producer import OF_CLASSIFIERS
-from tests.telemetry.model.test_recorder import random_rows
+from sightline_telemetry.model.histogram import Exemplar
+from tests.telemetry.export.test_producer import KIND, OF_CLASSIFIERS, Producing, posted
+from tests.telemetry.rows import random_rows
+from tests.telemetry.serving import predicted, written
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-KIND = RequestKind("GET", "/", 200)
 
 
 class Scraped:
-    """A scrape of a recorder; traces with an even id resolve."""
+    """A scrape of a service with one model; traces with an even id resolve."""
 
-    def __init__(self, recorder: Recorder) -> None:
-        self.signals = GoldenSignals()
-        self.signals.expect("GET", "/", [200])
-        producer = Producer(self.signals, [recorder], TailSampler(), Faults("middleware"))
-        producer.add_queue(recorder.model, lambda: 5)
-        self.scrape = Scrape(producer, lambda trace_id: trace_id % 2 == 0, is_only_reader=True)
+    def __init__(self, model: DescribedModel) -> None:
+        self.producing = Producing(model)
+        self.scrape = Scrape(self.producing.producer, lambda trace_id: trace_id % 2 == 0)
         self.meters = MeterProvider([self.scrape.reader], shutdown_on_exit=False)
-        producer.register(self.meters.get_meter("sightline"))
+        self.producing.producer.register(self.meters.get_meter("sightline"))
 
     def families(self, accept: str = OPENMETRICS) -> list[Metric]:
         """Returns the parsed metrics of a scrape."""
@@ -53,11 +46,11 @@ class Scraped:
 
 
 @pytest.fixture
-def scraped(recorder: Recorder) -> Scraped:
+def scraped(model: DescribedModel) -> Scraped:
     """1,000 rows and one request counted."""
-    recorder.record(random_rows(1000)[0])
-    made = Scraped(recorder)
-    made.signals.series(KIND).add(0.3)
+    made = Scraped(model)
+    made.producing.events.write(predicted(model, random_rows(1000)[0]))
+    made.producing.events.write(written(posted(0.3)))
     return made
 
 
@@ -114,9 +107,10 @@ def test_one_scrape_waits_for_another(scraped: Scraped, monkeypatch: pytest.Monk
 
 def test_only_exemplars_that_resolve_are_shown(scraped: Scraped) -> None:
     """The exemplar of a trace that can be read is in its bucket, with its ids; that of a lost trace is left out."""
-    series = scraped.signals.series(KIND)
-    series.offer(series.add(0.02), Exemplar(0.02, 5_000_000_000, 0xAA, 0xBB))
-    series.offer(series.add(3.0), Exemplar(3.0, 5_000_000_000, 0xAB, 0xBB))
+    for duration_s in (0.02, 3.0):
+        scraped.producing.events.write(written(posted(duration_s)))
+    read, lost = Exemplar(0.02, 5_000_000_000, 0xAA, 0xBB), Exemplar(3.0, 5_000_000_000, 0xAB, 0xBB)
+    scraped.producing.exemplars = {KIND: (read, lost)}
     shown = [
         (sample.labels["le"], sample.exemplar.labels, sample.exemplar.value, float(str(sample.exemplar.timestamp)))
         for family in scraped.families()
@@ -126,15 +120,12 @@ def test_only_exemplars_that_resolve_are_shown(scraped: Scraped) -> None:
     assert shown == [("0.025", {"trace_id": f"{0xAA:032x}", "span_id": f"{0xBB:016x}"}, 0.02, 5.0)]
 
 
-def test_a_scrape_starts_the_next_interval(scraped: Scraped) -> None:
-    """Without another reader, a scrape makes buckets bare again, and still shows their latest exemplar."""
-    series = scraped.signals.series(KIND)
-    bucket = series.add(0.02)
-    series.offer(bucket, Exemplar(0.02, 1, 2, 3))
-    assert not series.needs_exemplar(bucket)
+def test_each_scrape_shows_the_latest_exemplars(scraped: Scraped) -> None:
+    """An exemplar is shown by each scrape, not by one alone; classic text has none."""
+    scraped.producing.exemplars = {KIND: (Exemplar(0.3, 1, 2, 3),)}
     for _ in range(2):
         assert any(sample.exemplar for family in scraped.families() for sample in family.samples)
-        assert series.needs_exemplar(bucket)
+    assert not any(sample.exemplar for family in scraped.families("text/plain") for sample in family.samples)
 
 
 def test_a_histogram_of_negative_values_has_no_sum(scraped: Scraped) -> None:
@@ -145,14 +136,14 @@ def test_a_histogram_of_negative_values_has_no_sum(scraped: Scraped) -> None:
     assert ("ml_feature_value_sum", labels) not in samples
 
 
-def test_a_sum_below_zero_is_left_out(recorder: Recorder, scraped: Scraped) -> None:
+def test_a_sum_below_zero_is_left_out(model: DescribedModel, scraped: Scraped) -> None:
     """What training knew as positive may come negative: the scrape can still be read, and nothing else is missing."""
     rows = random_rows(1000)[0]
-    age = [feature.name for feature in recorder.profile.numeric].index("age")
+    age = [feature.name for feature in model.profile.numeric].index("age")
     numeric = rows.numeric.copy()
     numeric[age] = -1e21
     before = scraped.samples()
-    recorder.record(replace(rows, numeric=numeric))
+    scraped.producing.events.write(predicted(model, replace(rows, numeric=numeric)))
     lost = {(f"ml_feature_value_{part}", bucket("age", "") - {("le", "")}) for part in ("sum", "count")}
     assert before.keys() - scraped.samples().keys() == lost
     assert scraped.samples()["ml_feature_value_bucket", bucket("age", "+Inf")] > 1700

@@ -19,7 +19,7 @@ from prometheus_client.utils import floatToGoString
 
 from sightline_telemetry.export.text_format import Exposition, head
 from sightline_telemetry.instruments import Instrument
-from sightline_telemetry.model.counts import Exemplar, Snapshot
+from sightline_telemetry.model.histogram import Exemplar, Snapshot
 
 FORMATS: dict[bool, tuple[Any, Callable[[CollectorRegistry], bytes]]] = {
     True: (parse_openmetrics, encode_openmetrics),
