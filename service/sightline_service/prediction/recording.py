@@ -28,11 +28,7 @@ class RowEncoder:
 
     def encode(self, columns: Columns, prediction: Prediction) -> bytes:
         """Returns the rows of one response as bytes."""
-        if (
-            isinstance(columns, RowColumns)
-            and isinstance(prediction, ListPrediction)
-            and len(columns.rows) <= FEW_ROWS
-        ):
+        if isinstance(columns, RowColumns) and isinstance(prediction, ListPrediction) and len(columns.rows) <= FEW_ROWS:
             return self._encode_few(columns.rows, prediction)
         return self._encode_many(columns, prediction)
 

@@ -173,9 +173,7 @@ class Producer:
 _HISTOGRAMS = {each.name: each for each in instruments.INSTRUMENTS if each.kind == "histogram"}
 
 
-def observe(
-    meter: Meter, instrument: Instrument, read: Callable[[], Iterable[tuple[MetricAttributes, float]]]
-) -> None:
+def observe(meter: Meter, instrument: Instrument, read: Callable[[], Iterable[tuple[MetricAttributes, float]]]) -> None:
     """Creates an observable instrument. read: returns its series."""
 
     def callback(_: CallbackOptions) -> Iterable[Observation]:

@@ -19,7 +19,7 @@ from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.followers import Followers
 from sightline_telemetry.observer.watch import Watch
-from sightline_telemetry.traces.lost import MAX_LOST, LostRequest, death_line, lost_line, name_of_signal
+from sightline_telemetry.traces.lost import MAX_LOST, ORDERLY, LostRequest, death_line, lost_line, name_of_signal
 from sightline_telemetry.traces.exemplars import Exemplars
 from sightline_telemetry.traces.tail_sampling import HeadSampled, SamplingRules, TailSampler
 from sightline_telemetry.traces.trace_ring import TraceRing
@@ -119,10 +119,11 @@ class Observer:
         with self._lock:
             self.counts += counts
 
-    def report_death(self, index: int, ended: Ended, in_flight: Sequence[InFlight]) -> None:
+    def report_death(self, index: int, ended: Ended, in_flight: Sequence[InFlight], n_unsent: int) -> None:
         """Writes what a dead worker was doing: a log line and a failed trace for each request in flight.
 
         Those that it was predicting come first; the others were lost with it, not its cause.
+        n_unsent: requests that were counted, but whose answers may not have been sent.
         """
         signal_name = name_of_signal(ended.wait_status)
         routes = self.table.description.routes
@@ -132,7 +133,8 @@ class Observer:
             self.log.write(lost_line(lost, signal_name))
             if self.providers.keeps_traces:
                 self.providers.write_lost(lost, signal_name)
-        self.log.write(death_line(index, ended, signal_name, len(in_flight)))
+        if ended.wait_status not in ORDERLY or in_flight or n_unsent:
+            self.log.write(death_line(index, ended, signal_name, len(in_flight), n_unsent))
 
     def start(self) -> None:
         """Starts exports, spans and the log."""

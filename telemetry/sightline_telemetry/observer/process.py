@@ -75,12 +75,12 @@ class BoardObserver:
                 found = seat.deaths()  # before its rings are read: they are then read to their end
                 read, n_refused = seat.read()
                 events += read + [body_event(FAULT, PLACE.encode())] * n_refused
-                deaths += [(seat.index, ended, seat.unfinished(in_flight)) for ended, in_flight in found]
+                deaths += [(seat.index, ended, in_flight, seat.unfinished(in_flight)) for ended, in_flight in found]
             if not events and not deaths:
                 return
             self.observer.take(lambda: events)
-            for index, ended, in_flight in deaths:
-                self.observer.report_death(index, ended, in_flight)
+            for index, ended, in_flight, unfinished in deaths:
+                self.observer.report_death(index, ended, unfinished, len(in_flight) - len(unfinished))
             seats = tuple((*seat.positions, seat.reported) for seat in self.seats)
             self._board.commit(Checkpoint(seats, self.observer.counts).to_bytes())
             for seat in self.seats:

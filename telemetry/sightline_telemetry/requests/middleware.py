@@ -4,6 +4,7 @@ Attributes follow OpenTelemetry's stable HTTP semantic conventions. Query string
 contain secrets. A value that a client sends becomes a label only if it is in a fixed set.
 """
 
+from asyncio import get_running_loop
 from collections.abc import Iterable, Mapping
 from contextvars import Token
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ class TelemetryMiddleware:
         self._write = sink.write
         self._active = sink.active
         self._slots = sink.slots
+        self._answered: list[int] = []
         self._routes = routes
         self._asked = asked
         self._faults = faults
@@ -157,7 +159,7 @@ class TelemetryMiddleware:
         """Removes the request's ids from the context; it no longer counts as running."""
         self._active[request.method * N_SCHEMES + request.scheme] -= 1
         if self._slots is not None:
-            self._slots.release(request.timeline.slot)
+            self._release_when_written(request.timeline.slot)
         request.timeline.is_running = False
         detach(request.token)
 
@@ -169,6 +171,24 @@ class TelemetryMiddleware:
             self._write(self._event(request, timeline, status, error))
         except Exception:
             self._faults.note("middleware")
+
+    def _release_when_written(self, slot: int) -> None:
+        """Keeps the slot until the answer is written: servers join the writes of one turn of the event loop.
+
+        Of a request whose answer was not written when its process died, other processes then know.
+        """
+        self._answered.append(slot)
+        if len(self._answered) == 1:
+            get_running_loop().call_soon(self._wait_a_turn)
+
+    def _wait_a_turn(self) -> None:
+        get_running_loop().call_soon(self._release_all)
+
+    def _release_all(self) -> None:
+        assert self._slots is not None  # noqa: S101  # a slot was taken
+        for slot in self._answered:
+            self._slots.release(slot)
+        self._answered.clear()
 
     def _decide(self, timeline: Timeline) -> None:
         caller, asked = timeline.caller, self._asked

@@ -13,6 +13,9 @@ from sightline_telemetry.events.slots import PREDICTING, InFlight
 MAX_LOST = 64
 """Largest number of requests that are reported of one dead worker."""
 
+ORDERLY = (0, signal.SIGINT, signal.SIGTERM)
+"""Wait statuses of workers that were stopped."""
+
 
 class LostRequest(NamedTuple):
     """A request in flight in a worker that died. worker: its index."""
@@ -74,11 +77,18 @@ def lost_line(lost: LostRequest, signal_name: str) -> bytes:
     )
 
 
-def death_line(worker: int, ended: Ended, signal_name: str, n_in_flight: int) -> bytes:
-    """Returns the log line of a worker's death."""
+def death_line(worker: int, ended: Ended, signal_name: str, n_in_flight: int, n_unsent: int) -> bytes:
+    """Returns the log line of a worker's death. n_unsent: counted requests whose answers may not have been sent."""
     message = f"worker {worker} (process {ended.pid}) died of {signal_name} with {n_in_flight} requests in flight"
+    if n_unsent:
+        message += f" and {n_unsent} counted ones whose answers may not have been sent"
     unix_ns = int(datetime.now(UTC).timestamp() * 1e9)
-    return _line(unix_ns, "sightline_telemetry.workers", message, {"worker": worker, "error.type": signal_name})
+    return _line(
+        unix_ns,
+        "sightline_telemetry.workers",
+        message,
+        {"worker": worker, "error.type": signal_name, "in_flight": n_in_flight, "unsent": n_unsent},
+    )
 
 
 def _line(unix_ns: int, logger: str, message: str, more: dict[str, object]) -> bytes:
