@@ -100,7 +100,8 @@ class Parts:
 def create_app(inheritance: Inheritance | None = None, **given: object) -> BypassApp:
     """Builds the service for one bundle; settings come from the environment, overridden by those that are given.
 
-    inheritance: what the supervisor of `sightline serve` has given this worker; without it, this process observes itself.
+    inheritance: what the supervisor of `sightline serve` has given this worker; without it, this process observes
+    itself.
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
@@ -197,7 +198,8 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
     endpoint = FeedbackEndpoint(feedback.worker, settings.max_body_bytes)
     app.router.routes.append(feedback_route(endpoint))
     if settings.random_endpoint:
-        app.router.routes.append(random.random_route(telemetry.add_model(random.MODEL), telemetry.sink, telemetry.faults))
+        number = telemetry.add_model(random.MODEL)
+        app.router.routes.append(random.random_route(number, telemetry.sink, telemetry.faults))
     if telemetry.has_ring:
         app.include_router(traces_router(telemetry.read_trace))
     app.include_router(health_router(lambda: parts.is_ready))

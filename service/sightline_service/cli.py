@@ -145,7 +145,8 @@ def serve(
     if workers > 1 or metrics_port is not None:
         raise SettingsError(
             "--workers and --metrics-port need the observer process: without it, each worker would have counts of its "
-            "own, and a scrape would get those of one; leave out --observer off and OTEL_SDK_DISABLED, or run one worker"
+            "own, and a scrape would get those of one; leave out --observer off and OTEL_SDK_DISABLED, or run one "
+            "worker"
         )
     serve_in_process(bundle, host, port)
 

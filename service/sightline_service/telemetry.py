@@ -13,9 +13,9 @@ from sightline_service.settings import Settings
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.export.exporters import is_disabled
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
-from sightline_telemetry.export.exporters import is_disabled
 from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.in_process import InProcessObserver
@@ -28,7 +28,7 @@ from sightline_telemetry.requests.recording import EventList, EventSink
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
 
-FAULT_PLACES = ("middleware", "recorder", "reading", "ledger", "request_log")
+FAULT_PLACES = ("middleware", "recorder", "reading", "ledger", "request_log", "ring_full")
 
 
 class Telemetry(Protocol):
@@ -83,7 +83,7 @@ class Off:
         """Returns what the SDK has, which is nothing."""
         return self._providers.scrape.render(accept)
 
-    async def read_trace(self, trace_id: int) -> None:  # noqa: ARG002
+    async def read_trace(self, trace_id: int) -> None:
         """Returns None: no trace is kept."""
 
     def start(self) -> None:
@@ -108,7 +108,7 @@ class _Measuring:
 
     def __init__(self, settings: Settings, observation: InProcess | OnBoard, *, is_head_sampled: bool) -> None:
         self._observation = observation
-        self.sink = observation.sink
+        self.sink: EventSink = observation.sink
         self.faults = Faults(self.sink.write_aside)
         self.has_ring = settings.trace_ring
         allowances = {

@@ -77,7 +77,7 @@ def _socket(port: int) -> Path:
     path = find(port)
     if path is None:
         raise SettingsError(
-            f"no observer of a service on port {port} answers on this machine: start `sightline serve` as the same user, "
-            "with its observer process, and name its --port"
+            f"no observer of a service on port {port} answers on this machine: start `sightline serve` as the same "
+            "user, with its observer process, and name its --port"
         )
     return path

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Path
 from sightline_service.errors import InvalidParameterError, UnknownTraceError
 from sightline_service.routes.problems import documented_problems
 
-
 ReadTrace = Callable[[int], Awaitable[dict[str, Any] | None]]
 
 
