@@ -21,7 +21,7 @@ SMALL = BoardSizes(4096, 4096, SeatSizes(64 << 10, 4096, 4096, 4096, 16))
 
 # A process that writes numbered events for ever, or so many of them; an event is its number, repeated.
 WRITER = """
-import sys
+import sys, time
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.events.ring import RingWriter
 ring = RingWriter(Board.attach(int(sys.argv[1])).seat(0).request_ring)
@@ -29,6 +29,8 @@ sent = 0
 while sent < int(sys.argv[2]):
     if ring.append(sent.to_bytes(8, "little") * (1 + sent % 40)):
         sent += 1
+    else:
+        time.sleep(0.0001)
 """
 
 
@@ -190,8 +192,10 @@ def _read_while(process: "subprocess.Popen[bytes]", reader: RingReader, wanted: 
             assert event == received.to_bytes(8, "little") * (1 + received % 40)
             received += 1
         reader.release(reader.position)
-        if has_ended and not events:
-            break
+        if not events:
+            if has_ended:
+                break
+            time.sleep(0.0001)  # the writer may need this core
     return received
 
 
