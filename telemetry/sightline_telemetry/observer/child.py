@@ -5,7 +5,7 @@ import signal
 import subprocess
 from time import monotonic
 
-from sightline_telemetry.events.seats import ProcessWords
+from sightline_telemetry.events.seats import ProcessWords, Seat
 from sightline_telemetry.observer.inheritance import Inheritance
 
 FIRST_PAUSE_S = 0.1
@@ -17,14 +17,17 @@ class Child:
     """One process and its successors.
 
     words: where its id and generation are stored.
-    inheritance: the descriptors that it inherits; it gets no others.
+    inheritance: the descriptors that it inherits; it gets no others. seat: a worker's part of the shared memory.
     """
 
-    def __init__(self, words: ProcessWords, command: list[str], inheritance: Inheritance) -> None:
+    def __init__(
+        self, words: ProcessWords, command: list[str], inheritance: Inheritance, seat: Seat | None = None
+    ) -> None:
         self.words = words
         self.due_s: float | None = None
         """When a process is to be started, on the monotonic clock; None: one runs, or none is wanted."""
         self._command = command
+        self._seat = seat
         self._inheritance = inheritance
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = 0.0
@@ -42,7 +45,9 @@ class Child:
         """
         self.due_s = None
         self._started_s = monotonic()
-        self.words.begin()
+        generation = self.words.begin()
+        if self._seat is not None:  # a process that ends before it serves must not leave the slots of an earlier one
+            self._seat.slots(generation).clear()
         self._process = subprocess.Popen(  # noqa: S603 - the command is the one that `sightline serve` made
             self._command,
             stdin=subprocess.DEVNULL,

@@ -100,7 +100,8 @@ class Supervisor:
             worker=index,
             observer_socket=str(self._answers_path) if self._plan.observer else None,
         )
-        return Child(self._seats[index].process, self._plan.worker, inheritance)
+        seat = self._seats[index]
+        return Child(seat.process, self._plan.worker, inheritance, seat)
 
     def run(self) -> int:
         """Runs the service until it is stopped; returns the exit code of the whole.
