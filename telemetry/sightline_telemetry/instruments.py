@@ -5,7 +5,7 @@ OpenTelemetry's naming guidelines: no unit word, no `total`, and no gauge with u
 from Go, and `x` from Python).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -20,6 +20,16 @@ UNSEEN = "__unseen__"
 OTHER = "__other__"
 
 _PROMETHEUS_UNITS = {"s": "seconds", "By": "bytes"}
+_SOURCES: dict[str, InstrumentSource] = {
+    "http.": "requests",
+    "sightline.traces.": "requests",
+    "process.": "process",
+    "ml.reference.": "training",
+    "ml.feedback": "labels",
+    "ml.": "model",
+    "sightline.": "telemetry",
+}
+"""Beginning of a name -> source; the first that fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +37,17 @@ class Instrument:
     """Describes one instrument of the OpenTelemetry metrics API, its attributes, and the models that have it."""
 
     name: str
-    kind: InstrumentKind
-    unit: str
     description: str
     attributes: tuple[str, ...] = ()
-    source: InstrumentSource = "model"
     where: str = ""
     """Describes in words the models or features that have this instrument; empty if every model has it."""
+    kind: InstrumentKind = field(kw_only=True)
+    unit: str = field(default="", kw_only=True)
+
+    @property
+    def source(self) -> InstrumentSource:
+        """Returns where the numbers come from."""
+        return next(source for beginning, source in _SOURCES.items() if self.name.startswith(beginning))
 
     @property
     def prometheus_name(self) -> str:
@@ -53,10 +67,10 @@ class Instrument:
         return _PROMETHEUS_UNITS.get(self.unit, "")
 
 
-_requests = partial(Instrument, source="requests")
-_process = partial(Instrument, source="process")
-_training = partial(Instrument, source="training")
-_labels = partial(Instrument, source="labels")
+_counter = partial(Instrument, kind="counter", unit="{row}")
+_gauge = partial(Instrument, kind="gauge")
+_histogram = partial(Instrument, kind="histogram")
+_updowncounter = partial(Instrument, kind="updowncounter")
 
 _FEATURE = (*MODEL, "feature")
 _CATEGORY = (*_FEATURE, "category")
@@ -69,242 +83,184 @@ _SCORED = "classifiers with `predict_proba`, regressors"
 _NUMERIC = "numeric features"
 _CATEGORICAL = "categorical features"
 
-REQUEST_DURATION = _requests(
+REQUEST_DURATION = _histogram(
     "http.server.request.duration",
-    "histogram",
-    "s",
     "Duration of HTTP server requests.",
     (*_HTTP, "http.route", "http.response.status_code", "network.protocol.version", "error.type"),
+    unit="s",
 )
-ACTIVE_REQUESTS = _requests(
-    "http.server.active_requests", "updowncounter", "{request}", "Number of active HTTP server requests.", _HTTP
+ACTIVE_REQUESTS = _updowncounter(
+    "http.server.active_requests", "Number of active HTTP server requests.", _HTTP, unit="{request}"
 )
 
-PROCESS_CPU_TIME = _process(
-    "process.cpu.time", "counter", "s", "Total CPU seconds broken down by different states.", ("type",)
+PROCESS_CPU_TIME = _counter(
+    "process.cpu.time", "Total CPU seconds broken down by different states.", ("type",), unit="s"
 )
-PROCESS_MEMORY_USAGE = _process("process.memory.usage", "updowncounter", "By", "The amount of physical memory in use.")
-PROCESS_MEMORY_VIRTUAL = _process(
-    "process.memory.virtual", "updowncounter", "By", "The amount of committed virtual memory."
-)
-PROCESS_THREADS = _process("process.thread.count", "updowncounter", "", "Process threads count.")
-PROCESS_OPEN_FILES = _process(
+PROCESS_MEMORY_USAGE = _updowncounter("process.memory.usage", "The amount of physical memory in use.", unit="By")
+PROCESS_MEMORY_VIRTUAL = _updowncounter("process.memory.virtual", "The amount of committed virtual memory.", unit="By")
+PROCESS_THREADS = _updowncounter("process.thread.count", "Process threads count.")
+PROCESS_OPEN_FILES = _updowncounter(
     "process.open_file_descriptor.count",
-    "updowncounter",
-    "",
     "Number of file descriptors in use by the process.",
     where="systems other than Windows",
 )
 
-QUEUE_LENGTH = Instrument("ml.queue.length", "gauge", "{row}", "Rows that wait for the model.", MODEL)
-QUEUE_DURATION = Instrument(
-    "ml.queue.duration", "histogram", "s", "How long the rows of a request waited for the model.", MODEL
+QUEUE_LENGTH = _gauge("ml.queue.length", "Rows that wait for the model.", MODEL, unit="{row}")
+QUEUE_DURATION = _histogram(
+    "ml.queue.duration", "How long the rows of a request waited for the model.", MODEL, unit="s"
 )
 
-PREDICTIONS = Instrument(
+PREDICTIONS = _counter(
     "ml.predictions",
-    "counter",
-    "{row}",
     "Rows predicted, by predicted outcome (y_pred); in regression one series, without `outcome`.",
     _OUTCOME,
 )
-PREDICTION_SCORE = Instrument(
+PREDICTION_SCORE = _histogram(
     "ml.prediction.score",
-    "histogram",
-    "",
     "P(class) of each row; for two classes only of the positive one. In regression the predicted value, in bins "
     "frozen at training, without `outcome`.",
     _OUTCOME,
-    where=_SCORED,
+    _SCORED,
 )
-PREDICTION_CONFIDENCE = Instrument(
+PREDICTION_CONFIDENCE = _histogram(
     "ml.prediction.confidence",
-    "histogram",
-    "",
     "P(predicted class) of each row; for a calibrated model, its mean is the expected accuracy.",
     MODEL,
-    where=_PROBABILISTIC,
+    _PROBABILISTIC,
 )
-PREDICTION_DURATION = Instrument(
-    "ml.prediction.duration", "histogram", "s", "Time of a batch in one step of the pipeline.", (*MODEL, "step")
+PREDICTION_DURATION = _histogram(
+    "ml.prediction.duration", "Time of a batch in one step of the pipeline.", (*MODEL, "step"), unit="s"
 )
-BATCH_SIZE = Instrument("ml.prediction.batch.size", "histogram", "{row}", "Rows predicted together.", MODEL)
-PREDICTION_ERRORS = Instrument(
-    "ml.prediction.errors", "counter", "{request}", "Requests without a prediction.", (*MODEL, "reason")
+BATCH_SIZE = _histogram("ml.prediction.batch.size", "Rows predicted together.", MODEL, unit="{row}")
+PREDICTION_ERRORS = _counter(
+    "ml.prediction.errors", "Requests without a prediction.", (*MODEL, "reason"), unit="{request}"
 )
 
-FEATURE_VALUE = Instrument(
-    "ml.feature.value", "histogram", "", "Numeric inputs, in bins frozen at training.", _FEATURE, where=_NUMERIC
-)
-FEATURE_CATEGORIES = Instrument(
-    "ml.feature.categories", "counter", "{row}", "Categorical inputs.", _CATEGORY, where=_CATEGORICAL
-)
-FEATURE_IMPUTED = Instrument(
+FEATURE_VALUE = _histogram("ml.feature.value", "Numeric inputs, in bins frozen at training.", _FEATURE, _NUMERIC)
+FEATURE_CATEGORIES = _counter("ml.feature.categories", "Categorical inputs.", _CATEGORY, _CATEGORICAL)
+FEATURE_IMPUTED = _counter(
     "ml.feature.imputed",
-    "counter",
-    "{row}",
     "Missing inputs that an imputer filled in.",
     (*_FEATURE, "method"),
-    where="features behind an imputer",
+    "features behind an imputer",
 )
-FEATURE_MISSING = Instrument("ml.feature.missing", "counter", "{row}", "Missing inputs.", _FEATURE)
-FEATURE_OUT_OF_RANGE = Instrument(
+FEATURE_MISSING = _counter("ml.feature.missing", "Missing inputs.", _FEATURE)
+FEATURE_OUT_OF_RANGE = _counter(
     "ml.feature.out_of_range",
-    "counter",
-    "{row}",
     "Numeric inputs under the minimum of the training data (`low`) or over its maximum (`high`).",
     (*_FEATURE, "side"),
-    where=_NUMERIC,
+    _NUMERIC,
 )
 
-REFERENCE_FEATURE_VALUE = _training(
-    "ml.reference.feature.value", "histogram", "", "Numeric inputs of the training data.", _FEATURE, where=_NUMERIC
+REFERENCE_FEATURE_VALUE = _histogram(
+    "ml.reference.feature.value", "Numeric inputs of the training data.", _FEATURE, _NUMERIC
 )
-REFERENCE_FEATURE_CATEGORIES = _training(
-    "ml.reference.feature.categories",
-    "counter",
-    "{row}",
-    "Categorical inputs of the training data.",
-    _CATEGORY,
-    where=_CATEGORICAL,
+REFERENCE_FEATURE_CATEGORIES = _counter(
+    "ml.reference.feature.categories", "Categorical inputs of the training data.", _CATEGORY, _CATEGORICAL
 )
-REFERENCE_FEATURE_MISSING = _training(
-    "ml.reference.feature.missing", "counter", "{row}", "Missing inputs of the training data.", _FEATURE
-)
-REFERENCE_FEATURE_SINGLETONS = _training(
+REFERENCE_FEATURE_MISSING = _counter("ml.reference.feature.missing", "Missing inputs of the training data.", _FEATURE)
+REFERENCE_FEATURE_SINGLETONS = _gauge(
     "ml.reference.feature.singletons",
-    "gauge",
-    "{category}",
     "Categories that occur once in the training data; from them follows how many unseen ones to expect.",
     _FEATURE,
-    where=_CATEGORICAL,
+    _CATEGORICAL,
+    unit="{category}",
 )
-REFERENCE_DRIFT_FLOOR = _training(
+REFERENCE_DRIFT_FLOOR = _gauge(
     "ml.reference.drift.floor",
-    "gauge",
-    "",
     "Floor of a drift statistic, from windows of the training data that are `window` long (`86400s` is a day): below "
     "it there is no drift.",
     (*_FEATURE, "statistic", "window"),
-    where="models profiled in the order of time",
+    "models profiled in the order of time",
 )
-REFERENCE_PREDICTIONS = _training(
+REFERENCE_PREDICTIONS = _counter(
     "ml.reference.predictions",
-    "counter",
-    "{row}",
     "Outcomes predicted for the training data; in regression one series, without `outcome`.",
     _OUTCOME,
 )
-REFERENCE_PREDICTION_SCORE = _training(
+REFERENCE_PREDICTION_SCORE = _histogram(
     "ml.reference.prediction.score",
-    "histogram",
-    "",
     "P(class) for the training data; in regression the predicted value, without `outcome`.",
     _OUTCOME,
-    where=_SCORED,
+    _SCORED,
 )
-REFERENCE_LABELS = _training(
+REFERENCE_LABELS = _counter(
     "ml.reference.labels",
-    "counter",
-    "{row}",
     "Labels of the training data (y_train); in regression one series, without `outcome`.",
     _OUTCOME,
 )
-REFERENCE_LABEL_VALUE = _training(
-    "ml.reference.label.value",
-    "histogram",
-    "",
-    "Labels of the training data (y_train) as numbers.",
-    MODEL,
-    where=_REGRESSOR,
+REFERENCE_LABEL_VALUE = _histogram(
+    "ml.reference.label.value", "Labels of the training data (y_train) as numbers.", MODEL, _REGRESSOR
 )
 
 _LABELLED = (*MODEL, "ledger")
 
 
+def withdrawn_name(counted: str) -> str:
+    """Returns the name of the instrument of the values that corrected labels take off another instrument."""
+    return counted.replace("ml.feedback", "ml.feedback.withdrawn")
+
+
 def _withdrawn(counted: Instrument, values: str) -> Instrument:
-    """Returns the instrument of the values that corrected labels take off another instrument."""
-    name = counted.name.replace("ml.feedback", "ml.feedback.withdrawn")
     description = f"{values} to subtract from `{counted.name}` for labels that were corrected."
-    return replace(counted, name=name, description=description)
+    return replace(counted, name=withdrawn_name(counted.name), description=description)
 
 
-FEEDBACK = _labels(
+FEEDBACK = _counter(
     "ml.feedback",
-    "counter",
-    "{row}",
     "Labels accepted, by predicted and actual outcome: the confusion matrix.",
     (*_LABELLED, "predicted", "actual"),
-    where=_CLASSIFIER,
+    _CLASSIFIER,
 )
-FEEDBACK_SCORE = _labels(
+FEEDBACK_SCORE = _histogram(
     "ml.feedback.score",
-    "histogram",
-    "",
     "P(outcome) of labelled predictions, by actual outcome, for calibration. For two classes only of the positive "
     "one; for more, `actual` is the outcome itself or `__other__`.",
     (*_LABELLED, "outcome", "actual"),
-    where=_PROBABILISTIC,
+    _PROBABILISTIC,
 )
-FEEDBACK_LOSS = _labels(
+FEEDBACK_LOSS = _histogram(
     "ml.feedback.loss",
-    "histogram",
-    "",
     "Loss of each labelled prediction; sum divided by count is the exact mean.",
     (*_LABELLED, "kind"),
-    where=_PROBABILISTIC,
+    _PROBABILISTIC,
 )
-FEEDBACK_ERROR = _labels(
+FEEDBACK_ERROR = _histogram(
     "ml.feedback.error",
-    "histogram",
-    "",
     "Absolute error of each labelled prediction, by side (`over` or `under`): both sums added give the MAE, "
     "subtracted the bias, each divided by the count.",
     (*_LABELLED, "side"),
-    where=_REGRESSOR,
+    _REGRESSOR,
 )
-FEEDBACK_WITHDRAWN = _labels(
-    "ml.feedback.withdrawn",
-    "counter",
-    "{row}",
-    "Labels that a later one corrected. The true total is `ml.feedback` minus this; neither ever falls.",
-    (*_LABELLED, "predicted", "actual"),
-    where=_CLASSIFIER,
+FEEDBACK_WITHDRAWN = replace(
+    FEEDBACK,
+    name="ml.feedback.withdrawn",
+    description="Labels that a later one corrected. The true total is `ml.feedback` minus this; neither ever falls.",
 )
 FEEDBACK_WITHDRAWN_SCORE = _withdrawn(FEEDBACK_SCORE, "Scores")
 FEEDBACK_WITHDRAWN_LOSS = _withdrawn(FEEDBACK_LOSS, "Losses")
 FEEDBACK_WITHDRAWN_ERROR = _withdrawn(FEEDBACK_ERROR, "Errors")
-FEEDBACK_DELAY = _labels("ml.feedback.delay", "histogram", "s", "Time from a prediction to its label.", _LABELLED)
-FEEDBACK_REJECTED = _labels(
-    "ml.feedback.rejected", "counter", "{row}", "Labels that were not counted.", (*_LABELLED, "reason")
-)
+FEEDBACK_DELAY = _histogram("ml.feedback.delay", "Time from a prediction to its label.", _LABELLED, unit="s")
+FEEDBACK_REJECTED = _counter("ml.feedback.rejected", "Labels that were not counted.", (*_LABELLED, "reason"))
 
-TRACES_KEPT = _requests("sightline.traces.kept", "counter", "{trace}", "Traces kept, by reason.", ("reason",))
-TRACES_OVER_BUDGET = _requests(
+TRACES_KEPT = _counter("sightline.traces.kept", "Traces kept, by reason.", ("reason",), unit="{trace}")
+TRACES_OVER_BUDGET = _counter(
     "sightline.traces.over_budget",
-    "counter",
-    "{trace}",
     "Traces that had a reason to be kept but were over its allowance, by reason.",
     ("reason",),
+    unit="{trace}",
 )
 
-FAULTS = Instrument(
-    "sightline.faults",
-    "counter",
-    "{fault}",
-    "Faults of the telemetry itself, by place; none reached a request.",
-    ("place",),
-    source="telemetry",
+FAULTS = _counter(
+    "sightline.faults", "Faults of the telemetry itself, by place; none reached a request.", ("place",), unit="{fault}"
 )
 
-WORKER_DEATHS = Instrument(
+WORKER_DEATHS = _counter(
     "sightline.worker.deaths",
-    "counter",
-    "{process}",
     "Workers that ended without being stopped, by the signal that ended them; `exit` is an exit of their own.",
     ("signal",),
-    source="telemetry",
-    where="services with an observer process",
+    "services with an observer process",
+    unit="{process}",
 )
 
 INSTRUMENTS: tuple[Instrument, ...] = tuple(

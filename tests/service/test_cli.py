@@ -178,3 +178,25 @@ def test_the_demo_ends_with_counts_that_agree(flights_bundle: Path, tmp_path: Pa
     assert f"{exemplar_s * 1000:.0f}"[:2] in ended.stdout.partition("leads to")[2]
     assert re.search(r"GET /predict/random +█+", ended.stdout)
     assert json.loads((folder / "manifest.json").read_text())["name"] == "flights"
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_demo_with_its_summary(flights_bundle: Path, tmp_path: Path) -> None:
+    """An interrupt ends the requests first, so the service still answers for the summary, and the demo succeeds."""
+    folder = shutil.copytree(flights_bundle, tmp_path / "flights")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = str(listener.getsockname()[1])
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        command = [str(SIGHTLINE), "demo", "--port", port, "--bundle", str(folder)]
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        poll_until(lambda: "Ctrl-C ends the demo with a summary" in log.read_text(), 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "received by clients, counted by the service" in log.read_text()
+    assert "Traceback" not in log.read_text()

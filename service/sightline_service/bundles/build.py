@@ -51,7 +51,7 @@ def bundle_files(source: Source, out: Path, tell: Tell, warn: Tell) -> Bundle:
     save_bundle(bundle, out)
     for line in _describe(bundle, data, out):
         tell(line)
-    if types := untrusted_types(file=out / MODEL):
+    if types := untrusted_types(out / MODEL):
         warn(f"it holds types that `sightline serve` loads only with SIGHTLINE_TRUSTED_TYPES={','.join(types)}")
         if own := _own_modules(types):
             warn(f"the code of {', '.join(own)} is not in the bundle: where it is served, PYTHONPATH must lead to it")

@@ -5,7 +5,6 @@ or made with another minor version of scikit-learn, LightGBM or XGBoost, is refu
 """
 
 import hashlib
-import json
 import platform
 import shutil
 import tempfile
@@ -14,16 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
 from sightline_service.bundles.versions import mismatch, versions_of_model
 from sightline_service.errors import BundleError
 from sightline_service.prediction.columns import Value
+from sightline_service.prediction.instances import UNREADABLE
 from sightline_telemetry.model.profile import ReferenceProfile
-from sightline_telemetry.model.profile_file import profile_from_dict, profile_to_dict
 
 FORMAT = 1
 MODEL, PROFILE, SAMPLE, MANIFEST = "model.skops", "profile.json", "sample.json", "manifest.json"
@@ -50,8 +50,16 @@ TRUSTED_TYPES = (
 
 SampleRow = dict[str, Value | None]
 
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-"""What reading JSON of another shape raises."""
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What a bundle says of itself. sha256: file -> checksum; versions: library -> the version it was made with."""
+
+    format: int
+    name: str
+    version: str
+    created: str = "at an unknown time"
+    sha256: dict[str, str]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +80,8 @@ def save_bundle(bundle: Bundle, folder: Path) -> None:
         made = Path(scratch) / "bundle"
         made.mkdir()
         skops.io.dump(bundle.model, made / MODEL)
-        _write_json(made / PROFILE, profile_to_dict(bundle.profile))
-        _write_json(made / SAMPLE, list(bundle.sample))
+        _write_json(made / PROFILE, bundle.profile)
+        _write_json(made / SAMPLE, bundle.sample)
         _write_json(made / MANIFEST, _manifest(bundle, made))
         if folder.exists():
             shutil.rmtree(folder)
@@ -96,49 +104,41 @@ def check_folder(folder: Path) -> None:
 def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
     """Reads a bundle and checks it. Raises BundleError, which says what to do."""
     manifest = checked_manifest(folder)
-    if wrong := mismatch(manifest["versions"]):
+    if wrong := mismatch(manifest.versions):
         raise BundleError(f"the bundle {folder} {wrong}")
     model = _load_model(folder / MODEL, trusted_types)
-    return Bundle(manifest["name"], manifest["version"], model, read_profile(folder), read_sample(folder))
+    rows = Annotated[tuple[dict[str, Any], ...], msgspec.Meta(min_length=1)]
+    sample = _read_json(folder / SAMPLE, rows, "holds no sample rows")
+    return Bundle(manifest.name, manifest.version, model, read_profile(folder), sample)
 
 
 def read_profile(folder: Path) -> ReferenceProfile:
     """Reads the reference profile of a bundle. Raises BundleError for a file that is not a profile."""
-    path = folder / PROFILE
-    try:
-        return profile_from_dict(json.loads(path.read_bytes()))
-    except _UNREADABLE as error:
-        raise BundleError(f"{path} is not a profile ({error!r}); make the bundle again") from error
+    profile: ReferenceProfile = _read_json(folder / PROFILE, ReferenceProfile, "is not a profile")
+    return profile
 
 
-def read_sample(folder: Path) -> tuple[SampleRow, ...]:
-    """Reads the sample rows of a bundle. Raises BundleError for a file that holds none."""
-    path = folder / SAMPLE
-    try:
-        rows = json.loads(path.read_bytes())
-        if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-            raise TypeError("rows are objects in a list")
-    except _UNREADABLE as error:
-        raise BundleError(f"{path} holds no sample rows ({error!r}); make the bundle again") from error
-    return tuple(rows)
+def untrusted_types(model_file: Path, trusted: Sequence[str] = ()) -> list[str]:
+    """Returns the types in a model that skops wrote which load only if they are trusted, beside those trusted here.
 
-
-def untrusted_types(*, file: Path | None = None, data: bytes | None = None) -> list[str]:
-    """Returns the types in a model that skops wrote which load only if the settings trust them.
-
-    Raises what skops raises for a file or data that it cannot read.
+    Raises what skops raises for a file that it cannot read.
     """
-    return sorted(set(skops.io.get_untrusted_types(file=file, data=data)) - set(TRUSTED_TYPES))
+    return sorted(set(skops.io.get_untrusted_types(file=model_file)) - {*TRUSTED_TYPES, *trusted})
 
 
-def checked_manifest(folder: Path) -> dict[str, Any]:
+def checked_manifest(folder: Path) -> Manifest:
     """Reads a bundle's manifest and checks that every file is as it was made. Raises BundleError."""
-    manifest = _read_manifest(folder)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"there is no bundle in {folder}; `sightline train --out {folder}` makes the demo's")
+    manifest: Manifest = _read_json(path, Manifest, "is not a manifest")
+    if manifest.format != FORMAT:
+        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}; make it again")
     for name in _FILES:
         path = folder / name
         if not path.is_file():
             raise BundleError(f"the bundle {folder} has no {name}; make the bundle again")
-        if _sha256(path) != manifest["sha256"].get(name):
+        if _sha256(path) != manifest.sha256.get(name):
             raise BundleError(
                 f"{path} was altered since the bundle was made (its sha256 differs); make the bundle again"
             )
@@ -156,38 +156,28 @@ def read_back(model: Any) -> Any:
         raise BundleError(f"it cannot be written with skops ({error!r})") from error
 
 
-def _manifest(bundle: Bundle, made: Path) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "name": bundle.name,
-        "version": bundle.version,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "sha256": {name: _sha256(made / name) for name in _FILES},
-        "versions": {"python": platform.python_version(), **versions_of_model(made / MODEL)},
-    }
+def _manifest(bundle: Bundle, made: Path) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        name=bundle.name,
+        version=bundle.version,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        sha256={name: _sha256(made / name) for name in _FILES},
+        versions={"python": platform.python_version(), **versions_of_model(made / MODEL)},
+    )
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleError(f"there is no bundle in {folder}; `sightline train --out {folder}` makes the demo's")
+def _read_json(path: Path, kind: Any, complaint: str) -> Any:
+    """Reads a file as a type. Raises BundleError with the complaint for JSON of another type."""
     try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        if manifest["format"] != FORMAT:
-            raise BundleError(f"{path} has format {manifest['format']!r}, this version reads {FORMAT}; make it again")
-        if not all(isinstance(manifest[key], str) for key in ("name", "version")):
-            raise TypeError("name and version are strings")
-        if not all(isinstance(text, str) for key in ("sha256", "versions") for text in manifest[key].values()):
-            raise TypeError("checksums and versions are strings")
-    except _UNREADABLE as error:
-        raise BundleError(f"{path} is not a manifest ({error!r}); make the bundle again") from error
-    return manifest
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except UNREADABLE as error:
+        raise BundleError(f"{path} {complaint} ({error}); make the bundle again") from error
 
 
 def _load_model(path: Path, trusted: Sequence[str]) -> Any:
     try:
-        found = untrusted_types(file=path)
-        if unknown := sorted(set(found) - set(trusted)):
+        if unknown := untrusted_types(path, trusted):
             raise BundleError(
                 f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, "
                 f"set SIGHTLINE_TRUSTED_TYPES={','.join(unknown)}"
@@ -207,4 +197,4 @@ def _sha256(path: Path) -> str:
 
 
 def _write_json(path: Path, data: object) -> None:
-    path.write_text(json.dumps(data, indent=1, allow_nan=False), encoding="utf-8")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(data), indent=1))

@@ -72,7 +72,7 @@ def missing_code(error: Exception) -> str:
 
 def _trusted(path: Path, trusted_types: Sequence[str], is_trusted: bool, warn: Tell) -> list[str]:
     """Returns the types with which a skops file is loaded. Raises BundleError for types that are not trusted."""
-    unknown = sorted(set(untrusted_types(file=path)) - set(trusted_types))
+    unknown = untrusted_types(path, trusted_types)
     if unknown and not is_trusted:
         raise BundleError(
             f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, set "

@@ -2,9 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from sightline_service.bundles.bundle import MODEL, checked_manifest, load_bundle, read_profile, untrusted_types
+from sightline_service.bundles.bundle import (
+    MODEL,
+    Manifest,
+    checked_manifest,
+    load_bundle,
+    read_profile,
+    untrusted_types,
+)
 from sightline_service.bundles.verification import sample_columns
 from sightline_service.bundles.versions import mismatch
 from sightline_service.errors import BundleError
@@ -21,9 +27,9 @@ def summarize(folder: Path, trusted_types: tuple[str, ...] = ()) -> Iterator[str
     manifest = checked_manifest(folder)
     profile = read_profile(folder)
     size_bytes = sum(file.stat().st_size for file in folder.iterdir())
-    yield f"{manifest['name']} {manifest['version']}, made {manifest.get('created', 'at an unknown time')}"
+    yield f"{manifest.name} {manifest.version}, made {manifest.created}"
     yield f"size: {size_bytes / 1e6:,.2f} MB; checksums: as made"
-    yield f"made with: {', '.join(f'{name} {version}' for name, version in manifest['versions'].items())}"
+    yield f"made with: {', '.join(f'{name} {version}' for name, version in manifest.versions.items())}"
     yield f"task: {profile.task}, fitted on {profile.n_rows:,} rows"
     if profile.outcomes:
         probabilities = "with" if profile.scores else "without"
@@ -52,16 +58,16 @@ def _facts(feature: Feature) -> Iterator[str]:
 
 
 def _model(
-    folder: Path, manifest: dict[str, Any], profile: ReferenceProfile, trusted_types: tuple[str, ...]
+    folder: Path, manifest: Manifest, profile: ReferenceProfile, trusted_types: tuple[str, ...]
 ) -> Iterator[str]:
     try:
-        types = untrusted_types(file=folder / MODEL)
+        types = untrusted_types(folder / MODEL)
     except Exception as error:  # skops raises what the broken part raises
         raise BundleError(f"{folder / MODEL} cannot be read as a skops model ({error!r}); make it again") from error
     yield f"types to trust: {', '.join(types) or 'none'}"
-    if wrong := mismatch(manifest["versions"]):
+    if wrong := mismatch(manifest.versions):
         yield f"model: not loaded: it {wrong}"
-    elif unknown := sorted(set(types) - set(trusted_types)):
+    elif unknown := [each for each in types if each not in trusted_types]:
         yield f"model: not loaded: set SIGHTLINE_TRUSTED_TYPES={','.join(unknown)} if you know that they are harmless"
     else:
         bundle = load_bundle(folder, trusted_types)

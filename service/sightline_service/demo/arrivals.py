@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable
 from heapq import heappop, heappush
 from random import Random
-from threading import Lock
 from time import monotonic
 
 import httpx2 as httpx
@@ -34,7 +33,6 @@ class Arrivals:
     def __init__(self, random: Random, clock: Callable[[], float] = monotonic) -> None:
         self._random = random
         self._clock = clock
-        self._lock = Lock()
         self._due: list[tuple[float, str, str]] = []
         self.answered: Counter[str] = Counter()
 
@@ -53,11 +51,6 @@ class Arrivals:
         elif self._random.random() < CONTRADICTED:
             self._plan(prediction_id, LATE if arrival == IN_TIME else IN_TIME)
 
-    def send(self, client: httpx.Client) -> None:
-        """Sends the labels that are due."""
-        if labels := self.due():
-            self.note(client.post("/feedback", json={"labels": labels}), len(labels))
-
     def note(self, response: httpx.Response, n_labels: int) -> None:
         """Counts the verdicts of one response to n_labels labels."""
         if response.status_code == httpx.codes.OK:
@@ -65,16 +58,14 @@ class Arrivals:
         else:
             self.answered[f"error {response.status_code}"] += n_labels
 
-    def _plan(self, prediction_id: str, arrival: str) -> None:
-        due_s = self._clock() + self._random.expovariate(1 / MEAN_DELAY_S)
-        with self._lock:
-            heappush(self._due, (due_s, prediction_id, arrival))
-
     def due(self) -> list[dict[str, str]]:
         """Returns the labels that are due now, each once; at most LABELS_IN_BODY."""
         labels: list[dict[str, str]] = []
-        with self._lock:
-            while self._due and self._due[0][0] <= self._clock() and len(labels) < LABELS_IN_BODY:
-                _, prediction_id, arrival = heappop(self._due)
-                labels.append({"prediction_id": prediction_id, "actual": arrival})
+        while self._due and self._due[0][0] <= self._clock() and len(labels) < LABELS_IN_BODY:
+            _, prediction_id, arrival = heappop(self._due)
+            labels.append({"prediction_id": prediction_id, "actual": arrival})
         return labels
+
+    def _plan(self, prediction_id: str, arrival: str) -> None:
+        due_s = self._clock() + self._random.expovariate(1 / MEAN_DELAY_S)
+        heappush(self._due, (due_s, prediction_id, arrival))

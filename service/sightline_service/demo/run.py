@@ -1,24 +1,31 @@
 """`sightline demo`: trains if there is no bundle, serves, replays flights, and prints what to look at."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 from time import sleep
+from types import FrameType
 
 import httpx2 as httpx
 import uvicorn
 from fastapi import FastAPI
 from rich.console import Console
+from rich.table import Table
 
 from sightline_service.app import create_app
-from sightline_service.demo.replay import Replay
+from sightline_service.demo.progress import run_shown
+from sightline_service.demo.reconciliation import comparison, counted, draw_slowest
 from sightline_service.demo.stream import FlightStream
-from sightline_service.demo.summary import comparison, counted, draw_slowest, label_comparison, labels_counted
+from sightline_service.demo.traffic import Mix, Traffic
 from sightline_service.demo.training import train
 from sightline_service.diagnostics.clients import scraped_samples
 from sightline_service.errors import BundleError
 from sightline_service.server.options import server_options
+
+TRACED_SHARE = 0.02
+DUMMIES_PER_S = 2.0
+DUMMY = {"time_delay_scale": 0.3, "error_rate": 0.1}
 
 _READY_S = 60
 _LOOK_AT = (
@@ -29,8 +36,22 @@ _LOOK_AT = (
 )
 
 
+class _Server(uvicorn.Server):
+    """A server on which Ctrl-C first ends the traffic, so that the summary can still be read from the service."""
+
+    def __init__(self, config: uvicorn.Config, traffic: Traffic) -> None:
+        super().__init__(config)
+        self._traffic = traffic
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stops the traffic, whose end stops the server; a second signal stops the server at once."""
+        if self._traffic.is_stopped:
+            super().handle_exit(sig, frame)
+        self._traffic.stop()
+
+
 class Demo:
-    """One run of the demo in one process: the service in the main thread, the replay in another."""
+    """One run of the demo in one process: the service in the main thread, the traffic in another."""
 
     def __init__(self, bundle: Path, port: int, rate: float, duration_s: float | None, console: Console) -> None:
         self._bundle = bundle
@@ -43,37 +64,36 @@ class Demo:
 
     def run(self) -> bool:
         """Runs the demo to its end; returns True if everything that clients received was counted."""
-        options = server_options("127.0.0.1", self._port, log_level="warning")
-        server = uvicorn.Server(uvicorn.Config(self._build_app(), **options))
+        app = self._build_app()
         self._console.log("reading the flights of July to December")
-        replay = Replay(self._url, self._rate, FlightStream())
-        replaying = Thread(target=self._replay, args=(server, replay), daemon=True)
+        traffic = Traffic(self._url, FlightStream(), Mix(self._rate, DUMMIES_PER_S, DUMMY, TRACED_SHARE))
+        server = _Server(uvicorn.Config(app, **server_options("127.0.0.1", self._port, log_level="warning")), traffic)
+        replaying = Thread(target=self._replay, args=(server, traffic), daemon=True)
         replaying.start()
         server.run()
-        replay.stop()
         replaying.join(timeout=20)
         return self._agrees
 
     def _build_app(self) -> FastAPI:
+        settings = {"bundle": self._bundle, "random_endpoint": True, "trace_ring": True, "request_log": False}
         try:
-            return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True, request_log=False)
+            return create_app(**settings)
         except BundleError as error:
             self._console.log(f"training, because {error}")
         train(self._bundle, self._console.log)
-        return create_app(bundle=self._bundle, random_endpoint=True, trace_ring=True, request_log=False)
+        return create_app(**settings)
 
-    def _replay(self, server: uvicorn.Server, replay: Replay) -> None:
+    def _replay(self, server: uvicorn.Server, traffic: Traffic) -> None:
         try:
             with httpx.Client(base_url=self._url, timeout=30) as client:
                 _wait_until_ready(client, server)
                 self._print_where_to_look()
-                labels_before = labels_counted(scraped_samples(client))
-                with self._console.status("") as status:
-                    ticking = Thread(target=_tick, args=(status.update, replay, server), daemon=True)
-                    ticking.start()
-                    replay.run(self._duration_s)
-                if not server.should_exit:
-                    self._summarise(client, replay, labels_before)
+                _, labels_before = counted(scraped_samples(client))
+                shown = run_shown(
+                    traffic, self._duration_s, self._console, lambda _: f"{traffic.flights.now:%d %B %H:%M}"
+                )
+                asyncio.run(shown)
+                self._summarise(client, traffic, labels_before)
         finally:
             server.should_exit = True
 
@@ -84,31 +104,27 @@ class Demo:
             self._console.print(f"      {description}", soft_wrap=True, highlight=False)
         self._console.print("Ctrl-C ends the demo with a summary.\n" if self._duration_s is None else "")
 
-    def _summarise(self, client: httpx.Client, replay: Replay, labels_before: Counter[str]) -> None:
+    def _summarise(self, client: httpx.Client, traffic: Traffic, labels_before: Counter[str]) -> None:
+        tally, answered = traffic.tally, traffic.arrivals.answered
         samples = scraped_samples(client)
-        counts = counted(samples)
-        labels = labels_counted(samples) - labels_before
-        self._agrees = labels >= replay.arrivals.answered and counts >= replay.received
-        self._console.print(f"{replay.n_requests:,} requests, up to {replay.stream.now:%d %B %Y %H:%M}")
-        self._console.print(comparison(replay.received, counts))
-        self._console.print(label_comparison(replay.arrivals.answered, labels))
+        rows, labels = counted(samples)
+        labels -= labels_before
+        self._agrees = labels >= answered and rows >= tally.received
+        self._console.print(f"{tally.statuses.total():,} requests, up to {traffic.flights.now:%d %B %Y %H:%M}")
+        title = "received by clients, counted by the service"
+        table = Table("model", "outcome", "received", "counted", "", title=title)
+        self._console.print(comparison(table, tally.received, rows))
+        table = Table("label", "answered", "counted", "", title="labels sent back, late, some twice, some wrong")
+        self._console.print(comparison(table, answered, labels))
         self._console.print(draw_slowest(client, samples), highlight=False, soft_wrap=True, markup=False)
 
 
 def _wait_until_ready(client: httpx.Client, server: uvicorn.Server) -> None:
     for _ in range(_READY_S * 20):
-        if server.should_exit:
-            return
         try:
-            if client.get("/readyz").status_code == httpx.codes.OK:
+            if server.should_exit or client.get("/readyz").status_code == httpx.codes.OK:
                 return
         except httpx.TransportError:
             pass
         sleep(0.05)
     raise TimeoutError(f"the service was not ready within {_READY_S} s")
-
-
-def _tick(show: Callable[[str], None], replay: Replay, server: uvicorn.Server) -> None:
-    while not server.should_exit:
-        show(f"{replay.stream.now:%d %B %H:%M}   {replay.n_requests:,} requests   {replay.received.total():,} rows")
-        sleep(0.5)

@@ -1,93 +1,101 @@
-"""`sightline simulate`: runs a scenario with a live line of its progress and a summary at the end."""
+"""`sightline simulate`: runs a scenario against a running service, and prints a summary at the end."""
 
 import asyncio
 import signal
-from math import isnan
-from time import monotonic
+from functools import partial
 
+import httpx2 as httpx
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from sightline_service.demo.scenarios import Scenario
-from sightline_service.demo.simulation import Simulation
+from sightline_service.demo.flights import FEATURES, load_flights, training_months
+from sightline_service.demo.progress import milliseconds, run_shown
+from sightline_service.demo.scenarios import DUMMIES, DUMMY_SHARE, Scenario, draw_flights
 from sightline_service.demo.stream import FlightStream
+from sightline_service.demo.traffic import Mix, Traffic
+from sightline_service.errors import StartupError
 
-_LINE_EVERY_S = 0.5
-_LOG_EVERY_S = 10.0
+
+class SimulationError(StartupError):
+    """There is no service, or it does not take flights."""
 
 
 def simulate(url: str, scenario: Scenario, rate: float, duration_s: float | None, console: Console) -> bool:
     """Runs a scenario to its end; returns True if at least one request was answered."""
-    simulation = Simulation(url, scenario, rate)
+    check_service(url, scenario)
     with console.status("reading the flights of January to June"):
-        flights = simulation.prepare()
+        flights = draw_flights(training_months(load_flights()), scenario, np.random.default_rng(2013))
     console.print(
         f"scenario [bold]{scenario}[/]: {rate:g} requests per second to {url}, "
         f"{'until Ctrl-C' if duration_s is None else f'for {duration_s:g} s'}"
     )
-    asyncio.run(_run(simulation, flights, duration_s, console))
-    console.print(_summary(simulation))
-    _print_where_to_look(simulation, console)
-    return bool(simulation.tally.durations_s)
+    traffic = Traffic(url, FlightStream(flights), scenario_mix(scenario, rate))
+    asyncio.run(_run(traffic, duration_s, console))
+    console.print(_summary(traffic))
+    _print_where_to_look(traffic, console)
+    return bool(traffic.tally.durations_s)
 
 
-async def _run(simulation: Simulation, flights: FlightStream, duration_s: float | None, console: Console) -> None:
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(signum, simulation.stop)
-    showing = asyncio.create_task(_show_progress(simulation, duration_s, console))
+def scenario_mix(scenario: Scenario, rate: float) -> Mix:
+    """Returns what a scenario sends. rate: requests per second, those to the dummy model included."""
+    dummies_per_s = rate * DUMMY_SHARE if scenario in DUMMIES else 0.0
+    return Mix(rate - dummies_per_s, dummies_per_s, DUMMIES.get(scenario, {}))
+
+
+def check_service(url: str, scenario: Scenario) -> None:
+    """Raises SimulationError if the service does not answer, or does not take what the scenario sends."""
     try:
-        await simulation.run(flights, duration_s)
+        documented = httpx.get(f"{url}/openapi.json", timeout=10).raise_for_status().json()
+        features = documented["components"]["schemas"]["Instance"]["properties"]
+    except httpx.TransportError as error:
+        raise SimulationError(f"nothing answers at {url} ({error}); start the service first") from error
+    except (httpx.HTTPStatusError, ValueError, KeyError) as error:
+        raise SimulationError(f"what answers at {url} is not Sightline ({error!r})") from error
+    if set(features) != set(FEATURES):
+        raise SimulationError(
+            f"the service at {url} takes {', '.join(features)}, and what is sent here are flights; "
+            "serve the bundle that `sightline train` makes"
+        )
+    if scenario in DUMMIES and "/predict/random" not in documented["paths"]:
+        raise SimulationError(
+            f"the scenario `{scenario}` needs /predict/random; start the service with SIGHTLINE_RANDOM_ENDPOINT=true"
+        )
+
+
+async def _run(traffic: Traffic, duration_s: float | None, console: Console) -> None:
+    loop, signals = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
+    for signum in signals:
+        loop.add_signal_handler(signum, traffic.stop)
+    try:
+        await run_shown(traffic, duration_s, console, partial(_elapsed, duration_s))
     finally:
-        showing.cancel()
-        for signum in (signal.SIGINT, signal.SIGTERM):
+        for signum in signals:
             loop.remove_signal_handler(signum)
 
 
-async def _show_progress(simulation: Simulation, duration_s: float | None, console: Console) -> None:
-    """Keeps one line up to date on a terminal; elsewhere, as in a container's log, prints a line every 10 s."""
-    start_s = monotonic()
-    with console.status("") as status:
-        while True:
-            await asyncio.sleep(_LINE_EVERY_S if console.is_terminal else _LOG_EVERY_S)
-            line = _line(simulation, monotonic() - start_s, duration_s)
-            if console.is_terminal:
-                status.update(line)
-            else:
-                console.print(line, highlight=False, soft_wrap=True)
+def _elapsed(duration_s: float | None, elapsed_s: float) -> str:
+    if duration_s is None:
+        return f"{elapsed_s:.0f} s"
+    if elapsed_s > duration_s:
+        return f"{duration_s:g} s are over, waiting for the last answers"
+    return f"{elapsed_s:.0f} of {duration_s:g} s"
 
 
-def _line(simulation: Simulation, elapsed_s: float, duration_s: float | None) -> str:
-    tally = simulation.tally
-    p50_s, p99_s = tally.quantiles_s(0.5, 0.99)
-    when = f"{elapsed_s:.0f} s" if duration_s is None else f"{elapsed_s:.0f} of {duration_s:g} s"
-    if duration_s is not None and elapsed_s > duration_s:
-        when = f"{duration_s:g} s are over, waiting for the last answers"
-    failed = sum(count for status, count in tally.statuses.items() if not status.startswith("2"))
-    return (
-        f"{when}   {tally.statuses.total():,} requests   {tally.outcomes.total():,} rows   "
-        f"{failed:,} not answered with 200   p50 {_ms(p50_s)}   p99 {_ms(p99_s)}"
-    )
-
-
-def _ms(seconds: float) -> str:
-    return "-" if isnan(seconds) else f"{seconds * 1000:,.1f} ms"
-
-
-def _summary(simulation: Simulation) -> Table:
-    tally = simulation.tally
+def _summary(traffic: Traffic) -> Table:
+    tally = traffic.tally
     table = Table("answer", "count", title="answers")
-    counted = {"requests": tally.statuses, "rows": tally.outcomes, "labels": simulation.arrivals.answered}
-    for what, counts in counted.items():
+    rows = {f"{model}: {outcome}": count for (model, outcome), count in tally.received.items()}
+    for what, counts in (("requests", tally.statuses), ("rows", rows), ("labels", traffic.arrivals.answered)):
         for answer, count in sorted(counts.items()):
             table.add_row(f"{what}: {answer}", f"{count:,}")
     for name, seconds in zip(("p50", "p95", "p99"), tally.quantiles_s(0.5, 0.95, 0.99), strict=True):
-        table.add_row(f"duration, {name}", _ms(seconds))
+        table.add_row(f"duration, {name}", milliseconds(seconds))
     return table
 
 
-def _print_where_to_look(simulation: Simulation, console: Console) -> None:
-    tally = simulation.tally
+def _print_where_to_look(traffic: Traffic, console: Console) -> None:
+    tally = traffic.tally
     if tally.slowest is not None:
         duration_s, trace_id = tally.slowest
         console.print(f"the slowest took {duration_s:.3f} s: trace {trace_id}", highlight=False)

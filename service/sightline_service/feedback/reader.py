@@ -11,6 +11,7 @@ from sightline_service.errors import InvalidRowsError, MalformedBodyError, TooMa
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import SignedPrediction, SigningKeys
 from sightline_service.feedback.verdicts import Label
+from sightline_service.prediction.instances import UNREADABLE
 from sightline_telemetry.model.histogram import SUMMABLE
 from sightline_telemetry.model.quality import JudgedModel
 
@@ -51,7 +52,7 @@ class LabelReader:
             labels = self._decode(body).labels
         except msgspec.ValidationError as error:
             raise InvalidRowsError(f"the body is not a list of labels: {shortened(str(error))}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedBodyError(f"the body is not JSON: {error}") from error
         if len(labels) > self._max_labels:
             raise TooManyLabelsError(

@@ -12,6 +12,9 @@ from sightline_service.errors import BundleError, Fault, InvalidRowsError, Malfo
 from sightline_service.prediction.columns import RowValues
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON, or not of the type that is read."""
+
 _AT = re.compile(
     r"(?P<what>.*?)(?: - at `\$(?:\.(?P<top>[^.\[]+))?(?:\[(?P<row>\d+)\])?"
     r"(?:\[(?P<column>\d+)\])?(?:\.(?P<field>.*))?`)?",
@@ -81,7 +84,7 @@ class InstanceReader:
             return decode(data)
         except msgspec.ValidationError as error:
             raise self._invalid(shortened(str(error))) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedBodyError(f"the body is not JSON: {error}") from error
 
     def _invalid(self, message: str) -> InvalidRowsError:

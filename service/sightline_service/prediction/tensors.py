@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sightline_service.errors import BadTensorError, MalformedBodyError
 from sightline_service.prediction.columns import ColumnBuilder, Columns
-from sightline_service.prediction.instances import is_list_of_lists
+from sightline_service.prediction.instances import UNREADABLE, is_list_of_lists
 from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.profile import Feature, ReferenceProfile
 
@@ -105,7 +105,7 @@ class TensorReader:
             request = self._decode(head)
         except msgspec.ValidationError as error:
             raise BadTensorError(f"the body is no inference request: {error}") from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedBodyError(f"the body is not JSON: {error}; a missing value is null, never NaN") from error
         tensors = self._named(request.inputs)
         n_rows = self._count_rows(request.inputs)
@@ -196,7 +196,7 @@ def _elements(tensor: InputTensor, *, is_nullable: bool) -> list[Any]:
     nested = len(tensor.shape) == 2 and is_list_of_lists(tensor.data)
     try:
         elements: list[Any] = _decoder(tensor.datatype, is_nullable, nested).decode(tensor.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         message = str(error)
         at = _ELEMENT.search(message)
         raise _wrong(tensor.name, _ELEMENT.sub("", message), int(at[1]) if at else None) from error

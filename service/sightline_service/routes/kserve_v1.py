@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 
 from sightline_service.errors import MalformedBodyError, SightlineError
 from sightline_service.prediction.columns import ColumnBuilder, Columns
-from sightline_service.prediction.instances import InstanceReader
+from sightline_service.prediction.instances import UNREADABLE, InstanceReader
 from sightline_service.routes.json_rows import RowWriter
 from sightline_service.routes.openapi import example_instance, row_model
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
@@ -55,7 +55,7 @@ class KServeDialect(Dialect[None]):
         self._model.check_named(scope)
         try:
             request = self._decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MalformedBodyError(f"the body is no request for predictions: {error}") from error
         rows = request.inputs if request.instances is msgspec.UNSET else request.instances
         if rows is msgspec.UNSET:

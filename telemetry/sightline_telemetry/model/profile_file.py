@@ -15,6 +15,9 @@ from sightline_telemetry.model.profile import (
     ValueDistribution,
 )
 
+_LISTS = {"numeric": NumericFeature, "categorical": CategoricalFeature, "scores": ScoreDistribution}
+_OPTIONS = {"predicted_values": ValueDistribution, "label_values": ValueDistribution, "floors": DriftFloors}
+
 
 def load_profile(path: Path) -> ReferenceProfile:
     """Reads the profile that `save_profile` wrote, or the profile.json of a bundle.
@@ -22,39 +25,17 @@ def load_profile(path: Path) -> ReferenceProfile:
     Raises OSError if the file cannot be read, ValueError if it is not JSON, and KeyError or TypeError if it is JSON
     but not a profile.
     """
-    return profile_from_dict(json.loads(path.read_bytes()))
+    data = json.loads(path.read_bytes())
+    for name, kind in _LISTS.items():
+        data[name] = tuple(kind(**_frozen(each)) for each in data[name])
+    for name, kind in _OPTIONS.items():
+        data[name] = kind(**_frozen(data[name])) if data[name] else None
+    return ReferenceProfile(**_frozen(data))
 
 
 def save_profile(profile: ReferenceProfile, path: Path) -> None:
     """Writes a profile as JSON. Raises OSError if the file cannot be written."""
-    path.write_text(json.dumps(profile_to_dict(profile), indent=1, allow_nan=False), encoding="utf-8")
-
-
-def profile_to_dict(profile: ReferenceProfile) -> dict[str, Any]:
-    """Converts a profile to a dictionary that JSON can hold."""
-    return asdict(profile)
-
-
-def profile_from_dict(data: Mapping[str, Any]) -> ReferenceProfile:
-    """Builds the profile from a dictionary of `profile_to_dict`. Raises KeyError or TypeError for any other."""
-    return ReferenceProfile(
-        task=data["task"],
-        n_rows=data["n_rows"],
-        order=tuple(data["order"]),
-        numeric=tuple(NumericFeature(**_frozen(feature)) for feature in data["numeric"]),
-        categorical=tuple(CategoricalFeature(**_frozen(feature)) for feature in data["categorical"]),
-        outcomes=tuple(data["outcomes"]),
-        predicted=tuple(data["predicted"]),
-        labels=tuple(data["labels"]),
-        scores=tuple(ScoreDistribution(**_frozen(score)) for score in data["scores"]),
-        predicted_values=_distribution(data["predicted_values"]),
-        label_values=_distribution(data["label_values"]),
-        floors=DriftFloors(**data["floors"]) if data["floors"] else None,
-    )
-
-
-def _distribution(data: Mapping[str, Any] | None) -> ValueDistribution | None:
-    return ValueDistribution(**_frozen(data)) if data else None
+    path.write_text(json.dumps(asdict(profile), indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _frozen(data: Mapping[str, Any]) -> dict[str, Any]:

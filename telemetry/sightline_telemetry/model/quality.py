@@ -33,12 +33,6 @@ LABEL_BOUNDS: dict[Instrument, tuple[float, ...]] = {
     instruments.FEEDBACK_WITHDRAWN_ERROR: ERROR_BOUNDS,
     instruments.FEEDBACK_DELAY: DELAY_BOUNDS_S,
 }
-_WITHDRAWN = {
-    instruments.FEEDBACK.name: instruments.FEEDBACK_WITHDRAWN.name,
-    instruments.FEEDBACK_SCORE.name: instruments.FEEDBACK_WITHDRAWN_SCORE.name,
-    instruments.FEEDBACK_LOSS.name: instruments.FEEDBACK_WITHDRAWN_LOSS.name,
-    instruments.FEEDBACK_ERROR.name: instruments.FEEDBACK_WITHDRAWN_ERROR.name,
-}
 _EPSILON = float(np.finfo(np.float64).eps)
 
 FeedbackAttributes = dict[str, str]
@@ -117,7 +111,9 @@ def count_labelled(model: JudgedModel, rows: Labelled, *, is_withdrawn: bool = F
         if rows.probabilities is not None:
             totals |= _probabilistic(model, actual, rows.probabilities)
     if is_withdrawn:
-        return {key._replace(instrument=_WITHDRAWN[key.instrument]): total for key, total in totals.items()}
+        return {
+            key._replace(instrument=instruments.withdrawn_name(key.instrument)): total for key, total in totals.items()
+        }
     return totals
 
 

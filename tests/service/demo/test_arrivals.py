@@ -4,13 +4,24 @@ import shutil
 from pathlib import Path
 from random import Random
 
+import httpx2 as httpx
+
 from sightline_service.demo.arrivals import MEAN_DELAY_S, Arrivals
-from sightline_service.demo.summary import labels_counted
+from sightline_service.demo.reconciliation import counted
 from sightline_service.diagnostics.clients import scraped_samples
 from tests.service.running import running
 
 ROW = {"age": 30.0, "income": 2000.0, "city": "Bern", "plan": "free"}
 START_S = 100.0
+
+
+def _send_due(arrivals: Arrivals, client: httpx.Client) -> int:
+    """Sends all labels that are due, and returns how many."""
+    n_sent = 0
+    while labels := arrivals.due():
+        arrivals.note(client.post("/feedback", json={"labels": labels}), len(labels))
+        n_sent += len(labels)
+    return n_sent
 
 
 def test_labels_come_late_and_are_answered(small_bundle: Path, tmp_path: Path) -> None:
@@ -22,20 +33,15 @@ def test_labels_come_late_and_are_answered(small_bundle: Path, tmp_path: Path) -
         for _ in range(4):
             for prediction in service.predict([ROW] * 500).json()["predictions"]:
                 arrivals.expect(prediction["prediction_id"], Random(prediction["prediction_id"]).choice(["no", "yes"]))
-        arrivals.send(service.client)
-        assert arrivals.answered.total() == 0
+        assert arrivals.due() == []
         now_s = START_S + MEAN_DELAY_S
-        n_sent = 0
-        while labels := arrivals.due():
-            n_sent += len(labels)
-            arrivals.note(service.client.post("/feedback", json={"labels": labels}), len(labels))
+        n_sent = _send_due(arrivals, service.client)
         assert arrivals.answered.total() == n_sent
         assert 1000 < n_sent < 1400  # of 1800 labels 63 % are due after the mean delay
         now_s = START_S + 20 * MEAN_DELAY_S
-        for _ in range(4):  # the rest is less than four bodies
-            arrivals.send(service.client)
-        assert arrivals.due() == []
-        counts = labels_counted(scraped_samples(service.client))
+        n_sent += _send_due(arrivals, service.client)
+        assert arrivals.answered.total() == n_sent
+        _, counts = counted(scraped_samples(service.client))
     assert counts == arrivals.answered
     assert 1600 < counts["accepted"] < 1900
     assert min(counts[word] for word in ("accepted", "duplicate", "forged", "unknown_outcome")) > 3

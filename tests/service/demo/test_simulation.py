@@ -1,4 +1,4 @@
-"""A simulation against a real service: its requests are answered, and its tally is what the service counted."""
+"""Scenarios against a real service: requests are answered, and the tally is what the service counted."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 from sightline_service.demo.scenarios import Scenario, draw_flights
-from sightline_service.demo.simulate import simulate
-from sightline_service.demo.simulation import Simulation, SimulationError, Tally
+from sightline_service.demo.simulate import SimulationError, check_service, scenario_mix, simulate
 from sightline_service.demo.stream import FlightStream
+from sightline_service.demo.traffic import Mix, Tally, Traffic
 from tests.service.running import Running, running
 
 
@@ -34,20 +34,20 @@ class TimedTally(Tally):
         super().__init__()
         self.spans: list[tuple[float, float]] = []
 
-    def add(self, response: httpx.Response, duration_s: float) -> None:
+    def add(self, model: str, response: httpx.Response, duration_s: float) -> None:
         """Counts one answer, which has just come."""
-        super().add(response, duration_s)
+        super().add(model, response, duration_s)
         end_s = perf_counter()
         self.spans.append((end_s - duration_s, end_s))
 
 
 def _run(
     served: Running, scenario: Scenario, duration_s: float, training: pd.DataFrame, tally: Tally | None = None
-) -> Simulation:
-    simulation = Simulation(f"http://127.0.0.1:{served.port}", scenario, rate=40)
-    simulation.tally = tally or simulation.tally
-    asyncio.run(simulation.run(FlightStream(training), duration_s))
-    return simulation
+) -> Traffic:
+    traffic = Traffic(f"http://127.0.0.1:{served.port}", FlightStream(training), scenario_mix(scenario, 40))
+    traffic.tally = tally or traffic.tally
+    asyncio.run(traffic.run(duration_s))
+    return traffic
 
 
 def _rows(served: Running, model: str) -> int:
@@ -59,7 +59,7 @@ def test_the_tally_is_what_was_counted(served: Running, training: pd.DataFrame) 
     """Rows of the tally equal the service's own counts, and no more requests are sent than the rate allows."""
     before = _rows(served, "flights")
     tally = _run(served, Scenario.NORMAL, 2, training).tally
-    assert _rows(served, "flights") - before == tally.outcomes.total()
+    assert _rows(served, "flights") - before == tally.received.total()
     assert set(tally.statuses) == {"200"}
     assert 1 <= tally.statuses.total() <= 2 * 40 + 1
     assert tally.last_failed is None
@@ -95,10 +95,10 @@ def test_slow_requests_do_not_delay_others(served: Running, training: pd.DataFra
 
 def test_requests_without_an_answer_are_counted(training: pd.DataFrame) -> None:
     """Requests without an answer are counted as such, and no error is raised."""
-    simulation = Simulation("http://127.0.0.1:1", Scenario.NORMAL, rate=40)
-    asyncio.run(simulation.run(FlightStream(training), 0.5))
-    assert set(simulation.tally.statuses) == {"no answer"}
-    assert not simulation.tally.durations_s
+    traffic = Traffic("http://127.0.0.1:1", FlightStream(training), Mix(flights_per_s=40))
+    asyncio.run(traffic.run(0.5))
+    assert set(traffic.tally.statuses) == {"no answer"}
+    assert not traffic.tally.durations_s
 
 
 def test_the_summary_has_rows_and_statuses(served: Running) -> None:
@@ -108,13 +108,13 @@ def test_the_summary_has_rows_and_statuses(served: Running) -> None:
     assert simulate(url, Scenario.NORMAL, 20, 1, Console(file=printed, width=120))
     assert "scenario normal: 20 requests per second" in printed.getvalue()
     assert "requests: 200" in printed.getvalue()
-    assert "rows: in_time" in printed.getvalue()
+    assert "rows: flights: in_time" in printed.getvalue()
 
 
 def test_another_model_is_refused(small_bundle: Path) -> None:
     """A service whose model takes no flights is refused before anything is sent."""
     with running(small_bundle) as service, pytest.raises(SimulationError, match="takes age, income, city, plan"):
-        Simulation(f"http://127.0.0.1:{service.port}", Scenario.NORMAL, 20).prepare()
+        check_service(f"http://127.0.0.1:{service.port}", Scenario.NORMAL)
 
 
 def test_slow_needs_the_dummy_model(flights_bundle: Path) -> None:
@@ -123,13 +123,13 @@ def test_slow_needs_the_dummy_model(flights_bundle: Path) -> None:
         running(flights_bundle, random_endpoint=False) as service,
         pytest.raises(SimulationError, match="SIGHTLINE_RANDOM_ENDPOINT=true"),
     ):
-        Simulation(f"http://127.0.0.1:{service.port}", Scenario.SLOW, 20).prepare()
+        check_service(f"http://127.0.0.1:{service.port}", Scenario.SLOW)
 
 
 def test_an_address_without_a_service_is_named() -> None:
     """If nothing answers, the error names the address."""
     with pytest.raises(SimulationError, match=r"nothing answers at http://127\.0\.0\.1:1 "):
-        Simulation("http://127.0.0.1:1", Scenario.NORMAL, 20).prepare()
+        check_service("http://127.0.0.1:1", Scenario.NORMAL)
 
 
 def test_draws_are_the_same_each_time(training: pd.DataFrame) -> None:

@@ -26,7 +26,7 @@ FORMATS: dict[bool, tuple[Any, Callable[[CollectorRegistry], bytes]]] = {
     False: (parse_classic, encode_classic),
 }
 DESCRIPTION = 'Says "hello", \\ and\nmore.'
-HISTOGRAM = Instrument("a.histogram", "histogram", "s", DESCRIPTION)
+HISTOGRAM = Instrument("a.histogram", DESCRIPTION, kind="histogram", unit="s")
 
 go_string: Any = floatToGoString
 

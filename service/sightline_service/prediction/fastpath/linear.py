@@ -9,7 +9,7 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.svm import LinearSVC
 
-from sightline_service.prediction.fastpath.ready import Column, Fill, IsMissing, Lookup, Numeric, Scale
+from sightline_service.prediction.fastpath.ready import Arithmetic, Column, Fill, IsMissing, Lookup, Numeric
 from sightline_telemetry.model.histogram import Codes, Floats
 
 KNOWN = (
@@ -108,12 +108,10 @@ def _affine(column: Numeric) -> tuple[float, float]:
     for operation in column.operations:
         if isinstance(operation, IsMissing):
             slope, intercept = 0.0, 0.0
-        elif isinstance(operation, Scale):
-            intercept -= operation.subtracted or 0.0
-            factor = (operation.multiplied if operation.multiplied is not None else 1.0) / (
-                operation.divided if operation.divided is not None else 1.0
-            )
-            slope, intercept = slope * factor, intercept * factor + (operation.added or 0.0)
+        elif isinstance(operation, Arithmetic):
+            intercept = float(operation.ufunc(intercept, operation.number))
+            if operation.ufunc in (np.multiply, np.divide):
+                slope = float(operation.ufunc(slope, operation.number))
         elif not isinstance(operation, Fill):
             raise ValueError(f"{operation} is not affine")
     return slope, intercept

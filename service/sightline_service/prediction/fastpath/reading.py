@@ -1,6 +1,6 @@
 """Reads fitted preprocessing into columns, from the public attributes of scikit-learn's transformers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from sightline_service.prediction.fastpath.ready import (
+    Arithmetic,
     Call,
     Called,
     Clip,
@@ -20,7 +21,6 @@ from sightline_service.prediction.fastpath.ready import (
     IsMissing,
     Lookup,
     Numeric,
-    Scale,
 )
 from sightline_telemetry.estimators import active_steps, branches, is_passed_through
 
@@ -83,34 +83,15 @@ def _indicators(indicator: MissingIndicator, columns: ReadyColumns) -> ReadyColu
     return tuple(columns[index].then(IsMissing()) for index in indicator.features_)
 
 
-def _read_standard(scaler: preprocessing.StandardScaler, columns: ReadyColumns) -> ReadyColumns:
-    means = scaler.mean_ if scaler.with_mean else [None] * len(columns)
-    scales = scaler.scale_ if scaler.with_std else [None] * len(columns)
-    return _scaled(columns, subtracted=means, divided=scales)
-
-
-def _read_robust(scaler: preprocessing.RobustScaler, columns: ReadyColumns) -> ReadyColumns:
-    centers = scaler.center_ if scaler.with_centering else [None] * len(columns)
-    scales = scaler.scale_ if scaler.with_scaling else [None] * len(columns)
-    return _scaled(columns, subtracted=centers, divided=scales)
-
-
-def _read_max_abs(scaler: preprocessing.MaxAbsScaler, columns: ReadyColumns) -> ReadyColumns:
-    return _clipped(scaler, _scaled(columns, divided=scaler.scale_), (-1.0, 1.0))
-
-
-def _read_min_max(scaler: preprocessing.MinMaxScaler, columns: ReadyColumns) -> ReadyColumns:
-    return _clipped(scaler, _scaled(columns, multiplied=scaler.scale_, added=scaler.min_), scaler.feature_range)
-
-
-def _scaled(columns: ReadyColumns, **factors: Any) -> ReadyColumns:
-    each = [dict(zip(factors, values, strict=True)) for values in zip(*factors.values(), strict=True)]
-    numbers = [{name: None if v is None else float(v) for name, v in one.items()} for one in each]
-    return tuple(column.then(Scale(**one)) for column, one in zip(columns, numbers, strict=True))
-
-
-def _clipped(scaler: Any, columns: ReadyColumns, limits: tuple[float, float]) -> ReadyColumns:
-    return tuple(column.then(Clip(*limits)) for column in columns) if getattr(scaler, "clip", False) else columns
+def _read_scaler(scaler: Any, columns: ReadyColumns) -> ReadyColumns:
+    for ufunc, attribute in _SCALERS[type(scaler)]:
+        numbers = getattr(scaler, attribute)
+        if numbers is not None and (attribute != "mean_" or scaler.with_mean):
+            columns = tuple(c.then(Arithmetic(ufunc, float(n))) for c, n in zip(columns, numbers, strict=True))
+    if getattr(scaler, "clip", False):
+        limits = getattr(scaler, "feature_range", (-1.0, 1.0))
+        columns = tuple(column.then(Clip(*limits)) for column in columns)
+    return columns
 
 
 def _read_selector(selector: Any, columns: ReadyColumns) -> ReadyColumns:
@@ -180,11 +161,9 @@ def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
     if is_whole and not _makes_floats(transformer):
         raise NotReadableError(f"{name} takes integers, with which it may compute otherwise than with floats")
     call = Call(transformer, columns)
+    n_inputs = 1 + max((column.feature for column in _read_inputs(columns)), default=-1)
     try:
-        n_outputs = call.of(
-            np.zeros((1 + max(_inputs(columns, Numeric), default=-1), 1)),
-            np.zeros((1 + max(_inputs(columns, Lookup), default=-1), 1), dtype=np.intp),
-        ).shape[1]
+        n_outputs = call.of(np.zeros((n_inputs, 1)), np.zeros((n_inputs, 1), dtype=np.intp)).shape[1]
     except Exception as error:
         raise NotReadableError(f"{name} is not known, and cannot be called on numbers alone") from error
     return tuple(Called(call, index) for index in range(n_outputs))
@@ -199,15 +178,22 @@ def _makes_floats(transformer: Any) -> bool:
     return is_scikit_learns and not isinstance(transformer, ColumnTransformer | FeatureUnion)
 
 
-def _inputs(columns: Sequence[Column], kind: type) -> list[int]:
-    found = []
+def _read_inputs(columns: Sequence[Column]) -> Iterator[Numeric | Lookup]:
+    """Yields the inputs of some columns, those of the transformers that are called among them."""
     for column in columns:
         if isinstance(column, Called):
-            found += _inputs(column.call.columns, kind)
-        elif isinstance(column, kind):
-            found.append(column.feature)
-    return found
+            yield from _read_inputs(column.call.columns)
+        else:
+            yield column
 
+
+_SCALERS: dict[type, tuple[tuple[np.ufunc, str], ...]] = {
+    preprocessing.StandardScaler: ((np.subtract, "mean_"), (np.divide, "scale_")),
+    preprocessing.RobustScaler: ((np.subtract, "center_"), (np.divide, "scale_")),
+    preprocessing.MaxAbsScaler: ((np.divide, "scale_"),),
+    preprocessing.MinMaxScaler: ((np.multiply, "scale_"), (np.add, "min_")),
+}
+"""What a scaler does to each column, in its own order, so that the results are the same to the last bit."""
 
 _READERS: dict[type, Callable[[Any, ReadyColumns], ReadyColumns | None]] = {
     Pipeline: _read_pipeline,
@@ -215,10 +201,7 @@ _READERS: dict[type, Callable[[Any, ReadyColumns], ReadyColumns | None]] = {
     ColumnTransformer: _read_branches,
     SimpleImputer: _read_imputer,
     MissingIndicator: _read_indicator,
-    preprocessing.StandardScaler: _read_standard,
-    preprocessing.RobustScaler: _read_robust,
-    preprocessing.MaxAbsScaler: _read_max_abs,
-    preprocessing.MinMaxScaler: _read_min_max,
+    **dict.fromkeys(_SCALERS, _read_scaler),
     preprocessing.FunctionTransformer: _read_function,
     preprocessing.OneHotEncoder: _read_encoder,
     preprocessing.OrdinalEncoder: _read_encoder,

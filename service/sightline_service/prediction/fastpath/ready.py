@@ -44,24 +44,16 @@ class IsMissing:
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
-    """(value - subtracted) / divided * multiplied + added, in this order and only as far as given: bit by bit."""
+class Arithmetic:
+    """Adds a number, subtracts it, multiplies or divides by it, as the ufunc of numpy does."""
 
-    subtracted: float | None = None
-    divided: float | None = None
-    multiplied: float | None = None
-    added: float | None = None
+    ufunc: np.ufunc
+    number: float
 
     def __call__(self, values: Values) -> Values:
         """Floats."""
-        scaled = np.asarray(values, dtype=np.float64)
-        if self.subtracted is not None:
-            scaled = scaled - self.subtracted
-        if self.divided is not None:
-            scaled = scaled / self.divided
-        if self.multiplied is not None:
-            scaled = scaled * self.multiplied
-        return scaled if self.added is None else scaled + self.added
+        result: Values = self.ufunc(np.asarray(values, dtype=np.float64), self.number)
+        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +102,8 @@ class Numeric:
     @property
     def is_monotone(self) -> bool:
         """True if a greater input never makes the column smaller."""
-        scales = [each for each in self.operations if isinstance(each, Scale)]
-        factors = [f for each in scales for f in (each.divided, each.multiplied) if f is not None]
-        return all(factor > 0 for factor in factors)
+        steps = [each for each in self.operations if isinstance(each, Arithmetic)]
+        return all(each.number > 0 for each in steps if each.ufunc in (np.multiply, np.divide))
 
     @property
     def is_affine(self) -> bool:
