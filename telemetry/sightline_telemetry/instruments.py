@@ -93,16 +93,22 @@ ACTIVE_REQUESTS = _updowncounter(
     "http.server.active_requests", "Number of active HTTP server requests.", _HTTP, unit="{request}"
 )
 
+_WORKER = ("worker",)
 PROCESS_CPU_TIME = _counter(
-    "process.cpu.time", "Total CPU seconds broken down by different states.", ("type",), unit="s"
+    "process.cpu.time", "Total CPU seconds broken down by different states.", ("type", *_WORKER), unit="s"
 )
-PROCESS_MEMORY_USAGE = _updowncounter("process.memory.usage", "The amount of physical memory in use.", unit="By")
-PROCESS_MEMORY_VIRTUAL = _updowncounter("process.memory.virtual", "The amount of committed virtual memory.", unit="By")
-PROCESS_THREADS = _updowncounter("process.thread.count", "Process threads count.")
+PROCESS_MEMORY_USAGE = _updowncounter(
+    "process.memory.usage", "The amount of physical memory in use.", _WORKER, unit="By"
+)
+PROCESS_MEMORY_VIRTUAL = _updowncounter(
+    "process.memory.virtual", "The amount of committed virtual memory.", _WORKER, unit="By"
+)
+PROCESS_THREADS = _updowncounter("process.thread.count", "Process threads count.", _WORKER)
 PROCESS_OPEN_FILES = _updowncounter(
     "process.open_file_descriptor.count",
     "Number of file descriptors in use by the process.",
-    where="systems other than Windows",
+    _WORKER,
+    "systems other than Windows",
 )
 
 QUEUE_LENGTH = _gauge("ml.queue.length", "Rows that wait for the model.", MODEL, unit="{row}")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Self
@@ -10,7 +10,7 @@ from typing import Any, Self
 from sightline_telemetry.events.layout import RowLayout
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile
-from sightline_telemetry.model.profile_file import profile_from_dict, profile_to_dict
+from sightline_telemetry.model.profile_file import profile_from_dict
 from sightline_telemetry.requests.request_kind import RequestKind
 
 
@@ -50,7 +50,7 @@ class Description:
     def to_bytes(self) -> bytes:
         """Writes it as JSON."""
         models = [
-            {"name": m.id.name, "version": m.id.version, "profile": profile_to_dict(m.profile), "steps": m.steps}
+            {"name": m.id.name, "version": m.id.version, "profile": asdict(m.profile), "steps": m.steps}
             for m in self.models
         ]
         content: Mapping[str, Any] = {

@@ -25,7 +25,11 @@ def load_profile(path: Path) -> ReferenceProfile:
     Raises OSError if the file cannot be read, ValueError if it is not JSON, and KeyError or TypeError if it is JSON
     but not a profile.
     """
-    data = json.loads(path.read_bytes())
+    return profile_from_dict(json.loads(path.read_bytes()))
+
+
+def profile_from_dict(data: dict[str, Any]) -> ReferenceProfile:
+    """Builds the profile from what JSON has made of its fields. Raises KeyError or TypeError for anything else."""
     for name, kind in _LISTS.items():
         data[name] = tuple(kind(**_frozen(each)) for each in data[name])
     for name, kind in _OPTIONS.items():
