@@ -16,36 +16,66 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from starlette.responses import PlainTextResponse, StreamingResponse
 
-from sightline_telemetry.export.spans import SpanWriter
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.description import Description
+from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.layout import METHOD_CODES, read_request
+from sightline_telemetry.events.slots import READING, SlotTable
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
+from sightline_telemetry.instruments import FAULTS, TRACES_KEPT, TRACES_OVER_BUDGET
+from sightline_telemetry.observer.watch import Watch
+from sightline_telemetry.requests.allowance import Allowance, AskedSampler
+from sightline_telemetry.requests.asgi import Message, Scope
 from sightline_telemetry.requests.middleware import TelemetryMiddleware
-from sightline_telemetry.requests.tail_sampling import TailSampler
+from sightline_telemetry.requests.recording import N_SCHEMES, EventList
+from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.testing import SpansInMemory
+from sightline_telemetry.traces.exemplars import Exemplars
+from sightline_telemetry.traces.spans import SpanWriter
+from sightline_telemetry.traces.tail_sampling import TailSampler
+from tests.telemetry.clock import Clock
+from tests.telemetry.counted import Counted
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+ROUTES = ("/items/{item}", "/stream", "/endless")
+"""Those that the service describes; `/broken` has to stand in its events as text."""
 
 
 class Measured:
     """A small app behind the middleware, and what was measured."""
 
-    def __init__(self) -> None:
-        self.signals, self.spans, self.faults = GoldenSignals(), SpansInMemory(), Faults("middleware")
+    def __init__(self, *, slots: SlotTable | None = None) -> None:
+        self.events, self.spans, self.exemplars = EventList(), SpansInMemory(), Exemplars(3600)
+        self.events.slots = slots
+        self.faults = Faults(self.events.write_aside)
+        description = Description((), ROUTES, (), ("middleware", "reading"))
+        self.counted = Counted(table := SeriesTable(description), Counts.zero(table))
+        writer = SpanWriter(Resource({}), (self.spans,), description)
+        self._watch = Watch(table, TailSampler(), self.exemplars, writer, lambda _: None, self.faults)
         self.seen: list[trace.SpanContext] = []
+        self.running: list[int] = []
         # FastAPI's own telemetry would make spans of its own where another test has set global providers.
         parts = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
         self.app = FastAPI(telemetry=dict.fromkeys(parts, False))  # type: ignore[arg-type]
-        writer = SpanWriter(Resource({}), (self.spans,))
-        self.app.add_middleware(
-            TelemetryMiddleware, signals=self.signals, sampler=TailSampler(), writer=writer, faults=self.faults
-        )
+        routes = {route: number for number, route in enumerate(ROUTES)}
+        asked = AskedSampler(0.0, Allowance(100))
+        self.app.add_middleware(TelemetryMiddleware, sink=self.events, routes=routes, asked=asked, faults=self.faults)
         self.app.get("/items/{item}")(self.item)
         self.app.get("/stream")(self.stream)
         self.app.get("/broken")(self.broken)
         self.app.get("/endless")(self.endless)
 
+    def read(self) -> Counted:
+        """Counts the events that wait, and returns all counts so far."""
+        table, counts = self.counted.table, self.counted.counts
+        self.counted = Counted(table, counts + self._watch.watch(self.events.read()))
+        return self.counted
+
     async def item(self, item: str) -> str:
-        """Notes the span context that it runs in."""
+        """Notes the span context that it runs in, and how many requests run."""
+        self.running.append(sum(self.events.active))
         self.seen.append(trace.get_current_span().get_span_context())
         return item
 
@@ -84,7 +114,7 @@ class Measured:
 
     def counts(self) -> dict[RequestKind, int]:
         """Requests counted, by kind."""
-        return {kind: buckets.read().count for kind, buckets in self.signals.durations.items()}
+        return self.read().requests()
 
 
 @pytest.fixture
@@ -103,7 +133,8 @@ def test_requests_are_counted_by_route_and_status(measured: Measured) -> None:
         RequestKind("GET", "", 404): 2,
         RequestKind("POST", "/items/{item}", 405): 1,
     }
-    assert measured.signals.active == {("GET", "http"): 0, ("POST", "http"): 0}
+    assert measured.running == [1, 1]
+    assert not any(measured.events.active)
 
 
 def test_an_app_within_another_is_measured_by_both(measured: Measured) -> None:
@@ -112,7 +143,9 @@ def test_an_app_within_another_is_measured_by_both(measured: Measured) -> None:
     measured.app.mount("/inner", inner.app)
     assert measured.get("/inner/items/1").status_code == 200
     assert sum(measured.counts().values()) == sum(inner.counts().values()) == 1
-    assert measured.signals.active == inner.signals.active == {("GET", "http"): 0}
+    assert inner.running == [1]
+    assert not any(measured.events.active)
+    assert not any(inner.events.active)
 
 
 def test_unknown_methods_are_one_series(measured: Measured) -> None:
@@ -128,14 +161,14 @@ def test_an_exception_is_a_500(measured: Measured) -> None:
     assert measured.counts() == {RequestKind("GET", "/broken", 500): 1}
     attributes = measured.spans.spans[-1].attributes or {}
     assert (attributes["error.type"], attributes["sightline.kept"]) == ("ZeroDivisionError", "failed")
-    assert measured.signals.active == {("GET", "http"): 0}
+    assert not any(measured.events.active)
 
 
 def test_a_stream_ends_with_its_last_chunk(measured: Measured) -> None:
     """The duration of a streamed response includes all of its chunks."""
     measured.get("/stream")
-    (buckets,) = measured.signals.durations.values()
-    assert 0.06 <= buckets.read().sum < 1
+    (snapshot,) = measured.read().durations().values()
+    assert 0.06 <= snapshot.sum < 1
 
 
 def test_a_cancelled_request_is_no_failure(measured: Measured) -> None:
@@ -148,7 +181,7 @@ def test_a_cancelled_request_is_no_failure(measured: Measured) -> None:
     measured.run(use)
     assert measured.counts() == {RequestKind("GET", "/endless", 0): 1}
     assert RequestKind("GET", "/endless", 0).attributes["error.type"] == "cancelled"
-    assert measured.signals.active == {("GET", "http"): 0}
+    assert not any(measured.events.active)
     assert [(span.attributes or {})["sightline.kept"] for span in measured.spans.spans] == ["exemplar"]
 
 
@@ -167,24 +200,126 @@ def test_only_the_first_of_a_bucket_is_kept(measured: Measured) -> None:
     """Of many quick requests one is kept, as the dot of its bucket, and it is the bucket's exemplar."""
     for _ in range(50):
         measured.get("/items/1")
-    snapshot = measured.signals.series(RequestKind("GET", "/items/{item}", 200)).read_fresh()
+    kind = RequestKind("GET", "/items/{item}", 200)
+    snapshot = measured.read().durations()[kind]
+    exemplars = measured.exemplars.latest()[kind]
     assert snapshot.count == 50
-    assert len(snapshot.exemplars) == sum(count > 0 for count in snapshot.counts)  # one, unless the machine is busy
+    assert len(exemplars) == sum(count > 0 for count in snapshot.counts)  # one, unless the machine is busy
+    assert measured.counted.numbers(TRACES_KEPT)["exemplar"] == len(exemplars)
     durations = {}
     for span in measured.spans.spans:
         context = span.get_span_context()
         assert context is not None
         durations[context.trace_id, context.span_id] = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
-    shown = {(exemplar.trace_id, exemplar.span_id): exemplar.value for exemplar in snapshot.exemplars}
+    shown = {(exemplar.trace_id, exemplar.span_id): exemplar.value for exemplar in exemplars}
     assert shown == pytest.approx(durations)
 
 
 def test_a_fault_of_the_telemetry_stays_there(measured: Measured, caplog: pytest.LogCaptureFixture) -> None:
-    """A writer that raises is logged once, counted each time, and no request notices."""
+    """An event that cannot be written is logged once, counted each time, and no request notices."""
+    measured.app.middleware_stack = measured.app.build_middleware_stack()
+    middleware = measured.app.middleware_stack
+    while not isinstance(middleware, TelemetryMiddleware):
+        middleware = middleware.app  # type: ignore[attr-defined]  # every middleware of Starlette has it
+    middleware._write = lambda _: 1 / 0  # type: ignore[assignment, return-value]  # noqa: SLF001
+    assert [measured.get("/items/1", traceparent=CALLER).status_code for _ in range(3)] == [200, 200, 200]
+    assert measured.read().numbers(FAULTS) == {"middleware": 3, "reading": 0}
+    assert len(caplog.records) == 1
+    assert not any(measured.events.active)
+
+
+def test_a_span_that_cannot_be_written_stays_there_too(measured: Measured, caplog: pytest.LogCaptureFixture) -> None:
+    """A span processor that raises is logged once, counted each time, and every request is counted."""
     measured.spans.on_end = lambda _: 1 / 0  # type: ignore[method-assign, assignment]
     assert [measured.get("/items/1", traceparent=CALLER).status_code for _ in range(3)] == [200, 200, 200]
-    assert measured.faults.counts == {"middleware": 3}
+    assert sum(measured.counts().values()) == 3
+    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 3}
     assert len(caplog.records) == 1
+
+
+def scope_of(path: str = "/items/7", **more: Any) -> Scope:
+    """The scope of a GET."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(errors="surrogateescape"),
+        "query_string": b"",
+        "headers": [],
+        "scheme": "http",
+        "http_version": "1.1",
+        **more,
+    }
+
+
+async def receive() -> Message:
+    """An empty body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def answered(measured: Measured, scope: Scope, send: Callable[[Message], None] = lambda _: None) -> None:
+    """Has the app answer one request. send: gets each part of the answer."""
+
+    async def sending(message: Message) -> None:
+        send(message)
+
+    asyncio.run(measured.app(scope, receive, sending))
+
+
+def test_who_has_the_answer_finds_it_counted(measured: Measured) -> None:
+    """The event of a request is written before the last part of its answer leaves, and only once."""
+    seen = []
+    answered(measured, scope_of(), lambda message: seen.append((message["type"], sum(measured.counts().values()))))
+    assert seen == [("http.response.start", 0), ("http.response.body", 1)]
+    assert measured.counts() == {RequestKind("GET", "/items/{item}", 200): 1}
+
+
+def test_the_path_may_be_any_text(measured: Measured) -> None:
+    """Paths that are long, or that hold bytes which no text has, are counted as any other."""
+    for path in ("/nope/" + "\udcff" * 3, "/nope/" + "é" * 70_000, "/nope/%"):
+        answered(measured, scope_of(path, headers=[(b"user-agent", b"\xff" * 70_000)]))
+    assert measured.counts() == {RequestKind("GET", "", 404): 3}
+    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 0}
+    assert (measured.spans.spans[0].attributes or {})["url.path"] == "/nope/ÿÿÿ"
+
+
+def test_a_request_in_flight_has_a_slot() -> None:
+    """Another process sees a request while it runs, and no longer; its event names the slot that it had."""
+    slots = SlotTable(memoryview(bytearray(64 * 4)))
+    measured = Measured(slots=slots)
+    in_flight = []
+    answered(measured, scope_of("/stream"), lambda _: in_flight.append(slots.read()))
+    assert {len(each) for each in in_flight} == {1}
+    assert slots.read() == []
+    (event,) = map(read_request, measured.events.read())
+    ((found,), *_) = in_flight
+    assert (found.slot, found.trace_id, found.span_id) == (event.slot, event.trace_id, event.span_id)
+    assert (found.phase, found.unix_ns, found.start_ns) == (READING, event.unix_ns, event.start_ns)
+    assert (ROUTES[found.route], found.method) == ("/stream", METHOD_CODES["GET"])
+
+
+def test_callers_cannot_make_the_service_pay(measured: Measured) -> None:
+    """Of 1,000 requests per second whose callers trace them, 100 are; the rest is counted as cut."""
+    asked = AskedSampler(0.0, Allowance(100, Clock()))
+    middleware = TelemetryMiddleware(measured.app, measured.events, {}, asked, measured.faults)
+    for _ in range(1000):
+        request = middleware.begin(scope_of(headers=[(b"traceparent", CALLER.encode())]))
+        middleware.end(request, 404)
+        middleware.leave(request)
+    counted = measured.read()
+    assert counted.numbers(TRACES_KEPT)["asked"] == 100
+    assert counted.numbers(TRACES_OVER_BUDGET)["asked"] == 900
+
+
+def test_without_a_place_for_traces_none_is_requested(measured: Measured) -> None:
+    """A caller's wish is ignored where no trace can be kept, and is not counted as cut."""
+    middleware = TelemetryMiddleware(measured.app, measured.events, {}, None, measured.faults)
+    request = middleware.begin(scope_of(headers=[(b"traceparent", CALLER.encode())]))
+    middleware.end(request, 404)
+    middleware.leave(request)
+    assert request.timeline.flags == 0
+    assert measured.read().numbers(TRACES_OVER_BUDGET)["asked"] == 0
 
 
 CONTRIB = """
@@ -210,7 +345,7 @@ print(json.dumps([dict(point.attributes) for point in points]))
 
 
 def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Measured) -> None:
-    """Attributes of durations equal those of FastAPIInstrumentor, whose spans `test_contrib.py` compares."""
+    """Attributes of durations are those of FastAPIInstrumentor, whose spans `test_fastapi_instrumentor.py` compares."""
     environment = {**os.environ, "OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
     command = [sys.executable, "-W", "ignore", "-c", CONTRIB]
     root = Path(__file__).parents[3]
@@ -218,7 +353,7 @@ def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Me
     points = json.loads(done.stdout)
     for path in ("/items/1?secret=7", "/nope"):
         measured.get(path, **{"user-agent": "oracle"})
-    ours_by_route = {kind.route: kind.attributes for kind in measured.signals.durations}
+    ours_by_route = {kind.route: kind.attributes for kind in measured.counts()}
     assert {point.get("http.route", ""): point for point in points} == ours_by_route
 
 
@@ -229,26 +364,14 @@ def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Me
 def test_a_version_of_http_is_one_of_five_labels(http_version: str, label: str) -> None:
     """The versions that exist are labels, and whatever else a server puts into the scope is counted as `other`."""
     measured = Measured()
+    answered(measured, scope_of(http_version=http_version))
+    assert [(kind.route, kind.version) for kind in measured.counts()] == [("/items/{item}", label)]
 
-    async def request() -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/items/7",
-            "raw_path": b"/items/7",
-            "query_string": b"",
-            "headers": [],
-            "scheme": "http",
-            "http_version": http_version,
-        }
 
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(_: Any) -> None:
-            """Drops the answer, which is not what is tested."""
-
-        await measured.app(scope, receive, send)
-
-    asyncio.run(request())
-    assert [(kind.route, kind.version) for kind in measured.signals.durations] == [("/items/{item}", label)]
+@pytest.mark.parametrize(("scheme", "label"), [("http", "http"), ("https", "https"), ("ws\n", "http")])
+def test_a_scheme_is_one_of_two_labels(scheme: str, label: str) -> None:
+    """A scheme that is neither is counted as http."""
+    measured = Measured()
+    answered(measured, scope_of(scheme=scheme))
+    assert [kind.scheme for kind in measured.counts()] == [label]
+    assert not any(measured.events.active[code * N_SCHEMES] for code in METHOD_CODES.values())
