@@ -28,14 +28,26 @@ from opentelemetry.util.http import parse_excluded_urls
 from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 
-from sightline_telemetry.export.spans import SpanWriter
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.description import DescribedModel, Description
+from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.layout import RequestEvent
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware, HeadSampler
-from sightline_telemetry.requests.golden_signals import GoldenSignals, RequestKind
+from sightline_telemetry.instruments import TRACES_KEPT, TRACES_OVER_BUDGET
+from sightline_telemetry.model.model_id import ModelId
+from sightline_telemetry.observer.watch import Watch
+from sightline_telemetry.requests.allowance import Allowance, AskedSampler
+from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware
 from sightline_telemetry.requests.middleware import TIMELINE, TelemetryMiddleware
-from sightline_telemetry.requests.tail_sampling import Reason, SamplingRules, TailSampler
-from sightline_telemetry.requests.timeline import Segment, SpanAttributes, Timeline
+from sightline_telemetry.requests.recording import EventList
+from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.requests.timeline import PredictionRecord, Timeline
 from sightline_telemetry.testing import SpansInMemory
+from sightline_telemetry.traces.exemplars import Exemplars
+from sightline_telemetry.traces.spans import SpanWriter
+from sightline_telemetry.traces.tail_sampling import HeadSampled, TailSampler
+from tests.telemetry.counted import Counted
+from tests.telemetry.counts.random_events import REQUESTS as RANDOM
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 REFUSED = CALLER.removesuffix("01") + "00"
@@ -51,12 +63,16 @@ EXCEPTIONS = {
 the text and the stack of an exception, which may hold values of a request."""
 
 
+ROUTES = ("/items/{item}", "/broken", "/failed", "/endless")
+MODEL = DescribedModel(ModelId("m", "1"), RANDOM.models[0].profile, ("step",))
+
+
 class SegmentWriter(SpanWriter):
     """Writes what a host's trace lacks, as the providers do where the SDK's sampler decides."""
 
-    def write(self, timeline: Timeline, name: str, attributes: SpanAttributes, *, has_failed: bool) -> None:  # noqa: ARG002
+    def write(self, event: RequestEvent, kind: RequestKind, reason: str) -> None:  # noqa: ARG002
         """Writes the segments."""
-        self.write_segments(timeline)
+        self.write_segments(event)
 
 
 class Asked(NamedTuple):
@@ -72,16 +88,23 @@ class Served:
     """A small app, measured, whose server spans are made by one or the other."""
 
     def __init__(self, *, is_contrib: bool, sampler: Sampler | None = None) -> None:
-        self.signals, self.spans, self.seen = GoldenSignals(), SpansInMemory(), list[dict[str, Any]]()
+        self.events, self.spans, self.seen = EventList(), SpansInMemory(), list[dict[str, Any]]()
         # FastAPI's own telemetry would make spans of its own where another test has set global providers.
         parts = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
         self.app = FastAPI(telemetry=dict.fromkeys(parts, False))  # type: ignore[arg-type]
-        ours = TailSampler(SamplingRules(share=1, allowances=dict.fromkeys(Reason, 1000)))
-        self.sampler = HeadSampler() if is_contrib else ours
-        writer = (SegmentWriter if is_contrib else SpanWriter)(Resource({}), (self.spans,))
-        middleware = ExternalSpanMiddleware if is_contrib else TelemetryMiddleware
-        wired: dict[str, Any] = {"signals": self.signals, "sampler": self.sampler, "writer": writer}
-        self.app.add_middleware(middleware, faults=Faults("middleware"), **wired)
+        description = Description((MODEL,), ROUTES, (), ("middleware", "reading"))
+        table, faults, self._exemplars = SeriesTable(description), Faults(self.events.write_aside), Exemplars(3600)
+        writer = (SegmentWriter if is_contrib else SpanWriter)(Resource({}), (self.spans,), description)
+        sampler_of_ours = HeadSampled() if is_contrib else TailSampler()
+        self._watch = Watch(table, sampler_of_ours, self._exemplars, writer, lambda _: None, faults)
+        self._counted = Counted(table, Counts.zero(table))
+        self.app.add_middleware(
+            ExternalSpanMiddleware if is_contrib else TelemetryMiddleware,
+            sink=self.events,
+            routes={route: number for number, route in enumerate(ROUTES)},
+            asked=AskedSampler(1.0, Allowance(1000)),
+            faults=faults,
+        )
         self.app.get("/items/{item}")(self.item)
         self.app.get("/broken")(self.broken)
         self.app.get("/failed")(self.failed)
@@ -97,8 +120,9 @@ class Served:
         span = trace.get_current_span()
         span.set_attribute("app.item", item)
         line: Timeline = request.scope[TIMELINE]
-        step = Segment("step", line.start_ns + 3, line.start_ns + 4)
-        line.segments = lambda: [Segment("predict", line.start_ns + 2, line.start_ns + 5, {"rows": 1}, (step,))]
+        line.prediction = PredictionRecord(
+            0, n_rows=1, queued_ns=line.start_ns + 2, marks=(line.start_ns + 3, line.start_ns + 4)
+        )
         context = span.get_span_context()
         ids = f"{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
         self.seen.append({"ids": ids, "query": request.scope["query_string"], "agent": request.headers["user-agent"]})
@@ -133,14 +157,30 @@ class Served:
 
         return asyncio.run(send())
 
+    def read(self) -> Counted:
+        """Counts the events that wait, writes what is kept of them, and returns all counts so far."""
+        table, counts = self._counted.table, self._counted.counts
+        self._counted = Counted(table, counts + self._watch.watch(self.events.read()))
+        return self._counted
+
+    def all_spans(self) -> list[ReadableSpan]:
+        """The finished spans of all requests so far."""
+        self.read()
+        return self.spans.spans
+
     def server_spans(self) -> list[ReadableSpan]:
         """Those of the finished spans that stand for a request."""
-        return [span for span in self.spans.spans if span.kind is trace.SpanKind.SERVER]
+        return [span for span in self.all_spans() if span.kind is trace.SpanKind.SERVER]
+
+    def kept(self) -> dict[str, int]:
+        """The kept traces, by reason."""
+        return self.read().numbers(TRACES_KEPT)
 
     def exemplars(self) -> set[tuple[int, int]]:
         """Trace and span ids of all exemplars of durations."""
-        snapshots = (buckets.read_fresh() for buckets in self.signals.durations.values())
-        return {(exemplar.trace_id, exemplar.span_id) for snapshot in snapshots for exemplar in snapshot.exemplars}
+        self.read()
+        found = (exemplar for latest in self._exemplars.latest().values() for exemplar in latest)
+        return {(exemplar.trace_id, exemplar.span_id) for exemplar in found}
 
 
 REQUESTS = {
@@ -230,19 +270,19 @@ def test_a_request_runs_within_their_span(serving: Serving) -> None:
     served = serving()
     answer = served.ask(Asked("/items/1"))
     assert answer is not None
-    spans = {span.name: span for span in served.spans.spans}
+    spans = {span.name: span for span in served.all_spans()}
     ids = {name: span.get_span_context() for name, span in spans.items()}
     server, predict, step = ids["GET /items/{item}"], ids["predict"], ids["step"]
-    assert len(served.spans.spans) == 3
+    assert len(served.all_spans()) == len(("server", "queue", "predict", "step"))
     assert server is not None
-    assert (spans["predict"].parent, spans["step"].parent) == (server, predict)
+    assert (spans["queue"].parent, spans["predict"].parent, spans["step"].parent) == (server, server, predict)
     assert step is not None
     assert (step.trace_id, step.trace_flags) == (server.trace_id, server.trace_flags)
     assert (spans["GET /items/{item}"].attributes or {})["app.item"] == 1
     expected = f"{server.trace_id:032x}-{server.span_id:016x}-03"
     assert (served.seen[0]["ids"], answer.headers["traceresponse"]) == (expected, f"00-{expected}")
     assert served.exemplars() == {(server.trace_id, server.span_id)}
-    assert served.sampler.kept == {**dict.fromkeys(Reason, 0), Reason.ASKED: 1}
+    assert served.kept() == {"asked": 1, "failed": 0, "slow": 0, "exemplar": 0}
     assert not trace.get_current_span().get_span_context().is_valid
 
 
@@ -269,17 +309,17 @@ def test_what_is_not_sampled_leaves_nothing_but_ids(
     ids = answer.headers["traceresponse"].removeprefix("00-")
     assert (ids, ids[-2:] in ("00", "02")) == (served.seen[0]["ids"], True)
     assert ids[:32] == (trace_id or ids[:32])
-    assert (served.spans.spans, served.exemplars()) == ([], set())
-    assert set(served.sampler.kept.values()) | set(served.sampler.over_budget.values()) == {0}
-    assert [buckets.read().count for buckets in served.signals.durations.values()] == [1, 1]
+    assert (served.all_spans(), served.exemplars()) == ([], set())
+    assert set(served.kept().values()) | set(served.read().numbers(TRACES_OVER_BUDGET).values()) == {0}
+    assert list(served.read().requests().values()) == [1, 1]
 
 
 def test_a_span_that_is_only_recorded_is_no_exemplar(serving: Serving) -> None:
     """A span that no exporter takes makes no exemplar, for it leads nowhere."""
     served = serving(sampler=RecordOnly())
     served.ask(Asked("/items/1"))
-    assert [span.name for span in served.spans.spans] == ["GET /items/{item}"]
-    assert (served.exemplars(), served.sampler.kept[Reason.ASKED]) == (set(), 0)
+    assert [span.name for span in served.all_spans()] == ["GET /items/{item}"]
+    assert (served.exemplars(), served.kept()["asked"]) == (set(), 0)
 
 
 def test_exemplars_are_of_sampled_traces(serving: Serving) -> None:
@@ -293,8 +333,8 @@ def test_exemplars_are_of_sampled_traces(serving: Serving) -> None:
     exemplars = served.exemplars()
     assert exemplars
     assert exemplars <= ids
-    assert served.sampler.kept[Reason.ASKED] == len(ids)
-    assert served.signals.durations[RequestKind("GET", "/items/{item}", 200)].read().count == 60
+    assert served.kept()["asked"] == len(ids)
+    assert served.read().requests()[RequestKind("GET", "/items/{item}", 200)] == 60
 
 
 def test_no_bytes_of_a_client_break_a_request(serving: Serving) -> None:
@@ -314,8 +354,8 @@ def test_a_url_that_they_leave_out_has_ids_of_its_own(serving: Serving, monkeypa
     answer = served.ask(Asked("/items/1?a=b", caller=CALLER))
     assert answer is not None
     assert answer.headers["traceresponse"].split("-")[1] == CALLER[3:35]
-    assert (served.spans.spans, served.exemplars(), served.seen[0]["query"]) == ([], set(), b"a=b")
-    assert served.signals.durations[RequestKind("GET", "/items/{item}", 200)].read().count == 1
+    assert (served.all_spans(), served.exemplars(), served.seen[0]["query"]) == ([], set(), b"a=b")
+    assert served.read().requests()[RequestKind("GET", "/items/{item}", 200)] == 1
 
 
 def test_it_leaves_as_it_came(serving: Serving) -> None:
@@ -327,7 +367,7 @@ def test_it_leaves_as_it_came(serving: Serving) -> None:
     served.contrib.stop()
     assert BackgroundTask.__call__ is original
     served.ask(Asked("/items/1"))
-    assert (served.spans.spans, len(served.app.user_middleware)) == ([], 1)
+    assert (served.all_spans(), len(served.app.user_middleware)) == ([], 1)
     tracers = TracerProvider(None, Resource({}), shutdown_on_exit=False)
     tracers.add_span_processor(served.spans)
     served.contrib.start(tracers)
