@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -97,7 +98,7 @@ class Parts:
 
 
 @naming_extras()
-def create_app(inheritance: Inheritance | None = None, **given: object) -> BypassApp:
+def create_app(*, inheritance: Inheritance | None = None, **given: Any) -> BypassApp:
     """Builds the service for one bundle; settings come from the environment, overridden by those that are given.
 
     inheritance: what the supervisor of `sightline serve` has given this worker; without it, this process observes

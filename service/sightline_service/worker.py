@@ -40,7 +40,7 @@ def _serve(inheritance: Inheritance, listening: socket.socket) -> None:
     from sightline_service.app import create_app
     from sightline_service.server.options import server_options
 
-    app = create_app(inheritance)
+    app = create_app(inheritance=inheritance)
     host, port = listening.getsockname()[:2]
     config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=5)
     uvicorn.Server(config).run(sockets=[listening])

@@ -26,7 +26,7 @@ class Processes:
         """Returns the series of one of PROCESS_INSTRUMENTS: one per process, named by `worker` if there are workers."""
         if not self._workers:
             return list(_READ[instrument](self._process(None)))
-        series = []
+        series: list[tuple[MetricAttributes, float]] = []
         for index, words in enumerate(self._workers):
             try:
                 if words.pid:

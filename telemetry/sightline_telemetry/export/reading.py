@@ -1,6 +1,6 @@
 """All that an export or a scrape shows, read at one moment."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sightline_telemetry.counts.counts import Counts
@@ -20,7 +20,7 @@ class Reading:
     """
 
     counts: Counts
-    active: Sequence[int]
+    active: Iterable[int]
     queued_rows: Mapping[ModelId, int] = field(default_factory=dict)
     labels: Quality | None = None
     exemplars: Mapping[RequestKind, tuple[Exemplar, ...]] = field(default_factory=dict)

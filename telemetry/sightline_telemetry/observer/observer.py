@@ -19,8 +19,8 @@ from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.followers import Followers
 from sightline_telemetry.observer.watch import Watch
-from sightline_telemetry.traces.lost import MAX_LOST, ORDERLY, LostRequest, death_line, lost_line, name_of_signal
 from sightline_telemetry.traces.exemplars import Exemplars
+from sightline_telemetry.traces.lost import MAX_LOST, ORDERLY, LostRequest, death_line, lost_line, name_of_signal
 from sightline_telemetry.traces.tail_sampling import HeadSampled, SamplingRules, TailSampler
 from sightline_telemetry.traces.trace_ring import TraceRing
 
@@ -44,8 +44,8 @@ class ObserverOptions:
 class Gauges(NamedTuple):
     """What rises and falls: requests that run and rows that wait, as EventSink has them, and workers that died."""
 
-    active: Sequence[int]
-    queued: Sequence[int]
+    active: Iterable[int]
+    queued: Iterable[int]
     deaths: Mapping[str, int] = MappingProxyType({})
 
 

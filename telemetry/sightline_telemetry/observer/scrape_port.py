@@ -16,7 +16,7 @@ class ScrapePort:
         listening = socket.socket(fileno=descriptor)
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802  # http.server's name
+            def do_GET(self) -> None:  # http.server's name
                 if self.path.partition("?")[0] != "/metrics":
                     self.send_error(404, explain="only /metrics is answered here")
                     return

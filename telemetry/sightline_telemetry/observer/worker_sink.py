@@ -1,7 +1,6 @@
 """Where a worker's events go: into the rings of its seat in shared memory."""
 
 import os
-from collections.abc import MutableSequence
 from threading import Lock
 from time import monotonic_ns
 
@@ -11,6 +10,7 @@ from sightline_telemetry.events.memory import Board
 from sightline_telemetry.events.ring import RingWriter
 from sightline_telemetry.events.slots import SlotTable
 from sightline_telemetry.observer.overflow import PLACE, Overflow
+from sightline_telemetry.requests.recording import Words
 
 
 class WorkerSink:
@@ -23,8 +23,8 @@ class WorkerSink:
     def __init__(self, board: Board, index: int) -> None:
         seat = board.seat(index)
         self._seat = seat
-        self.active: MutableSequence[int] = seat.active
-        self.queued: MutableSequence[int] = seat.queued
+        self.active: Words = seat.active
+        self.queued: Words = seat.queued
         self.slots: SlotTable | None = seat.slots(seat.process.generation)
         self.slots.clear()
         self._append = RingWriter(seat.request_ring).append

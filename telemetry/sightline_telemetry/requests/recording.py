@@ -1,6 +1,6 @@
 """Where the events of one process go, and the numbers that rise and fall while requests run."""
 
-from collections.abc import MutableSequence
+from collections.abc import Iterator
 from typing import Protocol
 
 from sightline_telemetry.events.layout import SCHEMES
@@ -10,12 +10,22 @@ from sightline_telemetry.events.slots import SlotTable
 N_SCHEMES = len(SCHEMES)
 
 
+class Words(Protocol):
+    """Integers that are changed in place: a list, or words of shared memory."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+
+    def __iter__(self) -> Iterator[int]: ...
+
+
 class EventList:
     """Holds the events of a process that is its own observer, until they are read."""
 
     def __init__(self) -> None:
-        self.active: MutableSequence[int] = [0] * N_ACTIVE
-        self.queued: MutableSequence[int] = [0] * N_QUEUES
+        self.active: Words = [0] * N_ACTIVE
+        self.queued: Words = [0] * N_QUEUES
         self.slots: SlotTable | None = None
         self._waiting: list[bytes] = []
         self.write = self._waiting.append
@@ -36,8 +46,8 @@ class EventSink(Protocol):
     slots: where requests in flight are seen by other processes; None if no other process watches.
     """
 
-    active: MutableSequence[int]
-    queued: MutableSequence[int]
+    active: Words
+    queued: Words
     slots: SlotTable | None
 
     def write(self, event: bytes) -> None:
