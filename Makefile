@@ -113,6 +113,7 @@ bench-servers:  ## the servers of others to compare with, and the profiler, each
 	  $(UV) pip install --quiet --python $(BENCH_CACHE)/$$name/bin/python \
 	    --requirement benchmarks/apps/$$name.txt; \
 	done
+	@cargo install oha@1.16.0 --quiet --locked --root $(BENCH_CACHE)/tools  # open loop, with corrected latencies
 
 clean:  ## forget the environment and the demo's bundle
 	rm -rf .venv .uv .environments .site .sightline .mypy_cache .ruff_cache .pytest_cache .coverage dist

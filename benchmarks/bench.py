@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import bulk, comparison, costs, export, memory, scrape, stages, startup, telemetry_parts
+from benchmarks import bulk, comparison, costs, export, memory, open_loop, scrape, stages, startup, telemetry_parts
 from benchmarks.chapter import Chapter
 from benchmarks.page import page
 from benchmarks.profile import FULL, QUICK
@@ -33,6 +33,9 @@ CHAPTERS: Sequence[Chapter[Any]] = (
     ),
     Chapter(
         "parts", "What each part of the telemetry costs", list[Cell], telemetry_parts.measure, telemetry_parts.section
+    ),
+    Chapter(
+        "open", "Latency at a set rate", list[open_loop.Latencies], open_loop.measure, open_loop.section, open_loop.claims
     ),
     Chapter("bulk", "Large requests", list[bulk.Bulk], bulk.measure, bulk.section, bulk.claims),
     Chapter("startup", "Start-up", list[startup.StartUp], startup.measure, startup.section),

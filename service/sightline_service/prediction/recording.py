@@ -9,9 +9,21 @@ from sightline_service.prediction.columns import Columns, RowColumns
 from sightline_service.prediction.result import ListPrediction, Prediction
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.counts.fold import row_dtype
+from sightline_telemetry.model.profile import CategoricalFeature
 
 FEW_ROWS = 8
 """For fewer rows, packing one by one is cheaper than numpy's fixed cost."""
+
+
+class _Codes(dict[Any, int]):
+    """The codes of a feature's values; a value that is not known is unseen."""
+
+    def __init__(self, feature: CategoricalFeature) -> None:
+        super().__init__(feature.vocabulary())
+        self._unseen = self[None] - 1
+
+    def __missing__(self, value: Any) -> int:
+        return self._unseen
 
 
 class RowEncoder:
@@ -22,7 +34,7 @@ class RowEncoder:
         self._pack = layout.struct.pack
         self._dtype = row_dtype(layout)
         self._n_numeric = layout.n_numeric
-        self._codes = [(feature.vocabulary().get, len(feature.series_values) - 2) for feature in categorical]
+        self._codes = [_Codes(feature) for feature in categorical]
         self._has_outcomes = layout.has_outcomes
         self._has_probabilities = layout.n_probabilities > 0
 
@@ -39,7 +51,7 @@ class RowEncoder:
             numbers = row[:n]
             if None in numbers:
                 numbers = tuple([nan if value is None else value for value in numbers])
-            codes = [get(value, unseen) for (get, unseen), value in zip(self._codes, row[n:], strict=True)]
+            codes = [known[value] for known, value in zip(self._codes, row[n:], strict=True)]
             if outcomes is None:
                 parts.append(self._pack(*numbers, *codes, values[index]))  # type: ignore[index]  # one of them is there
             elif self._has_probabilities and probabilities is not None:
