@@ -47,7 +47,7 @@ class _MetricsOnDemand(MetricExporter):
             self._made = self._make()
         return self._made.export(metrics_data, timeout_millis, **kwargs)
 
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002  # the signature is the SDK's
         """Returns True: exports are synchronous."""
         return True
 
