@@ -23,23 +23,58 @@ PACKAGES = {
 # package elsewhere. The order of the table is the order of the house: a room imports only rooms that stand above it.
 ALLOWED: dict[str, set[str]] = {
     "telemetry.estimators": set(),
-    "telemetry.events": set(),
-    "telemetry.faults": set(),
     "telemetry.instruments": set(),
+    "telemetry.events": set(),
+    "telemetry.faults": {"telemetry.events"},
+    "telemetry.requests": {"telemetry.events", "telemetry.faults"},
     "telemetry.model": {"telemetry.instruments"},
-    "telemetry.requests": {"telemetry.faults", "telemetry.instruments", "telemetry.model"},
-    "telemetry.export": {"telemetry.faults", "telemetry.instruments", "telemetry.model", "telemetry.requests"},
-    "telemetry.measurement": {"telemetry.export", "telemetry.faults", "telemetry.model", "telemetry.requests"},
+    "telemetry.counts": {"telemetry.events", "telemetry.instruments", "telemetry.model", "telemetry.requests"},
+    "telemetry.traces": {"telemetry.counts", "telemetry.events", "telemetry.model", "telemetry.requests"},
+    "telemetry.export": {
+        "telemetry.counts",
+        "telemetry.events",
+        "telemetry.faults",
+        "telemetry.instruments",
+        "telemetry.model",
+        "telemetry.requests",
+        "telemetry.traces",
+    },
+    "telemetry.observer": {
+        "telemetry.counts",
+        "telemetry.events",
+        "telemetry.export",
+        "telemetry.faults",
+        "telemetry.instruments",
+        "telemetry.model",
+        "telemetry.requests",
+        "telemetry.traces",
+    },
+    "telemetry.measurement": {
+        "telemetry.counts",
+        "telemetry.faults",
+        "telemetry.model",
+        "telemetry.observer",
+        "telemetry.requests",
+    },
     "telemetry.sklearn": {"telemetry.estimators", "telemetry.measurement", "telemetry.model"},
     "telemetry.testing": {"telemetry.export"},
     "service.errors": set(),
     "service.settings": {"service.errors"},
     "service.server": {"service.errors", "telemetry.requests"},
-    "service.diagnostics": {"telemetry.instruments", "telemetry.requests"},
-    "service.prediction": {"service.errors", "telemetry.estimators", "telemetry.faults", "telemetry.model"},
+    "service.diagnostics": {"service.errors", "telemetry.instruments", "telemetry.observer", "telemetry.requests"},
+    "service.prediction": {
+        "service.errors",
+        "telemetry.counts",
+        "telemetry.estimators",
+        "telemetry.events",
+        "telemetry.faults",
+        "telemetry.model",
+        "telemetry.requests",
+    },
     "service.feedback": {
         "service.errors",
         "service.prediction",
+        "telemetry.events",
         "telemetry.faults",
         "telemetry.instruments",
         "telemetry.model",
@@ -50,17 +85,30 @@ ALLOWED: dict[str, set[str]] = {
         "service.feedback",
         "service.prediction",
         "service.server",
-        "telemetry.export",
+        "telemetry.counts",
+        "telemetry.events",
         "telemetry.faults",
         "telemetry.model",
         "telemetry.requests",
     },
-    "service.telemetry": {
-        "service.settings",
+    "service.observation": {
+        "service.errors",
+        "telemetry.counts",
+        "telemetry.events",
         "telemetry.export",
         "telemetry.faults",
-        "telemetry.model",
+        "telemetry.observer",
         "telemetry.requests",
+    },
+    "service.telemetry": {
+        "service.observation",
+        "service.settings",
+        "telemetry.counts",
+        "telemetry.export",
+        "telemetry.faults",
+        "telemetry.observer",
+        "telemetry.requests",
+        "telemetry.traces",
     },
     "service.app": {
         "service.bundles",
@@ -71,8 +119,12 @@ ALLOWED: dict[str, set[str]] = {
         "service.server",
         "service.settings",
         "service.telemetry",
+        "telemetry.counts",
         "telemetry.model",
+        "telemetry.observer",
     },
+    "service.worker": {"service.app", "service.errors", "service.server", "telemetry.observer"},
+    "service.serving": {"service.app", "service.server", "service.settings", "telemetry.export", "telemetry.observer"},
     "service.demo": {
         "service.app",
         "service.bundles",
@@ -83,14 +135,13 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.requests",
     },
     "service.cli": {
-        "service.app",
         "service.bundles",
         "service.demo",
         "service.diagnostics",
         "service.errors",
-        "service.server",
+        "service.serving",
         "service.settings",
-        "telemetry.requests",
+        "telemetry.export",
     },
     "prometheus": {"telemetry.instruments", "telemetry.model"},
     "grafana": {"prometheus", "telemetry.instruments"},
@@ -98,33 +149,54 @@ ALLOWED: dict[str, set[str]] = {
         "prometheus",
         "service.app",
         "service.bundles",
-        "service.cli",
         "service.demo",
         "service.feedback",
         "service.prediction",
         "service.routes",
         "service.server",
+        "service.settings",
+        "service.telemetry",
+        "service.worker",
+        "telemetry.counts",
+        "telemetry.events",
+        "telemetry.export",
         "telemetry.faults",
         "telemetry.measurement",
         "telemetry.model",
+        "telemetry.observer",
         "telemetry.requests",
+        "telemetry.traces",
     },
 }
 
+# Rooms and modules that run without OpenTelemetry, whatever they import; those of the second list without numpy too.
 KNOW_NO_OTEL = {
-    "sightline_telemetry.model.counts",
-    "sightline_telemetry.model.profile",
-    "sightline_telemetry.model.drift",
-    "sightline_telemetry.requests.timeline",
-    "sightline_telemetry.requests.tail_sampling",
+    "telemetry.counts",
+    "telemetry.model",
+    "telemetry.observer.overflow",
+    "telemetry.observer.worker_sink",
+    "telemetry.traces.exemplars",
+}
+KNOW_NO_NUMPY = {
+    "telemetry.events",
+    "telemetry.faults",
+    "telemetry.instruments",
+    "telemetry.observer.supervisor",
+    "telemetry.requests.allowance",
+    "telemetry.requests.recording",
+    "telemetry.requests.request_kind",
+    "telemetry.requests.timeline",
+    "telemetry.traces.tail_sampling",
 }
 KNOW_THE_SDK = {
-    "sightline_telemetry.export.sdk",
+    "sightline_telemetry.export.exporters",
+    "sightline_telemetry.export.guest",
     "sightline_telemetry.export.producer",
-    "sightline_telemetry.export.spans",
-    "sightline_telemetry.export.trace_ring",
     "sightline_telemetry.export.scrape",
+    "sightline_telemetry.export.sdk",
     "sightline_telemetry.testing",
+    "sightline_telemetry.traces.spans",
+    "sightline_telemetry.traces.trace_ring",
 }
 
 # Grafana provisions files in the Classic model only, which its SDK calls deprecated as soon as it is imported.
@@ -235,10 +307,23 @@ def test_a_room_imports_what_the_table_allows(room: str) -> None:
     assert imported - {room, "telemetry", "service"} == ALLOWED[room]
 
 
-@pytest.mark.parametrize("module", sorted(KNOW_NO_OTEL & OURS.keys()))
+def _modules_of(parts: set[str]) -> list[str]:
+    """The modules of rooms, or the modules themselves; raises if one does not exist."""
+    found = {part: _within(OURS, f"sightline_{part}") for part in parts}
+    assert all(found.values()), f"no module of {[part for part, modules in found.items() if not modules]}"
+    return sorted(module for modules in found.values() for module in modules)
+
+
+@pytest.mark.parametrize("module", _modules_of(KNOW_NO_OTEL | KNOW_NO_NUMPY))
 def test_arithmetic_knows_no_opentelemetry(module: str) -> None:
-    """Counts, profile, drift, timeline and sampling run without OpenTelemetry, through whatever they import."""
+    """Events, counts, profiles, drift and sampling run without OpenTelemetry, through whatever they import."""
     assert _within(_reaches(module), "opentelemetry") == []
+
+
+@pytest.mark.parametrize("module", _modules_of(KNOW_NO_NUMPY))
+def test_events_know_no_numpy(module: str) -> None:
+    """What a supervisor runs, and what writes an event, imports no numpy through whatever it imports."""
+    assert _within(_reaches(module), "numpy") == []
 
 
 @pytest.mark.parametrize(
@@ -256,10 +341,10 @@ def test_only_the_drop_ins_import_scikit_learn(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", sorted(OURS.keys() - {"sightline_service.telemetry", "sightline_telemetry.measurement"})
+    "module", sorted(OURS.keys() - {"sightline_service.telemetry", "sightline_telemetry.observer.observer"})
 )
-def test_only_the_app_imports_the_providers(module: str) -> None:
-    """Providers are built where the parts are wired: by the app, and by a measurement without the service."""
+def test_only_an_observer_imports_the_providers(module: str) -> None:
+    """Providers are built where the parts are wired: by an observer, and by an app whose telemetry is off."""
     assert _within(_imports(module), "sightline_telemetry.export.sdk") == []
 
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 from uuid import UUID
 
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import TracerProvider
 
 from sightline_service.errors import ObserverDownError
 from sightline_telemetry.counts.description import Description

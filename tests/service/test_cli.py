@@ -21,6 +21,7 @@ import pytest
 
 from sightline_service.bundles.drift_floors import WINDOW_H
 from sightline_service.cli import bundle
+from tests.service.running import NO_TLS
 from tests.stack.polling import poll_until
 
 # What has coverage measure a process, which otherwise gets no variable of the machine's.
@@ -36,14 +37,16 @@ def sightline(*arguments: str | Path, environment: dict[str, str] | None = None)
 
 
 @contextmanager
-def serving(folder: Path, endpoint: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
-    """Runs `sightline serve` with an OTLP endpoint; yields the process and a client of it."""
+def serving(
+    folder: Path, endpoint: str, log: Path, *options: str
+) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    """Runs `sightline serve`, with an OTLP endpoint unless it is empty; yields the process and a client of it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_METRIC_EXPORT_INTERVAL": "200"}
     environment = {"PATH": "/usr/bin", **COVERAGE, **variables}
-    command = [str(SIGHTLINE), "serve", str(folder), "--port", str(port)]
+    command = [str(SIGHTLINE), "serve", str(folder), "--port", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
     try:
@@ -149,11 +152,37 @@ def test_an_altered_bundle_stops_serve(small_bundle: Path, tmp_path: Path, n_wor
     assert "profile.json was altered" in ended.stderr
 
 
-def test_several_workers_need_otlp(small_bundle: Path) -> None:
-    """More than one worker without an OTLP endpoint is refused, as a scrape would get the counts of one only."""
-    ended = sightline("serve", small_bundle, "--workers", "2", environment={"PATH": "/usr/bin"})
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        (("--workers", "2", "--observer", "off"), {}),
+        (("--metrics-port", "0", "--observer", "off"), {}),
+        (("--workers", "2"), {"OTEL_SDK_DISABLED": "true"}),
+    ],
+    ids=["workers", "metrics port", "telemetry off"],
+)
+def test_several_workers_need_the_observer(
+    options: tuple[str, ...], variables: dict[str, str], small_bundle: Path
+) -> None:
+    """More than one worker without the observer process is refused: a scrape would get the counts of one only."""
+    ended = sightline("serve", small_bundle, *options, environment={"PATH": "/usr/bin", **variables})
     assert ended.returncode == 2
-    assert "--workers 2 needs OTEL_EXPORTER_OTLP_ENDPOINT" in ended.stderr
+    assert "--workers and --metrics-port need the observer process" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_scrape_shows_the_counts_of_all_workers(small_bundle: Path, tmp_path: Path) -> None:
+    """Without OTLP, whichever of two workers answers a scrape, it has every row that was answered by either."""
+    with serving(small_bundle, "", tmp_path / "log", "--workers", "2") as (process, client):
+        url = f"{client.base_url}/predict/model"
+        for sent in range(1, 21):  # a connection each, so that both workers get some
+            assert httpx.post(url, json={"instances": [ROW] * 3}, verify=NO_TLS).status_code == 200
+            text = httpx.get(f"{client.base_url}/metrics", verify=NO_TLS).raise_for_status().text
+            lines = [line for line in text.splitlines() if line.startswith("ml_predictions_total{")]
+            assert sum(float(line.rpartition(" ")[2]) for line in lines) == 3 * sent
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
 
 
 def test_a_bad_setting_stops_serve(small_bundle: Path) -> None:

@@ -95,9 +95,12 @@ def test_bundle_and_serve_need_no_extra(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        ended = plain(tmp_path, "serve", tmp_path / "bundle", "--port", str(taken.getsockname()[1]))
+        port = str(taken.getsockname()[1])
+        ended = plain(tmp_path, "serve", tmp_path / "bundle", "--observer", "off", "--port", port)
+        supervised = plain(tmp_path, "serve", tmp_path / "bundle", "--port", port)
     assert "address already in use" in ended.stdout  # the log
-    assert "Traceback" not in ended.stdout + ended.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in supervised.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr + supervised.stdout + supervised.stderr
 
 
 def test_other_modules_are_not_extras() -> None:

@@ -231,7 +231,8 @@ def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypa
 OURS = [
     i
     for i in INSTRUMENTS
-    if i.source != "process" and i.where not in ("regressors", "models profiled in the order of time")
+    if i.source != "process"
+    and i.where not in ("regressors", "models profiled in the order of time", "services with an observer process")
 ]
 PROMETHEUS = {instrument.name: instrument.prometheus_name for instrument in INSTRUMENTS}
 

@@ -1,5 +1,7 @@
 """What a serving process leaves: the event of a request, with values that a test changes."""
 
+from typing import Any
+
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.events.layout import METHOD_CODES, NO_MODEL, NO_SLOT, RequestEvent, Texts, request_event
 from sightline_telemetry.model.rows import Rows
@@ -42,7 +44,8 @@ ENDED = RequestEvent(
 
 def written(event: RequestEvent) -> bytes:
     """The event as bytes."""
-    return request_event(event[:N_FIELDS], event.marks, event.texts, event.rows)
+    fields: Any = event[:N_FIELDS]
+    return request_event(fields, event.marks, event.texts, event.rows)
 
 
 def lasting(duration_s: float, event: RequestEvent = ENDED) -> RequestEvent:

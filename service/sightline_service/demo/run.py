@@ -6,6 +6,7 @@ from pathlib import Path
 from threading import Thread
 from time import sleep
 from types import FrameType
+from typing import Any
 
 import httpx2 as httpx
 import uvicorn
@@ -75,7 +76,12 @@ class Demo:
         return self._agrees
 
     def _build_app(self) -> FastAPI:
-        settings = {"bundle": self._bundle, "random_endpoint": True, "trace_ring": True, "request_log": False}
+        settings: dict[str, Any] = {
+            "bundle": self._bundle,
+            "random_endpoint": True,
+            "trace_ring": True,
+            "request_log": False,
+        }
         try:
             return create_app(**settings)
         except BundleError as error:

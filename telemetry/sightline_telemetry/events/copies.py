@@ -45,7 +45,7 @@ class TwoCopies:
     def committed(self) -> bytes | None:
         """Returns the value that was committed last, None before the first.
 
-        Raises TornMemoryError when its checksum stays wrong: the memory was written by a foreign hand.
+        Raises TornMemoryError when its checksum stays wrong: another program wrote into the memory.
         """
         for _ in range(_TRIES):
             copy = self._words[_CURRENT]

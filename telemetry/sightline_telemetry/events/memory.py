@@ -121,7 +121,7 @@ class Board:
     def committed(self) -> bytes | None:
         """Returns what the observer has counted, None if it has counted nothing yet.
 
-        Raises TornMemoryError when it was overwritten by a foreign hand.
+        Raises TornMemoryError when another program overwrote it.
         """
         return self._counts.committed()
 

@@ -82,7 +82,7 @@ class RingWriter:
         lap_end = self._lap + self._capacity
         if start + step > lap_end:
             start = lap_end
-        # No more than this is free, whatever a foreign hand stored into the reader's word.
+        # No more than this is free, whatever another program stored into the reader's word.
         free_until = min(self._words[_RELEASED], self._position) + self._capacity
         if size > self.max_event_bytes or start + step > free_until:
             return False

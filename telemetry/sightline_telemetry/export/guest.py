@@ -2,6 +2,9 @@
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from threading import Thread
+from time import monotonic
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
@@ -12,6 +15,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 
 from sightline_telemetry.export.exporters import CUMULATIVE, Exporters, resource_with, set_defaults, set_globals
+
+STOP_S = 2.0
+"""A worker has five seconds to end, in which it answers its last requests too."""
 
 
 class _SpansOnDemand(SpanExporter):
@@ -72,6 +78,7 @@ class GuestProviders:
 
     def start(self, *, is_head_sampled: bool) -> None:
         """Builds the providers and makes them the global ones."""
+        os.environ.setdefault("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", "false")  # or there would always be data
         set_defaults()
         resource: Resource = resource_with(self._attributes)
         exporters = self._exporters
@@ -87,7 +94,13 @@ class GuestProviders:
         set_globals(self._meters, self.tracers)
 
     def stop(self) -> None:
-        """Sends what is left."""
-        for provider in (self.tracers, self._meters):
-            if provider is not None:
-                provider.shutdown()
+        """Sends what is left within STOP_S seconds; retries to a dead endpoint are cut off."""
+        deadline = monotonic() + STOP_S
+        spans = None if self.tracers is None else Thread(target=self.tracers.shutdown, daemon=True)
+        if spans is not None:
+            spans.start()
+        if self._meters is not None:
+            with suppress(Exception):  # an endpoint that does not answer must not stop the worker from ending in time
+                self._meters.shutdown(timeout_millis=STOP_S * 1000)
+        if spans is not None:
+            spans.join(max(0.0, deadline - monotonic()))

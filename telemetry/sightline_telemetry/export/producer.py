@@ -141,7 +141,7 @@ class Producer:
     def _numbers(self, instrument: Instrument) -> list[tuple[MetricAttributes, float]]:
         """Returns the series of a counter or gauge; a fault must not stop a scrape or the exporting thread."""
         reading = getattr(self._current, "reading", None)
-        if reading is None:  # a reader of somebody else's collects: it gets a moment of its own
+        if reading is None:  # a reader of another library collects: it gets a moment of its own
             with self.reading():
                 return self._numbers(instrument)
         with self._faults.contained("reading"):

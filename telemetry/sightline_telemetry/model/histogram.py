@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import nextafter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +122,7 @@ class _Grid:
     """
 
     def __init__(self, bounds: tuple[float, ...], within: tuple[float, float] | None) -> None:
-        under_over = () if within is None else (np.nextafter(within[0], -np.inf), within[1])
+        under_over = () if within is None else (nextafter(within[0], -np.inf), within[1])
         self.edges = np.union1d([*bounds, np.inf], under_over)
         self._bounds = self.edges.searchsorted([*bounds, np.inf]).tolist()
         self._range = None if within is None else self.edges.searchsorted(under_over).tolist()

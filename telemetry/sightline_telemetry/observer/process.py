@@ -6,6 +6,7 @@ The supervisor starts it, and starts it again when it dies; all that it has coun
 when its lifeline does, after a last export.
 """
 
+import logging.config
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ from sightline_telemetry.counts.counts import Counts, ForeignCountsError
 from sightline_telemetry.events.copies import TornMemoryError
 from sightline_telemetry.events.layout import FAULT, body_event
 from sightline_telemetry.events.memory import Board
+from sightline_telemetry.export.logs import log_config
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.answers import AnswerServer
 from sightline_telemetry.observer.checkpoint import Checkpoint
@@ -154,6 +156,7 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)  # it ends after the workers, when the supervisor says so
     with suppress(OSError):
         os.nice(_NICE)
+    logging.config.dictConfig(log_config())
     run(inheritance)
     return 0
 

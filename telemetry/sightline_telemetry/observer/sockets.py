@@ -54,7 +54,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether a folder is our own and closed to others: in /tmp anybody may have made it before us."""
+    """Whether a folder is our own and closed to others: in /tmp another user may have made it before."""
     try:
         status = folder.lstat()
     except OSError:

@@ -58,7 +58,7 @@ class WorkerSink:
             self._lock.release()
 
     def is_ready(self) -> None:
-        """Says that this worker can serve."""
+        """Marks this worker as one that can serve."""
         self._seat.ready = self._seat.process.generation
 
     def _end_in_child(self) -> None:

@@ -285,7 +285,8 @@ def test_requests_are_counted_by_kind(table: SeriesTable) -> None:
         RequestKind("GET", "", 404): 1,
     }
     first = counted.durations()[RequestKind("GET", "/", 200)]
-    assert (first.counts[:3], first.sum) == ([1, 1, 0], pytest.approx(0.0101))
+    assert first.counts[:3] == [1, 1, 0]
+    assert first.sum == pytest.approx(0.0101)
 
 
 def of_status(status: int) -> RequestEvent:

@@ -1,6 +1,7 @@
 """Events are read as they were written, whatever a client sent, and however many steps a pipeline has."""
 
 from struct import Struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from sightline_telemetry.events.layout import (
     NO_MODEL,
     NO_ROUTE,
     NO_SLOT,
+    RequestEvent,
     RowLayout,
     Texts,
     batch_event,
@@ -45,7 +47,8 @@ def test_a_request_is_read_as_it_was_written(
     rows: bytes,
 ) -> None:
     """Every field, mark and text comes back, undecodable bytes too; the slot is found without reading the rest."""
-    event = ENDED._make((*small, *middle, *large, tuple(marks), Texts._make(texts), rows))
+    fields: Any = (*small, *middle, *large, tuple(marks), Texts._make(texts), rows)
+    event = RequestEvent._make(fields)
     assert read_request(written(event)) == event
     assert slot_of(written(event)) == (event.slot, event.span_id)
 

@@ -33,7 +33,7 @@ def _other(board: Board) -> Board:
 
 
 def test_another_process_reads_the_header() -> None:
-    """Workers, sizes, start time and instance id are as they were created, whoever attaches."""
+    """Workers, sizes, start time and instance id are as they were created, for each process that attaches."""
     before = time_ns()
     board = Board.create(3, SMALL)
     other = _other(board)

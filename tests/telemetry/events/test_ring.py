@@ -35,7 +35,7 @@ while sent < int(sys.argv[2]):
 
 
 class RingAgainstQueue(RuleBasedStateMachine):
-    """A ring behaves as a queue whose writer is refused when it is full, whoever is replaced in between."""
+    """A ring behaves as a queue whose writer is refused when it is full, whichever side is replaced in between."""
 
     def __init__(self) -> None:
         super().__init__()

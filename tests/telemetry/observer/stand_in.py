@@ -4,7 +4,7 @@
 
 Behaviours: `fails` (exit code 7 before it is ready), `dies` (SIGKILL before it is ready), `crashes` (exit code 1 soon
 after the start), `crashes-at-the-end` (when its lifeline ends), `stubborn` (stops for nothing), `orphans` (leaves a
-child of its own to whoever adopts it).
+child of its own to the process that adopts it).
 """
 
 import json

@@ -246,10 +246,10 @@ def test_stubborn_children_are_killed_within_the_grace_period(start: Start) -> N
     before_s = monotonic()
     assert service.stop() == 0
     assert 1.0 <= monotonic() - before_s < 10
-    (told,) = service.events("SIGTERM", "worker")
+    (stopped,) = service.events("SIGTERM", "worker")
     (ended,) = service.events("lifeline ended")
     assert ended["role"] == "observer"
-    assert ended["time_s"] - told["time_s"] >= 0.4
+    assert ended["time_s"] - stopped["time_s"] >= 0.4
     assert not any(map(_runs, service.pids()))
 
 
