@@ -35,7 +35,12 @@ CHAPTERS: Sequence[Chapter[Any]] = (
         "parts", "What each part of the telemetry costs", list[Cell], telemetry_parts.measure, telemetry_parts.section
     ),
     Chapter(
-        "open", "Latency at a set rate", list[open_loop.Latencies], open_loop.measure, open_loop.section, open_loop.claims
+        "open",
+        "Latency at a set rate",
+        list[open_loop.Latencies],
+        open_loop.measure,
+        open_loop.section,
+        open_loop.claims,
     ),
     Chapter("bulk", "Large requests", list[bulk.Bulk], bulk.measure, bulk.section, bulk.claims),
     Chapter("startup", "Start-up", list[startup.StartUp], startup.measure, startup.section),

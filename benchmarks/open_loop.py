@@ -83,10 +83,10 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[list[Latencie
                         result = attack(server, body, share * peak, 2 * run_profile.seconds if number else 0.5)
                     if number:
                         measured[server.kind.name].append(result)
-            for kind in SERVERS:
-                found.append(
-                    Latencies(kind.name, kind.title, share, share * peak, *zip(*measured[kind.name], strict=True))
-                )
+            found += [
+                Latencies(kind.name, kind.title, share, share * peak, *zip(*measured[kind.name], strict=True))
+                for kind in SERVERS
+            ]
             console.print(*section(found[-len(SERVERS) :]), sep="\n")
             yield found
 
@@ -135,7 +135,9 @@ def claims(latencies: Sequence[Latencies]) -> list[Claim]:
         found += [
             Claim(f"open loop at {share:.0%}: p99, times off", at_most(1.25), _times(on.p99_ms, off.p99_ms)),
             Claim(f"open loop at {share:.0%}: p99.9, times off", at_most(1.5), _times(on.p999_ms, off.p999_ms)),
-            Claim(f"open loop at {share:.0%}: p99, times the empty endpoint", at_most(1), _times(on.p99_ms, empty.p99_ms)),
+            Claim(
+                f"open loop at {share:.0%}: p99, times the empty endpoint", at_most(1), _times(on.p99_ms, empty.p99_ms)
+            ),
         ]
     return found
 
