@@ -164,11 +164,11 @@ def server_attributes(event: RequestEvent, kind: RequestKind) -> dict[str, Attri
     if texts.method:
         attributes["http.request.method_original"] = _text(texts.method)
     for side, address in (("server", texts.server), ("client", texts.client)):
-        host, _, port = address.decode().partition(" ")
-        if host:
-            attributes[f"{side}.address"] = host
-        if port:
-            attributes[f"{side}.port"] = int(port)
+        host, _, port = address.decode().rpartition(" ")
+        if host and port.isdigit():
+            attributes[f"{side}.address"], attributes[f"{side}.port"] = host, int(port)
+        elif address:  # the path of a Unix socket may have blanks
+            attributes[f"{side}.address"] = address.decode()
     if kind.route:
         attributes["http.route"] = kind.route
     if kind.status:

@@ -174,7 +174,7 @@ def test_the_server_span_has_what_the_conventions_want() -> None:
             status=0,
             method=0,
             version=0,
-            texts=Texts(b"/x", server=b"/run/app.sock", method=b"BREW", http_version=b"0.9"),
+            texts=Texts(b"/x", server=b"/run/my app.sock", method=b"BREW", http_version=b"0.9"),
         )
     )
     assert nowhere == {
@@ -183,7 +183,7 @@ def test_the_server_span_has_what_the_conventions_want() -> None:
         "url.scheme": "http",
         "url.path": "/x",
         "network.protocol.version": "0.9",
-        "server.address": "/run/app.sock",
+        "server.address": "/run/my app.sock",
         "error.type": "cancelled",
         "sightline.kept": "slow",
     }
