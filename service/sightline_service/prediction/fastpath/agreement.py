@@ -1,4 +1,4 @@
-"""Verifies a fast path against the pipeline before it serves: on sample rows, and on rows generated to break it."""
+"""Verifies that a fast path agrees with the pipeline before it serves: on sample rows, and on rows made to break it."""
 
 import warnings
 from collections.abc import Callable, Sequence
