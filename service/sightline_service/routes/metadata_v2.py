@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from sightline_service.prediction.tensors import STRINGS, datatype_of
 from sightline_service.routes.openapi import example_instance
-from sightline_service.routes.served_model import ReadyOut, ServedModel, documented_errors, documented_path
+from sightline_service.routes.served_model import ServedModel, documented_errors, documented_path
 from sightline_telemetry.model.profile import ReferenceProfile
 
 PLATFORM = "sklearn_skops"
@@ -174,12 +174,6 @@ def inference_metadata_router(
         model.check_named(request.scope)
         return metadata
 
-    async def model_ready(request: Request) -> ReadyOut:
-        """Answers whether the model is ready."""
-        model.check_named(request.scope)
-        model.check_ready()
-        return ReadyOut(name=model.name, ready=True)
-
     for path in _MODEL_PATHS:
         extra = {"parameters": documented_path(path)}
         router.add_api_route(
@@ -189,5 +183,5 @@ def inference_metadata_router(
             response_model_exclude_none=True,
             openapi_extra=extra,
         )
-        router.add_api_route(f"{path}/ready", model_ready, responses=documented_errors(404, 503), openapi_extra=extra)
+        router.add_api_route(f"{path}/ready", model.ready, responses=documented_errors(404, 503), openapi_extra=extra)
     return router
