@@ -74,33 +74,23 @@ class InferOut(BaseModel):
     outputs: list[DataOut]
 
 
-_PARAMETERS: dict[str, Any] = {"type": "object"}
-_INPUT: dict[str, Any] = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "datatype": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "data": {"type": "array", "items": {}},
-    },
-}
-_OUTPUT: dict[str, Any] = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-}
-INFER_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "inputs": {"type": "array", "items": _INPUT},
-        "outputs": {"type": "array", "items": _OUTPUT},
-    },
-}
+def _object(required: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+_STRING, _PARAMETERS = {"type": "string"}, {"type": "object"}
+_SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_DATA = {"type": "array", "items": {}}
+_INPUT = _object(
+    "name shape datatype", name=_STRING, shape=_SHAPE, datatype=_STRING, parameters=_PARAMETERS, data=_DATA
+)
+INFER_SCHEMA: Mapping[str, Any] = _object(
+    "inputs",
+    id=_STRING,
+    parameters=_PARAMETERS,
+    inputs={"type": "array", "items": _INPUT},
+    outputs={"type": "array", "items": _object("name", name=_STRING, parameters=_PARAMETERS)},
+)
 """The request, for OpenAPI."""
 
 
