@@ -108,7 +108,7 @@ def _changed() -> Record:
     return Record(
         "input:changed",
         "\nor ".join(f"count by ({VERSION}) ({finding})" for finding in findings),
-        why="Something about the inputs has an alert: what the model says will follow.",
+        why="Something about the inputs has an alert: its predictions will change too.",
     )
 
 
