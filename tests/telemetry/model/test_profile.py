@@ -70,7 +70,7 @@ def test_a_regression_has_values() -> None:
     assert profile.label_values.counts == (*[0] * 9, 1000)
     assert profile.label_values.bounds == profile.predicted_values.bounds
     assert profile.label_values.sum == 2_000_000.0
-    assert profile.outcomes == profile.predicted == profile.labels == profile.scores == ()
+    assert (profile.outcomes, profile.predicted, profile.labels, profile.scores) == ((), (), (), ())
 
 
 @pytest.mark.parametrize("word", ["__missing__", "__unseen__", "__other__"])
