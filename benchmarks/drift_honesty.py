@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from benchmarks.drift_samples import N_FEATURES, N_REFERENCE, Sample, flights, independent
+from benchmarks.drift_cases import N_FEATURES, N_REFERENCE, DriftCase, flights, independent
+from prometheus import drift_limits
 from prometheus.windows import Windows, parse, text
 from sightline_telemetry.model import drift
 from sightline_telemetry.model.histogram import Floats
@@ -31,25 +32,25 @@ SEED = 13
 MONTHS = 12
 ROWS_PER_HOUR = 1_000
 
-Judge = Callable[[Sample], float]
+Judge = Callable[[DriftCase], float]
 
 
-def shipped(sample: Sample, effect: drift.Effect = drift.STRICT, *, has_floors: bool = False) -> float:
+def shipped(case: DriftCase, effect: drift_limits.Effect = drift_limits.STRICT, *, has_floors: bool = False) -> float:
     """Share of features and windows that the rules' oracle says to drift; the floor is learnt from past windows."""
     flags: list[bool] = []
-    for feature in range(sample.reference.shape[1]):
-        bounds, reference, windows = _binned(sample, feature)
-        floors = _floors(bounds, reference, sample, feature) if has_floors else None
-        findings = [drift.numeric_findings(reference, window, floors, effect) for window in windows]
+    for feature in range(case.reference.shape[1]):
+        bounds, reference, windows = _binned(case, feature)
+        floors = _floors(bounds, reference, case, feature) if has_floors else None
+        findings = [drift_limits.numeric_findings(reference, window, floors, effect) for window in windows]
         flags += [any(finding.is_drift for finding in found) for found in findings]
     return float(np.mean(flags))
 
 
-def psi_rule(sample: Sample) -> float:
+def psi_rule(case: DriftCase) -> float:
     """PSI over deciles with an epsilon in empty bins, above 0.1."""
     flags = []
-    for feature in range(sample.reference.shape[1]):
-        _, reference, windows = _binned(sample, feature)
+    for feature in range(case.reference.shape[1]):
+        _, reference, windows = _binned(case, feature)
         q = np.maximum(reference / reference.sum(), EPSILON)
         for window in windows:
             p = np.maximum(window / max(window.sum(), 1), EPSILON)
@@ -57,12 +58,12 @@ def psi_rule(sample: Sample) -> float:
     return float(np.mean(flags))
 
 
-def ks_rule(sample: Sample) -> float:
+def ks_rule(case: DriftCase) -> float:
     """SciPy's two-sample Kolmogorov-Smirnov test on the values themselves, p below 0.05."""
     flags = []
-    for feature in range(sample.reference.shape[1]):
-        reference = _present(sample.reference[:, feature])
-        for window in sample.windows:
+    for feature in range(case.reference.shape[1]):
+        reference = _present(case.reference[:, feature])
+        for window in case.windows:
             values = _present(window[:, feature])
             flags.append(len(values) > 0 and stats.ks_2samp(reference, values, method="asymp").pvalue < 0.05)
     return float(np.mean(flags))
@@ -72,10 +73,10 @@ def other(name: str) -> Judge:
     """A package with its defaults, asked in its own environment."""
     python = _environment(name)
 
-    def judge(sample: Sample) -> float:
+    def judge(case: DriftCase) -> float:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "windows.npz"
-            np.savez(file, reference=sample.reference, windows=sample.windows)
+            np.savez(file, reference=case.reference, windows=case.windows)
             script = Path(__file__).with_name("drift_others.py")
             command = [str(python), "-W", "ignore", str(script), name, str(file)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
@@ -112,17 +113,17 @@ def _ratios(q: Floats, windows: Floats) -> Floats:
     p, r = (windows + 0.5) / (n + N_BINS / 2)[:, np.newaxis], (q + 0.5) / (m + N_BINS / 2)
     psi = ((p - r) * np.log(p / r)).sum(axis=1)
     sizes, which = np.unique(n, return_inverse=True)
-    ks_least = np.array([max(drift.ks_limit(k, m, N_BINS), drift.STRICT.ks) for k in sizes])[which]
-    effect = [drift.psi_noise(k, m, N_BINS) + drift.STRICT.psi for k in sizes]
-    psi_least = np.maximum(effect, [drift.psi_limit(k, m, N_BINS) for k in sizes])[which]
+    ks_least = np.array([max(drift_limits.ks_limit(k, m, N_BINS), drift_limits.STRICT.ks) for k in sizes])[which]
+    effect = [drift_limits.psi_noise(k, m, N_BINS) + drift_limits.STRICT.psi for k in sizes]
+    psi_least = np.maximum(effect, [drift_limits.psi_limit(k, m, N_BINS) for k in sizes])[which]
     larger: Floats = np.maximum(ks / ks_least, psi / psi_least)
     return larger
 
 
-def _binned(sample: Sample, feature: int) -> tuple[Floats, Floats, Floats]:
-    values = sample.reference[:, feature]
+def _binned(case: DriftCase, feature: int) -> tuple[Floats, Floats, Floats]:
+    values = case.reference[:, feature]
     bounds = np.array(deciles(_present(values)))
-    return bounds, _counts(bounds, values), np.array([_counts(bounds, window[:, feature]) for window in sample.windows])
+    return bounds, _counts(bounds, values), np.array([_counts(bounds, window[:, feature]) for window in case.windows])
 
 
 def _counts(bounds: Floats, values: Floats) -> Floats:
@@ -131,10 +132,10 @@ def _counts(bounds: Floats, values: Floats) -> Floats:
     return counts
 
 
-def _floors(bounds: Floats, reference: Floats, sample: Sample, feature: int) -> Mapping[str, float]:
-    if sample.past is None:
+def _floors(bounds: Floats, reference: Floats, case: DriftCase, feature: int) -> Mapping[str, float]:
+    if case.past is None:
         return {}
-    past = [_counts(bounds, window[:, feature]) for window in sample.past]
+    past = [_counts(bounds, window[:, feature]) for window in case.past]
     known = [window for window in past if window.sum()]
     return {
         name: drift.drift_floor([statistic(reference, window) for window in known])
@@ -160,9 +161,9 @@ def _environment(name: str) -> Path:
 def _judges(rows: str) -> dict[str, Judge]:
     ours: dict[str, Judge] = {"shipped": shipped}
     if rows == "flights":
-        ours["shipped, with floor"] = lambda sample: shipped(sample, has_floors=True)
+        ours["shipped, with floor"] = lambda case: shipped(case, has_floors=True)
     else:
-        ours["shipped, sensitive"] = lambda sample: shipped(sample, drift.SENSITIVE)
+        ours["shipped, sensitive"] = lambda case: shipped(case, drift_limits.SENSITIVE)
     return {
         **ours,
         "PSI > 0.1": psi_rule,
@@ -172,15 +173,15 @@ def _judges(rows: str) -> dict[str, Judge]:
     }
 
 
-def _table(rows: str, samples: list[Sample]) -> Iterator[str]:
+def _table(rows: str, cases: list[DriftCase]) -> Iterator[str]:
     judges = _judges(rows)
     yield f"| change | rows per window | windows x features | {' | '.join(judges)} |"
     yield "|---|---:|---:|" + "---:|" * len(judges)
-    for sample in sorted(samples, key=lambda each: [each.change for each in samples].index(each.change)):
-        cells = [f"{judge(sample):.1%}" for judge in judges.values()]
-        n_windows, _, n_features = sample.windows.shape
-        print(rows, sample.change, sample.size, dict(zip(judges, cells, strict=True)), flush=True)
-        yield f"| {sample.change} | {sample.size:,} | {n_windows} x {n_features} | {' | '.join(cells)} |"
+    for case in sorted(cases, key=lambda each: [each.change for each in cases].index(each.change)):
+        cells = [f"{judge(case):.1%}" for judge in judges.values()]
+        n_windows, _, n_features = case.windows.shape
+        print(rows, case.change, case.size, dict(zip(judges, cells, strict=True)), flush=True)
+        yield f"| {case.change} | {case.size:,} | {n_windows} x {n_features} | {' | '.join(cells)} |"
 
 
 def _months(random: np.random.Generator) -> Iterator[str]:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 TENTHS = ("0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9", "1")
 LABEL = "score"
-"""Name of the label that says where a tenth ends."""
+"""Name of the label with the upper end of a tenth."""
 
 BOUNDS = f'le=~"{"|".join(TENTHS[:-1])}|[+]Inf"'
 """A matcher of the buckets that end with a tenth; the last one is named by Prometheus."""

@@ -1,4 +1,4 @@
-"""*Overview*: is it well? Golden signals, what the model says, saturation, and the traces to look at."""
+"""*Overview*: is it well? Golden signals, predictions, saturation, and the traces to look at."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -36,11 +36,11 @@ _DOTS = "Each dot is the trace of one request: click it. "
 
 
 def overview() -> models.Dashboard:
-    """The first screen."""
+    """Returns the first screen."""
     return Screen(
         OVERVIEW_UID,
         "Overview",
-        "Golden signals of every route and model version, what the model says, saturation, and traces to look at.",
+        "Golden signals of every route and model version, predictions, saturation, and traces to look at.",
         (
             Row("Now", _now()),
             Row("Golden signals", _golden_signals()),
@@ -135,7 +135,7 @@ def _golden_signals() -> list[Panel]:
                 "Error budget",
                 "none",
                 "How many times faster than allowed the budget of each objective burns, at its worst route. A page "
-                "follows at 14.4 over the longer of two windows, if the shorter one says the same.",
+                "follows at 14.4 over the longer of two windows, if the shorter one confirms it.",
                 TO_FAILED_TRACES,
             ),
             Query(f"max by (slo, window) ({recorded('slo:burn_rate')})", "{{slo}} over {{window}}"),
@@ -232,7 +232,7 @@ def _traces() -> list[Panel]:
         ).height(10),
         traces(
             About(
-                "Slowest traces", "ns", f"Kept traces that took longer than the variable says. {found}", TO_SLOW_TRACES
+                "Slowest traces", "ns", f"Kept traces that took longer than the variable sets. {found}", TO_SLOW_TRACES
             ),
             f"{{ {SERVER_SPANS} && duration > $slower_than }} | {shown}",
             200,

@@ -1,4 +1,4 @@
-"""*Predictions and labels*: what the model says beside what training looked like, and what labels say of it."""
+"""*Predictions and labels*: what the model predicts, compared with training and with the labels."""
 
 from grafana_foundation_sdk.models import dashboard as models
 
@@ -14,15 +14,15 @@ from sightline_telemetry import instruments
 _LEGEND = "{{model_name}} {{model_version}}"
 _OUTCOME = (*VERSION, "outcome")
 _CHOSEN = 'outcome=~"$outcome"'
-_LABELS = "Labels of the time that the variable says."
+_LABELS = "Labels of the time that the variable sets."
 
 
 def predictions() -> models.Dashboard:
-    """The screen of those who own the model."""
+    """Returns the screen of those who own the model."""
     return Screen(
         PREDICTIONS_UID,
         "Predictions and labels",
-        "What the model says beside what training looked like, and what the labels that came back say of it.",
+        "What the model predicts, compared with its predictions in training and with the labels that came back.",
         (
             Row("Predictions", _predictions()),
             Row("Quality", _quality()),

@@ -64,7 +64,7 @@ class Screen:
 
 
 def variable(name: str, label: str, query: str, description: str) -> dashboard.QueryVariable:
-    """A variable of several values that Prometheus tells; at first all of them."""
+    """Returns a variable with several values, which Prometheus returns; at first all are chosen."""
     return (
         dashboard.QueryVariable(name)
         .label(label)

@@ -1,11 +1,11 @@
 """What comes in against what came in at training: missing, imputed, unseen, out of range; and what is refused."""
 
+from prometheus import drift_limits
 from prometheus.annotation_queries import FEATURE_LABELS, PERCENT, asked, of_feature
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import FEATURE, VERSION, counts, series
 from prometheus.windows import Windows, text
 from sightline_telemetry import instruments
-from sightline_telemetry.model import drift
 
 REJECTED_SHARE = 0.05
 MIN_REJECTED = 20
@@ -46,7 +46,7 @@ def _counts(windows: Windows) -> list[Record]:
 
 
 def _missing() -> list[Record]:
-    rows = f"(input:rows >= {drift.MIN_RATE_ROWS})"
+    rows = f"(input:rows >= {drift_limits.MIN_RATE_ROWS})"
     pooled = f"clamp_max((input:missing + input:reference_missing) / {_TO_VERSION} ({rows} + input:reference_rows), 1)"
     return [
         Record("input:missing_share", f"input:missing / {_TO_VERSION} {rows}"),
@@ -56,10 +56,10 @@ def _missing() -> list[Record]:
         Record(
             "input:missing_limit",
             f"""
-            clamp_min({drift.Z_MISSING:g} * sqrt(
+            clamp_min({drift_limits.Z_MISSING:g} * sqrt(
               input:missing_pool * (1 - input:missing_pool)
               * {_TO_VERSION} (1 / input:rows + 1 / input:reference_rows)
-            ), {drift.MISSING_EFFECT:g})
+            ), {drift_limits.MISSING_EFFECT:g})
             """,
             why="What chance exceeds once in a thousand windows, and three rows in a hundred at least.",
         ),
@@ -78,7 +78,7 @@ def _unusual() -> list[Record]:
         ),
         Record(
             "input:unusual",
-            _more_than(unseen, "input:unseen_expected", drift.UNSEEN_EFFECT),
+            _more_than(unseen, "input:unseen_expected", drift_limits.UNSEEN_EFFECT),
             {"kind": "unseen"},
             "A share where the count is more than chance shows once in a thousand windows (deviance of a Poisson "
             "count), and enough to matter.",
@@ -88,7 +88,7 @@ def _unusual() -> list[Record]:
             _more_than(
                 outside,
                 f"(0 * {outside} + {_TO_VERSION} (input:rows / input:reference_rows))",
-                drift.OUT_OF_RANGE_EFFECT,
+                drift_limits.OUT_OF_RANGE_EFFECT,
             ),
             {"kind": "out_of_range"},
             "As many rows lie beyond the largest of m training rows as there are windows of m rows.",
@@ -98,8 +98,8 @@ def _unusual() -> list[Record]:
 
 def _more_than(count: str, expected: str, effect: float) -> str:
     return f"""
-    (({count} >= {drift.MIN_UNUSUAL}) - {expected}) / {_TO_VERSION} (input:rows > 0) > {effect:g}
-    and {count} * ln({count} / {expected}) - ({count} - {expected}) > {drift.DEVIANCE_LIMIT:g}
+    (({count} >= {drift_limits.MIN_UNUSUAL}) - {expected}) / {_TO_VERSION} (input:rows > 0) > {effect:g}
+    and {count} * ln({count} / {expected}) - ({count} - {expected}) > {drift_limits.DEVIANCE_LIMIT:g}
     """
 
 
@@ -108,7 +108,7 @@ def _changed() -> Record:
     return Record(
         "input:changed",
         "\nor ".join(f"count by ({VERSION}) ({finding})" for finding in findings),
-        why="Something about the inputs has an alert: what the model says will follow.",
+        why="Something about the inputs has an alert: its predictions will change too.",
     )
 
 
@@ -151,7 +151,7 @@ def _alerts(windows: Windows) -> list[Alert]:
             "ticket",
             f"{_FEATURE} has categories that training did not show",
             points,
-            f"{drift.UNSEEN_EFFECT:.1%} of the rows beyond the "
+            f"{drift_limits.UNSEEN_EFFECT:.1%} of the rows beyond the "
             + asked(f"input:unseen_expected{of_feature()}", FEATURE_LABELS, '{{ printf "%.1f" .Value }}')
             + " rows that chance explains",
             _DASHBOARD,
@@ -163,7 +163,7 @@ def _alerts(windows: Windows) -> list[Alert]:
             "ticket",
             f"{_FEATURE} lies beyond what training has seen ({{{{ $labels.side }}}})",
             points,
-            f"{drift.OUT_OF_RANGE_EFFECT:.0%} of the rows",
+            f"{drift_limits.OUT_OF_RANGE_EFFECT:.0%} of the rows",
             _DASHBOARD,
             hold,
             "Where the whole distribution moved, FeatureDrift says so.",

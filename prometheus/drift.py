@@ -1,9 +1,11 @@
-"""Drift in PromQL: the statistics of `sightline_telemetry.model.drift` over the counts of all replicas, with limits.
+"""Drift in PromQL: the statistics of `sightline_telemetry.model.drift` over the counts of all replicas, with
+the limits of `drift_limits`.
 
 Features, scores and predictions share their rules: a distribution is a feature's (`feature` is set), a score's
 (`outcome` is set), or that of a regression's values (neither).
 """
 
+from prometheus import drift_limits
 from prometheus.rule import Group, Record
 from prometheus.selectors import FEATURE, VERSION, buckets, series
 from prometheus.windows import Windows, text
@@ -18,7 +20,7 @@ RARE = "__rare__"
 MAX_BINS = max(N_BINS, len(SCORE_BOUNDS) + 1)
 """The finest distribution there is; a finer one would lose its upper bins."""
 
-_EFFECT = drift.STRICT
+_EFFECT = drift_limits.STRICT
 
 
 def drift_records(windows: Windows) -> list[Record]:
@@ -108,10 +110,10 @@ def _window(windows: Windows) -> list[Record]:
 
 
 def _numeric(windows: Windows) -> list[Record]:
-    (few, critical_few), (some, critical_some) = drift.KS_CRITICAL
+    (few, critical_few), (some, critical_some) = drift_limits.KS_CRITICAL
     critical = (
         f"({critical_few:g} + {critical_some - critical_few:.3f} * (drift:bins > bool {few})"
-        f" + {drift.KS_CRITICAL_CONTINUOUS - critical_some:.3f} * (drift:bins > bool {some}))"
+        f" + {drift_limits.KS_CRITICAL_CONTINUOUS - critical_some:.3f} * (drift:bins > bool {some}))"
     )
     freedom = "(drift:bins - 1)"
     spread = f"2 / (9 * {freedom})"
@@ -154,7 +156,8 @@ def _numeric(windows: Windows) -> list[Record]:
         _gate(
             "psi",
             "chance",
-            f"drift:noise * {freedom} * (1 - {spread} + {drift.Z_ALPHA:g} * sqrt({spread})) ^ 3 and drift:judged",
+            f"drift:noise * {freedom} * (1 - {spread} + {drift_limits.Z_ALPHA:g} * sqrt({spread})) ^ 3 "
+            "and drift:judged",
             "The index of two samples of one distribution is chi-square, scaled; Wilson and Hilferty's quantile.",
         ),
         _gate("psi", "effect", f"drift:noise * {freedom} + {_EFFECT.psi:g} and drift:judged"),
@@ -206,7 +209,7 @@ def _categories(windows: Windows) -> list[Record]:
 
 def _category_limits(windows: Windows) -> list[Record]:
     one = f"on ({FEATURE}) group_left ()"
-    tail = f"2 * ln(count by ({FEATURE}) (drift:reference_category) / {drift.ALPHA:g})"
+    tail = f"2 * ln(count by ({FEATURE}) (drift:reference_category) / {drift_limits.ALPHA:g})"
     return [
         Record("drift:category_reference_rows", f"sum by ({FEATURE}) (drift:reference_category)"),
         Record(
@@ -232,7 +235,7 @@ def _category_limits(windows: Windows) -> list[Record]:
             sqrt(
               drift:category_pool * (1 - drift:category_pool) * {one} (
                 (1 / drift:category_rows + 1 / drift:category_reference_rows)
-                * ({tail} - ln({tail}) - {drift.TAIL:g})
+                * ({tail} - ln({tail}) - {drift_limits.TAIL:g})
               )
             )
             """,

@@ -118,7 +118,7 @@ def _errors() -> list[Record]:
     over, under = (f'sum by ({_BY_WINDOW}) (quality:error_sum{{side="{side}"}})' for side in ("over", "under"))
     return [
         Record("quality:mae", f"sum by ({_BY_WINDOW}) (quality:error_sum) / {n}"),
-        Record("quality:bias", f"({over} - {under}) / {n}", why="Above zero the model says too much."),
+        Record("quality:bias", f"({over} - {under}) / {n}", why="Above zero the model predicts too high values."),
     ]
 
 

@@ -1,10 +1,10 @@
 """Quality by labels: worse than the model believes, worse than it was, and labels that stop coming."""
 
+from prometheus import drift_limits
 from prometheus.annotation_queries import PERCENT, VERSION_LABELS, asked, of_version
 from prometheus.rule import Alert, Group, Record
 from prometheus.selectors import VERSION
 from prometheus.windows import Windows, text
-from sightline_telemetry.model import drift
 
 MIN_LABELS = 100
 """Nothing is said of the quality of fewer labelled predictions."""
@@ -31,7 +31,7 @@ def _accuracy_limit(windows: Windows) -> Record:
     window = text(windows.window_s)
     expected = f'quality:expected_accuracy{{window="{window}"}}'
     labels = f'sum without (outcome) (quality:was{{window="{window}"}})'
-    chance = f"{drift.Z_MISSING:g} * sqrt({expected} * (1 - {expected}) / ({labels} >= {MIN_LABELS}))"
+    chance = f"{drift_limits.Z_MISSING:g} * sqrt({expected} * (1 - {expected}) / ({labels} >= {MIN_LABELS}))"
     return Record(
         "quality:accuracy_limit",
         f"clamp_min({chance}, {ACCURACY_EFFECT:g})",

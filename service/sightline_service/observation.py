@@ -90,7 +90,7 @@ class OnBoard:
         return SharedAllowance(self._board, self._index, per_s)
 
     def describe(self, description: Description, options: ObserverOptions, faults: Faults) -> bool:  # noqa: ARG002
-        """Tells the observer what the workers serve; returns whether traces can be kept."""
+        """Leaves on the board what the workers serve; returns whether traces can be kept."""
         self._board.describe(describe(description, options))
         self.sink.describe(SeriesTable(description))
         self._is_head_sampled = options.is_head_sampled

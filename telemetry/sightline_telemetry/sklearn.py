@@ -15,7 +15,7 @@ Rows that are transformed while fitting or searching are therefore not counted, 
 again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -61,39 +61,26 @@ class SimpleImputer(_Counting, SklearnSimpleImputer):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
-    """Maps a column of a drop-in's input to a feature of the profile.
+class _Binding:
+    """Connects the columns of a drop-in with the measurement that counts them.
 
-    position: the column's index in the input. member: the feature's index among the profile's numeric or categorical
-    features.
+    numeric: for each column, its position in the drop-in's input and its index among the profile's numeric features.
+    categorical: the same for categorical features, and the codes of their categories.
     """
 
-    position: int
-    member: int
-    vocabulary: dict[Any, int] | None
-    """Codes of the categories; None for a numeric feature."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Binding:
-    """Connects the columns of a drop-in with the measurement that counts them."""
-
     measure: Measurement
-    numeric: tuple[_Column, ...]
-    categorical: tuple[_Column, ...]
+    numeric: tuple[tuple[int, int], ...]
+    categorical: tuple[tuple[int, int, Mapping[Any, int]], ...]
 
     def count(self, data: Any) -> None:
         """Counts (n_rows, n_columns) data; a fault in counting does not reach the caller."""
         with self.measure.contained(), self.measure.counting() as (block, series):
             if self.numeric:
-                values = np.array([numbers(column_at(data, column.position)) for column in self.numeric])
-                block.add_numeric(series, values, [column.member for column in self.numeric])
+                values = [numbers(column_at(data, position)) for position, _ in self.numeric]
+                block.add_numeric(series, np.array(values), [member for _, member in self.numeric])
             if self.categorical:
-                codes = [
-                    category_codes(column_at(data, column.position), column.vocabulary or {})
-                    for column in self.categorical
-                ]
-                block.add_codes(series, np.array(codes), [column.member for column in self.categorical])
+                codes = [category_codes(column_at(data, at), vocabulary) for at, _, vocabulary in self.categorical]
+                block.add_codes(series, np.array(codes), [member for _, member, _ in self.categorical])
 
 
 def bind(model: Any, measure: Measurement) -> tuple[str, ...]:
@@ -103,23 +90,16 @@ def bind(model: Any, measure: Measurement) -> tuple[str, ...]:
     Raises ValueError for a model whose transformers run in other processes, because their counts would be lost.
     """
     profile = measure.profile
-    columns: dict[str, _Column] = {}
-    for member, numeric in enumerate(profile.numeric):
-        columns[numeric.name] = _Column(0, member, None)
-    for member, categorical in enumerate(profile.categorical):
-        columns[categorical.name] = _Column(0, member, categorical.vocabulary())
+    numeric = {feature.name: member for member, feature in enumerate(profile.numeric)}
+    categorical = {feature.name: (member, feature.vocabulary()) for member, feature in enumerate(profile.categorical)}
     for drop_in, names in _drop_ins(model, profile.order):
-        seen = [
-            _Column(position, column.member, column.vocabulary)
-            for position, name in enumerate(names)
-            if (column := columns.pop(name, None)) is not None  # only the first drop-in counts a feature
-        ]
+        # Only the first drop-in counts a feature, which is therefore taken out.
         drop_in._binding = _Binding(  # noqa: SLF001  # the drop-in is this module's own
             measure,
-            tuple(column for column in seen if column.vocabulary is None),
-            tuple(column for column in seen if column.vocabulary is not None),
+            tuple((at, numeric.pop(name)) for at, name in enumerate(names) if name in numeric),
+            tuple((at, *categorical.pop(name)) for at, name in enumerate(names) if name in categorical),
         )
-    return tuple(name for name in profile.order if name in columns)
+    return tuple(name for name in profile.order if name in numeric or name in categorical)
 
 
 def _drop_ins(model: Any, names: Sequence[str]) -> Iterator[tuple[_Counting, Sequence[str]]]:

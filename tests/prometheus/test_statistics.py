@@ -1,4 +1,4 @@
-"""The PromQL of drift equals `model.drift` on the same counts, and stays a number whatever happens."""
+"""The PromQL of drift equals `drift_limits` on the same counts, and stays a number whatever happens."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sightline_telemetry.model import drift
+from prometheus import drift_limits
 from tests.prometheus.cases import TIMING
 from tests.prometheus.promtool import SAMPLE_S, Question, Run, Series, check
 from tests.prometheus.traffic import EDGES, IDLE, Reference, Traffic, deployment
@@ -28,11 +28,11 @@ def _compared(name: str, age: list[int], city: list[int], trained: Reference) ->
     """Every statistic and limit of one model against the oracle; age, city: rows from sample to sample."""
     floors: Mapping[str, float] = {statistic: value for (_, statistic), value in trained.floors.items()}
     current = [PER_WINDOW * rate for rate in age]
-    for finding in drift.numeric_findings(trained.age, current, floors):
+    for finding in drift_limits.numeric_findings(trained.age, current, floors):
         of = f'{{model_name="{name}", feature="age", statistic="{finding.statistic}"}}'
         yield _is(f"sum(drift:statistic{of})", finding.value)
         yield _is(f"sum(drift:limit{of})", finding.limit)
-    changes = drift.category_findings(list(trained.city.values()), [PER_WINDOW * rate for rate in city], floors)
+    changes = drift_limits.category_findings(list(trained.city.values()), [PER_WINDOW * rate for rate in city], floors)
     for label, finding in zip(trained.city, changes, strict=True):
         of = f'{{model_name="{name}", feature="city", category="{label}"}}'
         yield _is(f"sum(drift:statistic{of})", finding.value)
@@ -120,11 +120,11 @@ def _robust() -> Iterator[Run]:
 
 
 def test_promql_is_the_oracles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Statistics and limits of random counts, joined bins, replicas and versions are those of model.drift."""
+    """Statistics and limits of random counts, joined bins, replicas and versions are those of drift_limits."""
     runs = [*_random_models(), _joined_bins(), _replicas(), _versions()]
     check(tmp_path, TIMING, runs)
     with capsys.disabled():
-        print(f"{sum(len(run.questions) for run in runs)} numbers compared with sightline_telemetry.model.drift")
+        print(f"{sum(len(run.questions) for run in runs)} numbers compared with prometheus.drift_limits")
 
 
 def test_nothing_that_is_not_a_fault_alerts_or_is_not_a_number(tmp_path: Path) -> None:

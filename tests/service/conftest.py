@@ -11,13 +11,13 @@ from tests.telemetry.sink import Sink, receiving
 
 @pytest.fixture(scope="session")
 def small_service(small_bundle: Path) -> Iterator[Running]:
-    """The small model behind real HTTP."""
+    """Serves the small model over real HTTP."""
     with running(small_bundle) as service:
         yield service
 
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    """A running OTLP endpoint."""
+    """Runs an OTLP endpoint."""
     with receiving() as server:
         yield server

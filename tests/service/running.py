@@ -26,7 +26,7 @@ NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 @dataclass(frozen=True)
 class Running:
-    """A client of the running service, and its parts."""
+    """Holds a client of the running service, and its parts."""
 
     client: httpx.Client
     app: BypassApp
@@ -35,7 +35,7 @@ class Running:
 
     @property
     def parts(self) -> Parts:
-        """The parts of the service."""
+        """Returns the parts of the service."""
         parts: Parts = self.app.state.parts
         return parts
 
@@ -55,7 +55,7 @@ class Running:
         return self.client.post("/predict/model", content=body, headers={"content-type": "application/json"})
 
     def post_alone(self, body: bytes) -> httpx.Response:
-        """The same over a connection of its own, which the server closes after a failure."""
+        """Posts a body over a connection of its own, which the server closes after a failure."""
         url = f"http://127.0.0.1:{self.port}/predict/model"
         return httpx.post(url, content=body, headers={"content-type": "application/json"}, verify=NO_TLS)
 
@@ -70,7 +70,7 @@ class Running:
         return {frozenset(each.labels.items()): each.value for family in families for each in family.samples}
 
     def errors(self, model: str = "small") -> dict[str, int]:
-        """Returns the requests without a prediction, by reason, as `/metrics` shows them."""
+        """Returns the requests without a prediction, by reason, from `/metrics`."""
         labelled = [(dict(labels), value) for labels, value in self.samples("ml_prediction_errors_total").items()]
         return {labels["reason"]: int(value) for labels, value in labelled if labels["model_name"] == model}
 

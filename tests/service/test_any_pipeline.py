@@ -26,7 +26,7 @@ STRANGER = "Atlantis"
 
 @dataclass(frozen=True)
 class Served:
-    """A case, its fitted model, its training data, what was sent, what was answered, and what was counted then."""
+    """Holds a case, its fitted model, its training data, the rows sent, the answers, and the scrape after them."""
 
     case: Case
     model: Any
@@ -37,7 +37,7 @@ class Served:
     samples: dict[str, dict[frozenset[tuple[str, str]], float]]
 
     def counted(self, metric: str, *labels: str) -> dict[Any, int]:
-        """Samples of a metric by the values of some labels, those above 0."""
+        """Returns the samples of a metric above 0, by the values of some labels."""
         by_label = {
             tuple(dict(key)[label] for label in labels): int(value)
             for key, value in self.samples[metric].items()
@@ -47,7 +47,7 @@ class Served:
 
 
 def _bundled(case: Case, model: Any, data: pd.DataFrame, folder: Path) -> tuple[Path, tuple[str, ...]]:
-    """Bundles the case as the command does; returns the folder, and the types that the command says to trust."""
+    """Bundles the case as the command does; returns the folder, and the types that the command warns of."""
     out = folder / "bundle"
     if case.file == "none":
         save_bundle(make_bundle(model, data[list(case.columns)], data[case.label], "zoo", "1"), out)
@@ -68,7 +68,7 @@ def _bundled(case: Case, model: Any, data: pd.DataFrame, folder: Path) -> tuple[
 
 
 def _sent(case: Case, data: pd.DataFrame) -> pd.DataFrame:
-    """Rows to send: of the training data, some values missing, some words unknown."""
+    """Returns rows to send, drawn from the training data, with some missing values and some unknown words."""
     random = np.random.default_rng(5)
     sent = data[list(case.columns)].sample(N_SENT, random_state=2).reset_index(drop=True)
     for name in case.unseen:
@@ -106,7 +106,7 @@ METRICS = (
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
 def test_any_pipeline_is_served_and_counted(name: str, tmp_path: Path) -> None:
-    """From files to /metrics: the answers are the estimator's, the counts are those of pandas, the example works."""
+    """A pipeline bundled from files answers as its estimator, is counted as pandas counts, and its example works."""
     case = CASES[name]
     data = many() if "shop" in case.columns else table()
     features = data[list(case.columns)]
@@ -128,7 +128,7 @@ def test_any_pipeline_is_served_and_counted(name: str, tmp_path: Path) -> None:
 
 
 def _check_answers(served: Served) -> None:
-    """Outcomes are equal, probabilities and values to 1e-12; what a model has not is not in the answer."""
+    """Asserts that outcomes are equal, that numbers are within 1e-12, and that the answer has no other fields."""
     x = served.sent.to_numpy() if served.case.as_array else served.sent
     predicted = served.model.predict(x)
     if served.case.label == "price":

@@ -15,7 +15,7 @@ JSON = {"content-type": "application/json"}
 
 
 def body(*rows: Any) -> bytes:
-    """A request body, written by Python's own json, which writes NaN and Infinity too."""
+    """Returns a request body, written by Python's own json, which writes NaN and Infinity too."""
     return json.dumps({"instances": list(rows)}).encode()
 
 
@@ -47,7 +47,7 @@ CASES = {
 def test_bad_bodies_are_named_and_counted(
     small_service: Running, sent: bytes, status: int, field: str | None, row: int | None
 ) -> None:
-    """A bad body is a 4xx problem that names field and row, and is counted as rejected once."""
+    """A bad body is answered with a 4xx problem that names field and row, and counted as rejected once."""
     before = small_service.errors()
     response = small_service.client.post("/predict/model", content=sent, headers=JSON)
     problem = response.json()
@@ -65,7 +65,7 @@ def test_bad_bodies_are_named_and_counted(
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"])
 def test_a_wrong_content_type_is_refused(small_service: Running, content_type: str) -> None:
-    """Only application/json is read; anything else is 415 and counted."""
+    """A content type other than application/json is answered 415 and counted."""
     before = small_service.errors()["rejected"]
     response = small_service.client.post("/predict/model", content=body(ROW), headers={"content-type": content_type})
     assert response.status_code == 415
@@ -74,14 +74,14 @@ def test_a_wrong_content_type_is_refused(small_service: Running, content_type: s
 
 
 def test_a_content_type_with_a_charset_is_read(small_service: Running) -> None:
-    """Parameters behind the content type do not matter."""
+    """A content type with parameters is read as without them."""
     headers = {"content-type": "Application/JSON; charset=utf-8"}
     assert small_service.client.post("/predict/model", content=body(ROW), headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_a_body_of_50_mb_is_refused(small_service: Running, is_chunked: bool) -> None:
-    """A body over the limit is 413 and counted, and the connection serves the next request."""
+    """A body over the limit is answered 413 and counted, and the connection serves the next request."""
     before = small_service.errors()["rejected"]
     large = b" " * 50_000_000
     sent: Any = (large[i : i + 1_000_000] for i in range(0, len(large), 1_000_000)) if is_chunked else large
@@ -146,7 +146,7 @@ def test_a_client_that_leaves_is_counted(small_service: Running) -> None:
     "query", [{"error_rate": "2"}, {"error_rate": "nan"}, {"time_delay_scale": "-1"}, {"time_delay": "1"}]
 )
 def test_the_dummy_model_refuses_bad_parameters(small_service: Running, query: dict[str, str]) -> None:
-    """A parameter that is out of range or unknown is 422, names the parameter, and is counted."""
+    """A parameter that is out of range or unknown is answered 422 with its name, and counted."""
     before = small_service.errors("random")["rejected"]
     response = small_service.client.get("/predict/random", params=query)
     assert response.status_code == 422
@@ -156,7 +156,7 @@ def test_the_dummy_model_refuses_bad_parameters(small_service: Running, query: d
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nope", 404), ("GET", "/predict/model", 405)])
 def test_wrong_addresses_are_problems(small_service: Running, method: str, path: str, status: int) -> None:
-    """What no route serves is answered as a problem with a trace id, too."""
+    """An address that no route serves is answered with a problem that has a trace id, too."""
     response: httpx.Response = small_service.client.request(method, path)
     assert response.status_code == response.json()["status"] == status
     assert response.headers["content-type"] == "application/problem+json"
@@ -164,7 +164,7 @@ def test_wrong_addresses_are_problems(small_service: Running, method: str, path:
 
 
 def test_what_is_quoted_is_short(small_service: Running) -> None:
-    """However long a wrong name is, and whatever is in it, the answer is short and takes little work."""
+    """The answer to a wrong name is short and takes little work, whatever the length and the characters of the name."""
     name = "x - at `$." * 300_000
     sent = json.dumps({"instances": [ROW | {name: 1}]}).encode()
     start_s = process_time()
@@ -175,7 +175,7 @@ def test_what_is_quoted_is_short(small_service: Running) -> None:
 
 
 def test_enormous_numbers_leave_sums_finite(small_service: Running) -> None:
-    """Numbers near the largest float are predicted or refused as a 4xx, and no sum becomes infinite."""
+    """Numbers near the largest float are predicted or answered with a 4xx, and no sum becomes infinite."""
     response = small_service.predict([ROW | {"age": 1.7e308, "income": -1.7e308}] * 20)
     assert response.status_code in (200, 422)
     text = small_service.client.get("/metrics").text

@@ -1,4 +1,4 @@
-"""A plain installation, without the packages of any extra: what runs, and what is named where one is needed.
+"""A plain installation, without the packages of any extra, runs what needs none, and names the extra that is needed.
 
 Each test starts a process whose import system refuses these packages.
 """
@@ -46,7 +46,7 @@ def plain(folder: Path, *arguments: str | Path, **environment: str) -> subproces
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_need_no_extra(option: str, tmp_path: Path) -> None:
-    """Without any extra the options that print and exit work."""
+    """The options that print and exit work without any extra."""
     ended = plain(tmp_path, option)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "sightline" in ended.stdout

@@ -1,4 +1,4 @@
-"""The service with its server spans made by the usual instrumentation: the same answers, ids, counts and dots."""
+"""With server spans of OpenTelemetry's own instrumentation the service has the same answers, counts and exemplars."""
 
 import json
 import os
@@ -25,20 +25,20 @@ DURATIONS = "http_server_request_duration_seconds"
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
-    """The environment of before, for the instrumentation's conventions are chosen in it."""
+    """Restores the environment, because the conventions of the instrumentation are chosen there."""
     with patch.dict(os.environ):
         yield
 
 
 def spans(service: Running, trace_id: str) -> list[dict[str, Any]]:
-    """The spans of a trace in the ring, each with the name of its scope."""
+    """Returns the spans of a trace in the ring, each with the name of its scope."""
     traces = service.client.get(f"/traces/{trace_id}").raise_for_status().json()
     scopes = (scope for resource in traces["resourceSpans"] for scope in resource["scopeSpans"])
     return [{**span, "scope": scope["scope"]["name"]} for scope in scopes for span in scope["spans"]]
 
 
 def test_a_prediction_is_one_trace(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One server span of the instrumentation's, with wait, prediction and steps under it; response and log name it."""
+    """One server span, the instrumentation's, is above wait, prediction and steps; response and log name it."""
     with running(small_bundle, http_tracing="contrib", request_log=True) as service:
         answer = service.predict([GOOD], headers={"traceparent": CALLER})
         found = spans(service, answer.json()["trace_id"])
@@ -58,7 +58,7 @@ def test_a_prediction_is_one_trace(small_bundle: Path, capsys: pytest.CaptureFix
 
 
 def test_pipelined_requests_have_traces_of_their_own(small_bundle: Path) -> None:
-    """A request that was sent before the one ahead of it was answered is in its caller's trace, not in that one's."""
+    """A request that was sent before the answer to the previous one is in its own caller's trace."""
     body = json.dumps({"instances": [GOOD]}).encode()
     head = "POST /predict/model HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\ncontent-length: "
     first = f"{head}{len(body)}\r\n\r\n".encode() + body
@@ -75,7 +75,7 @@ def test_pipelined_requests_have_traces_of_their_own(small_bundle: Path) -> None
 
 
 def test_every_request_is_counted_once_and_every_dot_resolves(small_bundle: Path) -> None:
-    """Durations count each request once, kept traces are those sampled, and each exemplar's trace can be read."""
+    """Durations count each request once, kept traces are the sampled ones, and each exemplar's trace can be read."""
     paths = ["/livez", "/nope", "/predict/random?error_rate=1", "/predict/random"]
     with running(small_bundle, http_tracing="contrib") as service:
         for path in paths:
@@ -107,7 +107,7 @@ def test_every_request_is_counted_once_and_every_dot_resolves(small_bundle: Path
 
 @pytest.mark.parametrize(("sampler", "flags"), [("always_off", "02"), ("parentbased_always_on", "03")])
 def test_the_sampler_is_the_sdks(small_bundle: Path, sampler: str, flags: str) -> None:
-    """OTEL_TRACES_SAMPLER decides; a request that is not sampled has ids, and neither a trace nor a dot."""
+    """OTEL_TRACES_SAMPLER decides which requests are sampled; the others have ids, but no trace and no exemplar."""
     os.environ["OTEL_TRACES_SAMPLER"] = sampler
     with running(small_bundle, http_tracing="contrib") as service:
         answer = service.predict([GOOD])
@@ -118,7 +118,7 @@ def test_the_sampler_is_the_sdks(small_bundle: Path, sampler: str, flags: str) -
 
 
 def test_their_metrics_go_nowhere(small_bundle: Path, sink: Sink) -> None:
-    """What leaves by OTLP has request durations of one scope, ours, and spans of both with one resource."""
+    """The OTLP export has request durations of our scope alone, and spans of both scopes with one resource."""
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = sink.url
     with running(small_bundle, http_tracing="contrib", trace_ring=False) as service:
         assert service.predict([GOOD]).status_code == 200
@@ -135,6 +135,6 @@ def test_their_metrics_go_nowhere(small_bundle: Path, sink: Sink) -> None:
 
 
 def test_another_word_stops_startup(small_bundle: Path) -> None:
-    """A setting that is neither is refused, with the two that there are."""
+    """Another value of the setting is refused; the error names the two that exist."""
     with pytest.raises(SettingsError, match="SIGHTLINE_HTTP_TRACING='none': Input should be 'sightline' or 'contrib'"):
         create_app(bundle=small_bundle, http_tracing="none")

@@ -1,4 +1,4 @@
-"""One number, one meaning: every way to count and every way out says the same."""
+"""All ways to count rows, and all ways to export the counts, give the same numbers."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ Key = tuple[str, frozenset[tuple[str, str]]]
 
 
 def rows_of_words(n_rows: int, seed: int, *, is_served: bool = True) -> pd.DataFrame:
-    """Numbers and words, some missing; if served, some out of range and some that training did not know."""
+    """Returns numbers and words, some missing; if served, some out of range and some unknown to training."""
     random = np.random.default_rng(seed)
     unseen = ["Paris"] if is_served else []
     data = pd.DataFrame(
@@ -55,7 +55,7 @@ def rows_of_words(n_rows: int, seed: int, *, is_served: bool = True) -> pd.DataF
 
 @dataclass(frozen=True)
 class Bundled:
-    """A model made of drop-ins, and the folder of its bundle."""
+    """Holds a model made of drop-ins, and the folder of its bundle."""
 
     bundle: Bundle
     folder: Path
@@ -63,7 +63,7 @@ class Bundled:
 
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
-    """Takes missing values and unknown categories in every field."""
+    """Bundles a model that takes missing values and unknown categories in every field."""
     numeric = Pipeline([("impute", drop_ins.SimpleImputer(strategy="median")), ("scale", StandardScaler())])
     words = Pipeline(
         [
@@ -83,13 +83,13 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
 
 @pytest.fixture
 def service(bundled: Bundled) -> Iterator[Running]:
-    """The model behind real HTTP, with nothing counted yet."""
+    """Serves the model over real HTTP, with nothing counted yet."""
     with running(bundled.folder, trusted_types=TRUSTED) as serving:
         yield serving
 
 
 def instances(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows as a request has them."""
+    """Returns rows as a request has them."""
     rows = data.astype(object).where(data.notna(), None)
     return [dict(zip(rows.columns, row, strict=True)) for row in rows.itertuples(index=False)]
 
@@ -125,7 +125,7 @@ def unseen(text: bytes, feature: str) -> float:
 
 
 def test_three_ways_to_count_agree_to_the_unit(bundled: Bundled, service: Running) -> None:
-    """10,000 rows through the service, the drop-ins and the library are the same counts, all of them."""
+    """10,000 rows give exactly the same counts through the service, the drop-ins and the library."""
     data = rows_of_words(10_000, 2)
     model, profile = bundled.bundle.model, bundled.bundle.profile
     for first in range(0, 10_000, 2500):
@@ -146,7 +146,7 @@ def test_three_ways_to_count_agree_to_the_unit(bundled: Bundled, service: Runnin
 
 
 def series(text: bytes) -> set[Key]:
-    """The series of a scrape in classic text."""
+    """Returns the series of a scrape in classic text."""
     families = parse_classic(text.decode())
     return {(s.name, frozenset(s.labels.items())) for family in families for s in family.samples}
 
@@ -155,7 +155,7 @@ def series(text: bytes) -> set[Key]:
     ("n_requests", "n_rows"), [(100, 100), pytest.param(10_000, 1, marks=pytest.mark.slow)], ids=["rows", "requests"]
 )
 def test_strangers_make_no_series(service: Running, n_requests: int, n_rows: int) -> None:
-    """The series after 10,000 rows with random words in every field are those before the first."""
+    """After 10,000 rows with random words in every field the series are those of the start."""
     scrape = service.observer.providers.scrape
     scrape.render("")  # the SDK counts its own readings, from the first one on
     before = series(scrape.render("")[0])
@@ -169,7 +169,7 @@ def test_strangers_make_no_series(service: Running, n_requests: int, n_rows: int
 
 
 def test_strangers_make_no_series_without_the_service(bundled: Bundled) -> None:
-    """A frame of 10,000 random words in every column makes no series either."""
+    """A frame of 10,000 random words in every column creates no series either."""
     random = np.random.default_rng(4)
     data = pd.DataFrame(
         {"age": 1.0, "income": 1.0, **{name: [random.bytes(6).hex() for _ in range(10_000)] for name in WORDS}}
@@ -184,7 +184,7 @@ def test_strangers_make_no_series_without_the_service(bundled: Bundled) -> None:
 
 
 def test_the_scrape_and_otlp_say_the_same(bundled: Bundled, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At one moment every series has one number: in OpenMetrics, in classic text and in what leaves by OTLP."""
+    """At one moment every series has the same number in OpenMetrics, in classic text and in the OTLP export."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
     with running(bundled.folder, trusted_types=TRUSTED) as service:
         for seed in range(5):
@@ -238,7 +238,7 @@ PROMETHEUS = {instrument.name: instrument.prometheus_name for instrument in INST
 
 
 def told(families: Any) -> dict[Key, float]:
-    """The samples of our instruments, by name and labels; an empty label is none, as Prometheus has it."""
+    """Returns the samples of our instruments by name and labels, without empty labels, which Prometheus drops."""
     ours = tuple(instrument.prometheus_name for instrument in OURS)
     return {
         (s.name, frozenset((key, value) for key, value in s.labels.items() if value)): s.value
@@ -249,12 +249,12 @@ def told(families: Any) -> dict[Key, float]:
 
 
 def of_models(samples: dict[Key, float]) -> dict[Key, float]:
-    """The samples about models."""
+    """Returns the samples about models."""
     return {key: value for key, value in samples.items() if key[0].startswith("ml_")}
 
 
 def samples(metric: Metric) -> Iterator[tuple[Key, float]]:
-    """What Prometheus calls the numbers of a metric as OTLP has it."""
+    """Yields the numbers of an OTLP metric under their names in Prometheus."""
     name = PROMETHEUS[metric.name]
     for number in (*metric.sum.data_points, *metric.gauge.data_points):
         yield (name, labels(number)), number.as_double if number.HasField("as_double") else number.as_int
@@ -269,7 +269,7 @@ def samples(metric: Metric) -> Iterator[tuple[Key, float]]:
 
 
 def labels(point: NumberDataPoint | HistogramDataPoint) -> frozenset[tuple[str, str]]:
-    """The attributes of a point as labels."""
+    """Returns the attributes of a point as labels."""
     return frozenset(
         (a.key.replace(".", "_"), str(a.value.int_value) if a.value.HasField("int_value") else a.value.string_value)
         for a in point.attributes

@@ -11,7 +11,7 @@ GOOD = {"age": 40.0, "income": 1000.0, "city": "Bern", "plan": "free"}
 
 
 def test_one_line_a_request(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What was answered is logged once, with the trace id of the response, and whether the trace was kept."""
+    """Each answered request is logged once, with the trace id of the response and whether the trace was kept."""
     with running(small_bundle, request_log=True) as service:
         answers = [service.predict([row]) for row in (GOOD, GOOD, {**GOOD, "age": "old"})]
         sampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -29,7 +29,7 @@ def test_one_line_a_request(small_bundle: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_setting_turns_them_off(small_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the request log nothing is written of a request."""
+    """With the request log switched off no line is written about a request."""
     with running(small_bundle, request_log=False) as service:
         service.predict([GOOD])
     assert capsys.readouterr().out == ""

@@ -44,7 +44,7 @@ def test_a_misspelt_name_stops_startup(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_bundle_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a bundle there is nothing to serve."""
+    """Settings without a bundle are refused."""
     monkeypatch.delenv("SIGHTLINE_BUNDLE", raising=False)
     with pytest.raises(SettingsError, match="SIGHTLINE_BUNDLE"):
         load_settings()

@@ -15,7 +15,7 @@ CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 def test_nothing_is_counted_and_everything_is_answered(
     small_bundle: Path, path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Answers and their ids are as ever, while no series of requests or predictions exists, and no line or trace."""
+    """Answers have their ids as usual; there are no series of requests or predictions, no log lines and no traces."""
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     with running(small_bundle, request_log=True) as service:
         service.client.headers["traceparent"] = CALLER

@@ -1,4 +1,4 @@
-"""Pipelines of many kinds and the data they are fitted on, small and quick: what teams bring."""
+"""Pipelines of the kinds that teams bring and the data they are fitted on, small and quick."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -43,12 +43,12 @@ N_ROWS = 400
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of pipeline.
+    """Describes one kind of pipeline.
 
-    make: gives it unfitted; columns: those of `table` that it takes; label: the column it learns.
-    missing, unseen: features in which the tests send nulls, and words that training had not.
+    make: returns it unfitted; columns: those of `table` that it takes; label: the column it learns.
+    missing, unseen: features in which the tests send nulls, and words that training did not have.
     imputed: feature -> method, as the author of the pipeline would name it.
-    file: how the training data is kept; `none` for what no file can hold, bundled from memory.
+    file: the format of the training data; `none` for data that no file can hold, which is bundled from memory.
     """
 
     make: Callable[[], Any]
@@ -62,7 +62,7 @@ class Case:
 
 
 def table() -> pd.DataFrame:
-    """400 rows: features of all kinds, then labels of all kinds."""
+    """Returns 400 rows with features of all kinds, then labels of all kinds."""
     random = np.random.default_rng(11)
     data = pd.DataFrame(
         {
@@ -95,7 +95,7 @@ def table() -> pd.DataFrame:
 
 
 def many() -> pd.DataFrame:
-    """`table` with a feature of 5,000 values, and rows enough to hold them."""
+    """Returns `table` with a feature of 5,000 values, and enough rows to hold them."""
     random = np.random.default_rng(12)
     data = pd.concat([table()] * 15, ignore_index=True)
     names = [f"v{index:04}" for index in range(5000)]
@@ -104,7 +104,7 @@ def many() -> pd.DataFrame:
 
 
 def squared(frame: pd.DataFrame) -> pd.DataFrame:
-    """A function of the user's own."""
+    """Squares numbers, as a function of the user's own might."""
     return frame**2
 
 
@@ -142,7 +142,7 @@ def _union() -> Any:
 
 
 def _ordinal_then_imputed(model: Any) -> Any:
-    """Words become numbers first; what is missing stays so until the imputer."""
+    """Returns a pipeline that encodes words first; missing values stay missing until the imputer."""
     ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     words = make_pipeline(ordinal, SimpleImputer(strategy="most_frequent"))
     return make_pipeline(make_column_transformer((words, ["town"]), ("passthrough", ["rooms"])), model)

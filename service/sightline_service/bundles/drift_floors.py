@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sightline_telemetry.model.column_values import numbers, words
+from sightline_telemetry.model.column_values import category_codes, numbers
 from sightline_telemetry.model.drift import (
     MIN_CATEGORY_ROWS,
     ROWS_PER_BIN,
@@ -17,7 +17,7 @@ from sightline_telemetry.model.drift import (
     largest_share_change,
     psi,
 )
-from sightline_telemetry.model.profile import CategoricalFeature, DriftFloors, Feature, NumericFeature, ReferenceProfile
+from sightline_telemetry.model.profile import DriftFloors, Feature, NumericFeature, ReferenceProfile
 
 WINDOW_H = 24
 """Hours: traffic mostly has a daily shape, and over a whole day it evens out."""
@@ -60,7 +60,8 @@ def drift_floors(profile: ReferenceProfile, data: pd.DataFrame, times: RowTimes)
 
 def _floors(feature: Feature, column: "pd.Series[Any]", windows: NDArray[np.intp]) -> dict[str, float]:
     is_numeric = isinstance(feature, NumericFeature)
-    reference = np.array(feature.counts if isinstance(feature, NumericFeature) else _known_counts(feature))
+    # Unseen and missing categories, the last two labels, are in no bin.
+    reference = np.array(feature.counts if isinstance(feature, NumericFeature) else feature.series_counts[:-2])
     least = ROWS_PER_BIN * len(reference) if is_numeric else MIN_CATEGORY_ROWS
     counts = [window for window in _by_window(feature, column, windows, len(reference)) if window.sum() >= least]
     if len(counts) < MIN_WINDOWS or len(reference) < 2:
@@ -84,10 +85,5 @@ def _bins(feature: Feature, column: "pd.Series[Any]") -> NDArray[np.intp]:
     if isinstance(feature, NumericFeature):
         values = numbers(column)
         return np.where(np.isnan(values), -1, np.searchsorted(feature.bounds, values, side="left"))
-    codes: dict[str | None, int] = {category: code for code, category in enumerate(feature.categories)}
-    codes |= dict.fromkeys(feature.others, len(feature.categories)) | {None: -1}
-    return np.array([codes[word] for word in words(column)], dtype=np.intp)
-
-
-def _known_counts(feature: CategoricalFeature) -> tuple[int, ...]:
-    return (*feature.counts, feature.other_count) if feature.others else feature.counts
+    codes = category_codes(column, feature.vocabulary())
+    return np.where(codes < len(feature.series_values) - 2, codes, -1)

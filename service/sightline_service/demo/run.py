@@ -28,7 +28,6 @@ TRACED_SHARE = 0.02
 DUMMIES_PER_S = 2.0
 DUMMY = {"time_delay_scale": 0.3, "error_rate": 0.1}
 
-_READY_S = 60
 _LOOK_AT = (
     ("/docs", "the API, with an example that works as it stands"),
     ("/metrics", "everything that is counted; in OpenMetrics with exemplars"),
@@ -90,9 +89,12 @@ class Demo:
         return create_app(**settings)
 
     def _replay(self, server: uvicorn.Server, traffic: Traffic) -> None:
+        while not (server.started or server.should_exit):
+            sleep(0.05)
+        if not server.started:
+            return
         try:
             with httpx.Client(base_url=self._url, timeout=30) as client:
-                _wait_until_ready(client, server)
                 self._print_where_to_look()
                 _, labels_before = counted(scraped_samples(client))
                 shown = run_shown(
@@ -123,14 +125,3 @@ class Demo:
         table = Table("label", "answered", "counted", "", title="labels sent back, late, some twice, some wrong")
         self._console.print(comparison(table, answered, labels))
         self._console.print(draw_slowest(client, samples), highlight=False, soft_wrap=True, markup=False)
-
-
-def _wait_until_ready(client: httpx.Client, server: uvicorn.Server) -> None:
-    for _ in range(_READY_S * 20):
-        try:
-            if server.should_exit or client.get("/readyz").status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        sleep(0.05)
-    raise TimeoutError(f"the service was not ready within {_READY_S} s")

@@ -10,21 +10,13 @@ from typing import Any, Self
 import httpx2 as httpx
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample as ScrapedSample
+from prometheus_client.samples import Sample
 
 OPENMETRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 _EXPORTS = "otel_sdk_exporter_operation_duration_seconds_count"
 _UNDER_WAY = "otel_sdk_exporter_metric_data_point_inflight"
 KINDS = ("UNSPECIFIED", "INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER")
 STATUSES = ("UNSET", "OK", "ERROR")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One series of an instant query and its value."""
-
-    labels: Mapping[str, str]
-    value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +60,7 @@ def scrape(client: httpx.Client) -> list[Metric]:
     return list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call]
 
 
-def scraped_samples(client: httpx.Client) -> list[ScrapedSample]:
+def scraped_samples(client: httpx.Client) -> list[Sample]:
     """Returns all samples of the service's `/metrics`."""
     return [sample for family in scrape(client) for sample in family.samples]
 
@@ -126,9 +118,9 @@ class Prometheus(_Client):
     """A client of the HTTP API of Prometheus, which VictoriaMetrics, Mimir and Thanos have too."""
 
     def query(self, promql: str) -> list[Sample]:
-        """The result of an instant query."""
+        """The result of an instant query: one sample per series."""
         data = self._get("/api/v1/query", query=promql)
-        return [Sample(series["metric"], float(series["value"][1])) for series in data["result"]]
+        return [Sample(promql, series["metric"], float(series["value"][1])) for series in data["result"]]
 
     def value(self, promql: str) -> float:
         """The one value of a query; nan if there is none yet."""

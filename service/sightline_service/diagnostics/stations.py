@@ -13,15 +13,8 @@ from typing import TypeVar
 
 import httpx2 as httpx
 
-from sightline_service.diagnostics.clients import (
-    Export,
-    Prometheus,
-    StoredExemplar,
-    TraceStore,
-    export_under_way,
-    exports,
-    instance,
-)
+from sightline_service.diagnostics import clients
+from sightline_service.diagnostics.clients import Export, Prometheus, StoredExemplar, TraceStore
 from sightline_service.diagnostics.doctor import BrokenError, Component, Found, Station, StationResult, examine
 from sightline_telemetry.instruments import PREDICTIONS, REQUEST_DURATION
 from sightline_telemetry.requests.timeline import Timeline
@@ -101,8 +94,8 @@ def check_service(deployment: Deployment) -> Found[Deployment]:
     if ready.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         raise BrokenError("it answers, and is not ready", "it is starting or stopping; try again, or read its log")
     schemas = service.get("/openapi.json").raise_for_status().json()["components"]["schemas"]
-    process = instance(service)
-    rows_before, exports_before = _rows_before(deployment.prometheus, process), exports(service, "metric")
+    process = clients.instance(service)
+    rows_before, exports_before = _rows_before(deployment.prometheus, process), clients.exports(service, "metric")
     caller, sent_s = deployment.request.caller, time()
     headers = {"traceparent": f"00-{caller.trace_id_hex}-{caller.span_id:016x}-01"}
     response = service.post(ROUTE, json=schemas["PredictIn"]["example"], headers=headers)
@@ -144,8 +137,8 @@ def check_clocks(deployment: Deployment) -> Found[Deployment]:
 def check_collector(deployment: Deployment) -> Found[Deployment]:
     """An export of metrics since the request was taken by the collector."""
     service = deployment.service
-    new = deployment.wait_for(lambda: exports(service, "metric") - deployment.request.exports_before)
-    if new is None and (address := export_under_way(service)) is not None:
+    new = deployment.wait_for(lambda: clients.exports(service, "metric") - deployment.request.exports_before)
+    if new is None and (address := clients.export_under_way(service)) is not None:
         raise _failed_export(Export(address, "no answer so far"))
     if new is None:
         cause = (
@@ -187,7 +180,7 @@ def check_traces(deployment: Deployment) -> Found[Deployment]:
     if spans is not None:
         spans.sort(key=lambda span: (span.start_ns, -span.end_ns))
         return Found(f"{len(spans)} spans: {', '.join(span.name for span in spans)}")
-    for export in exports(deployment.service, "span"):
+    for export in clients.exports(deployment.service, "span"):
         if export.failure:
             raise _failed_export(export)
     cause = (

@@ -60,11 +60,9 @@ def _container(feature: CategoricalFeature) -> Callable[[Sequence[Value | None]]
     missing = None if feature.none_is_missing else np.nan
     if feature.levels is not None:
         return partial(_categories, feature.values(feature.levels))
-    if feature.dtype == "str":
+    if feature.dtype == "str" or (feature.dtype == "bool" and feature.missing):
         return partial(_objects, missing)
-    if feature.dtype == "bool":
-        return partial(_objects if feature.missing else _booleans_or_missing, missing)
-    return partial(_numbers, missing)
+    return partial(_plain, missing, is_number=feature.dtype != "bool")
 
 
 def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
@@ -77,16 +75,11 @@ def _objects(missing: float | None, values: Sequence[Value | None]) -> Any:
     return column
 
 
-def _numbers(missing: float | None, values: Sequence[Value | None]) -> Any:
-    """Integers or floats."""
+def _plain(missing: float | None, values: Sequence[Value | None], *, is_number: bool) -> Any:
+    """Numbers or booleans. Where one is missing numbers become floats, and booleans objects, as in pandas."""
     if None not in values:
         return np.array(values)
-    return _objects(missing, values) if missing is None else np.array(values, dtype=np.float64)
-
-
-def _booleans_or_missing(missing: float | None, values: Sequence[Value | None]) -> Any:
-    """Booleans become objects where one is missing, as in pandas."""
-    return _objects(missing, values) if None in values else np.array(values)
+    return np.array(values, dtype=np.float64) if is_number and missing is not None else _objects(missing, values)
 
 
 def _categories(levels: list[Value], values: Sequence[Value | None]) -> pd.Categorical:

@@ -27,6 +27,9 @@ _READABLE = re.compile(r'[^"\\\x00-\x1f\x7f]+')
 _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<field>.*)`", re.DOTALL)
 
 
+Decode = Callable[[bytes | msgspec.Raw], Any]
+
+
 class InstanceReader:
     """Reads a request body into rows, checked against the profile; built once, used for every request.
 
@@ -61,13 +64,9 @@ class InstanceReader:
             gc=False,
         )
         body = msgspec.defstruct("Body", [("instances", Annotated[list[named], limits])], forbid_unknown_fields=True)
-        self._decode: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(body).decode
-        self._decode_named: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(
-            Annotated[list[named], limits]
-        ).decode
-        self._decode_unnamed: Callable[[bytes | msgspec.Raw], Any] = msgspec.json.Decoder(
-            Annotated[list[unnamed], limits]
-        ).decode
+        self._decode = _decoder(body)
+        self._decode_named = _decoder(Annotated[list[named], limits])
+        self._decode_unnamed = _decoder(Annotated[list[unnamed], limits])
 
     def read(self, body: bytes) -> RowValues:
         """Returns the rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
@@ -79,7 +78,7 @@ class InstanceReader:
             return list(map(self._sorted, map(astuple, self._decoded(self._decode_unnamed, rows))))
         return list(map(astuple, self._decoded(self._decode_named, rows)))
 
-    def _decoded(self, decode: Callable[[bytes | msgspec.Raw], Any], data: bytes | msgspec.Raw) -> Any:
+    def _decoded(self, decode: Decode, data: bytes | msgspec.Raw) -> Any:
         try:
             return decode(data)
         except msgspec.ValidationError as error:
@@ -102,6 +101,10 @@ class InstanceReader:
         place = "".join([f"row {row}: " if row is not None else "", f"field {field!r}: " if field else ""])
         fault = Fault(what, field, int(row) if row is not None else None)
         return InvalidRowsError(f"{place}{what}", fault)
+
+
+def _decoder(kind: Any) -> Decode:
+    return msgspec.json.Decoder(kind).decode
 
 
 def _sorter(order: list[int]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:

@@ -10,9 +10,9 @@ from threadpoolctl import ThreadpoolController
 from sightline_service.errors import InvalidRowsError, PredictionFailedError, SightlineError, shortened
 from sightline_service.prediction.columns import ArrayColumns, ColumnArrays, Columns
 from sightline_service.prediction.dataframes import FrameBuilder
+from sightline_service.prediction.fastpath.agreement import verify
 from sightline_service.prediction.fastpath.path import FastPath
 from sightline_service.prediction.fastpath.reading import NotReadableError
-from sightline_service.prediction.fastpath.verification import verify
 from sightline_service.prediction.inspection import takes_arrays
 from sightline_service.prediction.result import ArrayPrediction, OutputArrays, Prediction
 from sightline_telemetry.estimators import active_steps

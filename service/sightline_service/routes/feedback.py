@@ -7,16 +7,8 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
-from sightline_service.errors import (
-    BodyTooLargeError,
-    ClientGoneError,
-    InvalidRowsError,
-    LedgerDownError,
-    MalformedBodyError,
-    SightlineError,
-    TooManyLabelsError,
-    UnsupportedMediaError,
-)
+from sightline_service import errors
+from sightline_service.errors import SightlineError
 from sightline_service.feedback.worker import LedgerWorker
 from sightline_service.routes.problems import documented_problems, problem_reply
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply, read_body, respond
@@ -25,12 +17,12 @@ from sightline_telemetry.requests.timeline import Timeline
 
 PATH = "/feedback"
 _ERRORS = (
-    MalformedBodyError,
-    BodyTooLargeError,
-    TooManyLabelsError,
-    UnsupportedMediaError,
-    InvalidRowsError,
-    LedgerDownError,
+    errors.MalformedBodyError,
+    errors.BodyTooLargeError,
+    errors.TooManyLabelsError,
+    errors.UnsupportedMediaError,
+    errors.InvalidRowsError,
+    errors.LedgerDownError,
 )
 
 Status = Literal["accepted", "corrected", "duplicate", "conflict", "late", "forged", "unknown_model", "unknown_outcome"]
@@ -79,7 +71,7 @@ class FeedbackEndpoint:
         except SightlineError as error:
             await respond(send, problem_reply(error, timeline.trace_id_hex))
             return
-        except ClientGoneError:
+        except errors.ClientGoneError:
             return
         answer = {"labels": verdicts, "counts": Counter(verdicts), "trace_id": timeline.trace_id_hex}
         await respond(send, Reply(msgspec.json.encode(answer)))
@@ -91,5 +83,5 @@ def feedback_route(endpoint: FeedbackEndpoint) -> AsgiRoute:
     async def feedback(body: FeedbackIn) -> FeedbackOut:  # type: ignore[empty-body]
         """Takes true labels. Sending one again does no harm: it is a `duplicate`, or a `conflict` if it differs."""
 
-    errors = documented_problems(*_ERRORS)
-    return AsgiRoute(PATH, feedback, endpoint, response_model=FeedbackOut, responses=errors, tags=["feedback"])
+    problems = documented_problems(*_ERRORS)
+    return AsgiRoute(PATH, feedback, endpoint, response_model=FeedbackOut, responses=problems, tags=["feedback"])

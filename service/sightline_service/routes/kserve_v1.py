@@ -6,7 +6,7 @@ Source: https://kserve.github.io/website/docs/concepts/architecture/data-plane/v
 from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, create_model
 from starlette.types import ASGIApp, Scope
 
@@ -18,7 +18,6 @@ from sightline_service.routes.openapi import example_instance, row_model
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import (
     ERRORS,
-    ReadyOut,
     ServedModel,
     documented_errors,
     documented_path,
@@ -107,12 +106,6 @@ def kserve_router(model: ServedModel) -> APIRouter:
         return ModelsOut(models=[model.name])
 
     path = "/v1/models/{name}"
-
-    @router.get(path, responses=documented_errors(404, 503), openapi_extra={"parameters": documented_path(path)})
-    async def model_v1(request: Request) -> ReadyOut:
-        """Answers whether the model is ready."""
-        model.check_named(request.scope)
-        model.check_ready()
-        return ReadyOut(name=model.name, ready=True)
-
+    extra = {"parameters": documented_path(path)}
+    router.add_api_route(path, model.ready, responses=documented_errors(404, 503), openapi_extra=extra)
     return router

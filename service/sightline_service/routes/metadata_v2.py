@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from sightline_service.prediction.tensors import STRINGS, datatype_of
 from sightline_service.routes.openapi import example_instance
-from sightline_service.routes.served_model import ReadyOut, ServedModel, documented_errors, documented_path
+from sightline_service.routes.served_model import ServedModel, documented_errors, documented_path
 from sightline_telemetry.model.profile import ReferenceProfile
 
 PLATFORM = "sklearn_skops"
@@ -74,33 +74,23 @@ class InferOut(BaseModel):
     outputs: list[DataOut]
 
 
-_PARAMETERS: dict[str, Any] = {"type": "object"}
-_INPUT: dict[str, Any] = {
-    "type": "object",
-    "required": ["name", "shape", "datatype"],
-    "properties": {
-        "name": {"type": "string"},
-        "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-        "datatype": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "data": {"type": "array", "items": {}},
-    },
-}
-_OUTPUT: dict[str, Any] = {
-    "type": "object",
-    "required": ["name"],
-    "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-}
-INFER_SCHEMA: Mapping[str, Any] = {
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "inputs": {"type": "array", "items": _INPUT},
-        "outputs": {"type": "array", "items": _OUTPUT},
-    },
-}
+def _object(required: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+_STRING, _PARAMETERS = {"type": "string"}, {"type": "object"}
+_SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+_DATA = {"type": "array", "items": {}}
+_INPUT = _object(
+    "name shape datatype", name=_STRING, shape=_SHAPE, datatype=_STRING, parameters=_PARAMETERS, data=_DATA
+)
+INFER_SCHEMA: Mapping[str, Any] = _object(
+    "inputs",
+    id=_STRING,
+    parameters=_PARAMETERS,
+    inputs={"type": "array", "items": _INPUT},
+    outputs={"type": "array", "items": _object("name", name=_STRING, parameters=_PARAMETERS)},
+)
 """The request, for OpenAPI."""
 
 
@@ -174,12 +164,6 @@ def inference_metadata_router(
         model.check_named(request.scope)
         return metadata
 
-    async def model_ready(request: Request) -> ReadyOut:
-        """Answers whether the model is ready."""
-        model.check_named(request.scope)
-        model.check_ready()
-        return ReadyOut(name=model.name, ready=True)
-
     for path in _MODEL_PATHS:
         extra = {"parameters": documented_path(path)}
         router.add_api_route(
@@ -189,5 +173,5 @@ def inference_metadata_router(
             response_model_exclude_none=True,
             openapi_extra=extra,
         )
-        router.add_api_route(f"{path}/ready", model_ready, responses=documented_errors(404, 503), openapi_extra=extra)
+        router.add_api_route(f"{path}/ready", model.ready, responses=documented_errors(404, 503), openapi_extra=extra)
     return router

@@ -5,15 +5,8 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Scope
 
-from sightline_service.errors import (
-    BodyTooLargeError,
-    InvalidRowsError,
-    MalformedBodyError,
-    PredictionFailedError,
-    QueueFullError,
-    SightlineError,
-    UnsupportedMediaError,
-)
+from sightline_service import errors
+from sightline_service.errors import SightlineError
 from sightline_service.prediction.columns import ColumnBuilder, Columns
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.routes.json_rows import RowWriter
@@ -26,12 +19,12 @@ from sightline_telemetry.model.profile import ReferenceProfile
 
 PATH = "/predict/model"
 _ERRORS = (
-    MalformedBodyError,
-    BodyTooLargeError,
-    UnsupportedMediaError,
-    InvalidRowsError,
-    PredictionFailedError,
-    QueueFullError,
+    errors.MalformedBodyError,
+    errors.BodyTooLargeError,
+    errors.UnsupportedMediaError,
+    errors.InvalidRowsError,
+    errors.PredictionFailedError,
+    errors.QueueFullError,
 )
 
 
@@ -73,5 +66,5 @@ def predict_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -
 
     answer = response_model(profile)
     predict.__annotations__ = {"body": request_model(profile, max_rows), "return": answer}
-    errors = documented_problems(*_ERRORS)
-    return AsgiRoute(PATH, predict, endpoint, response_model=answer, responses=errors, tags=["predict"])
+    problems = documented_problems(*_ERRORS)
+    return AsgiRoute(PATH, predict, endpoint, response_model=answer, responses=problems, tags=["predict"])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from fastapi import Request
 from pydantic import BaseModel
 from starlette.types import Scope
 
@@ -60,6 +61,12 @@ class ServedModel:
         """Raises NotReadyError before the service is ready, and once it shuts down."""
         if not self._is_ready():
             raise NotReadyError(f"the model {self.name!r} is not ready")
+
+    async def ready(self, request: Request) -> ReadyOut:
+        """Answers whether the model is ready."""
+        self.check_named(request.scope)
+        self.check_ready()
+        return ReadyOut(name=self.name, ready=True)
 
 
 def refusal(error: SightlineError) -> Reply:

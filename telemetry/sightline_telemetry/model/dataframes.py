@@ -1,22 +1,13 @@
 """Data of any form as a recorder counts it, and the profile of training data: one set of rules for both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline_telemetry.model.column_values import (
-    category_codes,
-    factorized,
-    first_that_is_no_number,
-    levels,
-    numbers,
-    numeric_type,
-    value_type,
-    words,
-)
+from sightline_telemetry.model import column_values
 from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.profile import (
     CategoricalFeature,
@@ -71,8 +62,7 @@ class FrameReader:
         if self._profile.task == "regression":
             return None, None, np.asarray(predicted, dtype=np.float64).reshape(-1)
         labels = np.asarray(predicted).reshape(-1)
-        positions, found = factorized(labels)
-        codes = np.array([self._outcomes.get(str(each), -1) for each in found] + [-1], dtype=np.intp)[positions]
+        codes = _class_codes(labels, lambda label: self._outcomes.get(str(label), -1))
         if codes.size and codes.min() < 0:
             unknown = labels[int(codes.argmin())]
             raise ValueError(f"the model predicted {str(unknown)!r}, and its profile knows {', '.join(self._outcomes)}")
@@ -136,15 +126,18 @@ def profile_feature(
     Raises ValueError for values of another type, or of several, and for a category that is a reserved word.
     """
     try:
-        held = value_type(column)
+        held = column_values.value_type(column)
     except ValueError as error:
         advice = "turn its values into numbers, booleans or strings, and fit again"
         raise ValueError(f"the column {name!r} {error}: {advice}") from None
-    of_pandas = levels(column)
+    of_pandas = column_values.levels(column)
     if of_pandas is None and held != "str" and known is None:
-        return replace(profile_numeric(name, numbers(column), imputed_by), dtype=numeric_type(column, held))
+        return replace(
+            profile_numeric(name, column_values.numbers(column), imputed_by),
+            dtype=column_values.numeric_type(column, held),
+        )
     return replace(
-        profile_categorical(name, words(column), imputed_by, known or ()),
+        profile_categorical(name, column_values.words(column), imputed_by, known or ()),
         dtype=held or "str",
         levels=None if of_pandas is None else tuple(map(str, of_pandas)),
         none_is_missing=column.dtype == object and any(value is None for value in column.tolist()),
@@ -156,14 +149,12 @@ def _profile_outputs(
 ) -> dict[str, Any]:
     if probabilities is None and classes is None and np.issubdtype(predicted.dtype, np.floating):
         return profile_values(predicted.astype(np.float64), labels.astype(np.float64))
-    positions, found = factorized(labels)
+    positions, found = column_values.factorized(labels)
     if (positions < 0).any():
         raise ValueError(f"{int((positions < 0).sum())} labels are missing; leave these rows out, as the fit did")
     known = sorted(found) if classes is None else list(classes)
     code_of = {each: code for code, each in enumerate(known)}
-    truths = np.array([code_of.get(each, -1) for each in found], dtype=np.intp)[positions]
-    positions, found = factorized(predicted)
-    codes = np.array([code_of.get(each, -1) for each in found] + [-1], dtype=np.intp)[positions]
+    truths, codes = (_class_codes(values, lambda each: code_of.get(each, -1)) for values in (labels, predicted))
     for values, which in ((labels, truths), (predicted, codes)):
         if (which < 0).any():
             unknown = values[int(which.argmin())]
@@ -172,19 +163,27 @@ def _profile_outputs(
     return profile_outcomes([str(each) for each in known], codes, truths, scores)
 
 
+def _class_codes(labels: NDArray[Any], code_of: Callable[[Any], int]) -> Codes:
+    """(n_rows,) codes of labels; -1 where one is missing. code_of is called once per class."""
+    positions, found = column_values.factorized(labels)
+    codes: Codes = np.array([*map(code_of, found), -1], dtype=np.intp)[positions]
+    return codes
+
+
 def _numbers(name: str, column: Any) -> Floats:
     try:
-        return numbers(column)
+        return column_values.numbers(column)
     except (TypeError, ValueError) as error:
+        value = column_values.first_that_is_no_number(column)
         raise ValueError(
-            f"the feature {name!r} has the value {first_that_is_no_number(column)!r}, and its profile has numbers: "
+            f"the feature {name!r} has the value {value!r}, and its profile has numbers: "
             "convert the column, or profile the training data again"
         ) from error
 
 
 def _codes(name: str, column: Any, vocabulary: Mapping[Any, int]) -> Codes:
     try:
-        return category_codes(column, vocabulary)
+        return column_values.category_codes(column, vocabulary)
     except TypeError as error:
         raise ValueError(
             f"the feature {name!r} has values that cannot be categories ({error}): convert the column to strings or "

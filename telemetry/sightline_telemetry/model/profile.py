@@ -141,10 +141,10 @@ class ReferenceProfile:
     """Names of the features in the order of the training data."""
     numeric: tuple[NumericFeature, ...]
     categorical: tuple[CategoricalFeature, ...]
-    outcomes: tuple[str, ...]
-    predicted: tuple[int, ...]
-    labels: tuple[int, ...]
-    scores: tuple[ScoreDistribution, ...]
+    outcomes: tuple[str, ...] = ()
+    predicted: tuple[int, ...] = ()
+    labels: tuple[int, ...] = ()
+    scores: tuple[ScoreDistribution, ...] = ()
     predicted_values: ValueDistribution | None = None
     """Set for a regression, whose `outcomes`, `predicted`, `labels` and `scores` are empty; otherwise None."""
     label_values: ValueDistribution | None = None
@@ -250,10 +250,6 @@ def profile_values(predicted: Floats, labels: Floats) -> dict[str, Any]:
     return {
         "task": "regression",
         "n_rows": len(predicted),
-        "outcomes": (),
-        "predicted": (),
-        "labels": (),
-        "scores": (),
         "predicted_values": ValueDistribution(bounds, tuple(seen.counts), seen.sum),
         "label_values": ValueDistribution(bounds, tuple(known.counts), known.sum),
     }

@@ -61,7 +61,7 @@ class AnswerServer:
                 for part in self._answer(asked):
                     connection.sendall(part)
         except (OSError, ValueError):
-            pass  # whoever asked has left, or sent something else than a line of JSON
+            pass  # the client has left, or has sent something else than a line of JSON
         finally:
             self._free.release()
 
@@ -85,7 +85,7 @@ class AnswerServer:
             yield json.dumps(list(self._in_flight())).encode()
 
     def _ended(self) -> Iterator[bytes]:
-        """Yields a line per request that ends; a reader that is too slow misses some, which it is told."""
+        """Yields a line per request that ends; a reader that is too slow misses some, and reads how many."""
         with self._observing.observer.followers.following() as follower:
             while True:
                 lines = follower.wait(TIMEOUT_S)
@@ -106,7 +106,7 @@ class AnswerServer:
 
 
 async def ask(path: str, question: dict[str, Any], timeout_s: float = 1.0) -> tuple[dict[str, Any], bytes]:
-    """Asks the observer from an event loop, and returns the head and the body of its answer.
+    """Sends a question to the observer from an event loop, and returns the head and the body of its answer.
 
     Raises NoAnswerError if the answer is not there in time.
     """

@@ -158,7 +158,8 @@ def main() -> int:
         os.nice(_NICE)
     logging.config.dictConfig(log_config())
     run(inheritance)
-    return 0
+    sys.stdout.flush()
+    os._exit(0)  # all is sent; an exporter's thread that still waits for a dead endpoint must not keep the supervisor
 
 
 if __name__ == "__main__":

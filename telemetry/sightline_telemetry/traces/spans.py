@@ -136,7 +136,7 @@ def segments(event: RequestEvent, description: Description) -> tuple[Segment, ..
     model, marks = description.models[event.model], [event.unix(mark) for mark in event.marks]
     steps = tuple(starmap(Segment, zip(model.steps, marks, marks[1:], strict=False)))
     attributes: dict[str, AttributeValue] = {**model.id.attributes}
-    if event.rows or event.batch:
+    if event.batch:
         attributes |= {
             "ml.batch.id": event.batch,
             "ml.batch.size": event.batch_rows,
@@ -144,7 +144,7 @@ def segments(event: RequestEvent, description: Description) -> tuple[Segment, ..
         }
     if event.texts.prediction_id:
         attributes["ml.prediction.id"] = event.texts.prediction_id.decode()
-    if event.rows and model.row_layout.has_outcomes:
+    if event.batch and event.rows and model.row_layout.has_outcomes:
         outcomes = np.frombuffer(event.rows, row_dtype(model.row_layout))["outcome"]
         counted = zip(*np.unique(outcomes, return_counts=True), strict=True)
         attributes |= {f"ml.outcome.{model.profile.outcomes[code]}": int(count) for code, count in counted}

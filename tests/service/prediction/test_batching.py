@@ -29,7 +29,7 @@ POISON = -1.0
 
 
 class WatchedPredictor(Predictor):
-    """The real predictor, made slow or broken for some rows; `batches` holds the sizes it was given."""
+    """Runs the real predictor, slowly or with errors for some rows; `batches` has the sizes of its batches."""
 
     def __init__(self, bundle: Bundle, delay_s: float = 0.0, error: Exception | None = None) -> None:
         super().__init__(bundle.model, bundle.profile)
@@ -48,12 +48,12 @@ class WatchedPredictor(Predictor):
 
 @pytest.fixture(scope="module")
 def bundle(small_bundle: Path) -> Bundle:
-    """The small bundle."""
+    """Loads the small bundle."""
     return load_bundle(small_bundle)
 
 
 def rows(bundle: Bundle, n_rows: int = 1, age: float = 30.0) -> Columns:
-    """Columns of some equal rows."""
+    """Returns the columns of some equal rows."""
     row = bundle.sample[0] | {"age": age, "plan": "free"}
     return sample_columns((row,) * n_rows, bundle.profile)
 
@@ -141,7 +141,7 @@ def test_a_fault_of_counting_fails_no_request(bundle: Bundle, row_ns: int) -> No
 
 
 def test_those_who_come_while_the_model_works_go_together(bundle: Bundle) -> None:
-    """The first request runs alone at once; all that come meanwhile make the second batch."""
+    """The first request is predicted alone at once, and all that arrive meanwhile make the second batch."""
     predictor = WatchedPredictor(bundle, delay_s=0.1)
 
     async def use(batcher: Batcher) -> None:
@@ -166,7 +166,7 @@ def test_a_batch_has_a_limit(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("error", [InvalidRowsError("no"), PredictionFailedError("no"), ZeroDivisionError("no")])
 def test_a_request_that_fails_leaves_the_others_alone(bundle: Bundle, error: Exception) -> None:
-    """Of a batch in which one request's rows make the model raise, only that request fails."""
+    """If one request's rows make the model raise, only that request of the batch fails."""
     predictor = WatchedPredictor(bundle, error=error)
 
     async def use(batcher: Batcher) -> Any:
@@ -179,7 +179,7 @@ def test_a_request_that_fails_leaves_the_others_alone(bundle: Bundle, error: Exc
 
 
 def test_a_full_queue_refuses_at_once(bundle: Bundle) -> None:
-    """Above the limit of rows that wait, a request is refused before it waits, and told when to come back."""
+    """Above the limit of waiting rows, requests are refused before they wait, with the time after which to retry."""
     predictor = WatchedPredictor(bundle, delay_s=0.2)
 
     async def use(batcher: Batcher) -> int:
@@ -198,7 +198,7 @@ def test_a_full_queue_refuses_at_once(bundle: Bundle) -> None:
 
 
 def test_a_large_request_is_served_when_the_queue_is_empty(bundle: Bundle) -> None:
-    """A request that has more rows than may wait is predicted if it need not wait behind another."""
+    """A request with more rows than may wait is predicted if no other request waits before it."""
     predictor = WatchedPredictor(bundle)
 
     async def use(batcher: Batcher) -> int:
@@ -227,7 +227,7 @@ def test_a_client_that_gave_up_costs_no_prediction(bundle: Bundle) -> None:
 
 
 def test_a_model_of_microseconds_is_asked_at_once(bundle: Bundle) -> None:
-    """A model that answers within microseconds predicts each request by itself, without a queue; large ones wait."""
+    """A model that takes microseconds predicts each small request at once, without a queue; large requests wait."""
     predictor = WatchedPredictor(bundle)
 
     async def use(batcher: Batcher) -> None:
@@ -244,7 +244,7 @@ def test_a_model_of_microseconds_is_asked_at_once(bundle: Bundle) -> None:
 
 
 def test_the_time_of_a_row_is_measured(bundle: Bundle) -> None:
-    """What the model takes for one row is the median of some tries."""
+    """The time of one row is the median of some runs, without the first."""
     took_ns = measure_row_ns(WatchedPredictor(bundle, delay_s=0.002), rows(bundle))
     assert 2e6 < took_ns < 2e8
 
@@ -255,7 +255,7 @@ def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("step", "depends"), [(_as_text, True), (np.abs, False)])
 def test_a_missing_value_changes_no_other_request(step: Any, *, depends: bool) -> None:
-    """A missing value makes `10.0` of an integer `10`; where the model reads that, requests go by themselves."""
+    """A missing value makes `10.0` of an integer `10`; if the model reads that otherwise, requests run singly."""
     random = np.random.default_rng(2)
     data = pd.DataFrame({"code": random.choice([10, 20, 30], 300)})
     labels = pd.Series(np.where((data["code"] == 20) ^ (random.random(300) < 0.2), "yes", "no"))

@@ -29,19 +29,19 @@ MADE_UP = PredictionIds(SigningKeys([KEY]), MODEL)
 
 @pytest.fixture(scope="module")
 def bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small bundle in a folder of its own, with a ledger of its own beside it."""
+    """Copies the small bundle into a folder of its own, so that its ledger is its own too."""
     return shutil.copytree(small_bundle, tmp_path_factory.mktemp("own") / "bundle")
 
 
 @pytest.fixture(scope="module")
 def service(bundle: Path) -> Iterator[Running]:
-    """The small model with a known key."""
+    """Serves the small model with a known key."""
     with running(bundle, feedback_keys=(KEY, "an older key of this test")) as service:
         yield service
 
 
 def send(service: Running, *labels: tuple[str, Any]) -> list[str]:
-    """What became of each label."""
+    """Sends labels and returns the verdict on each."""
     body = {"labels": [{"prediction_id": prediction_id, "actual": actual} for prediction_id, actual in labels]}
     response = service.client.post("/feedback", json=body)
     assert response.status_code == 200, response.text
@@ -53,22 +53,22 @@ def send(service: Running, *labels: tuple[str, Any]) -> list[str]:
 
 
 def predicted(service: Running, n_rows: int = 1) -> list[str]:
-    """Ids of fresh predictions."""
+    """Returns the ids of new predictions."""
     return [each["prediction_id"] for each in service.predict([ROW] * n_rows).json()["predictions"]]
 
 
 def rejected(service: Running) -> dict[str, int]:
-    """Labels that were not counted, by reason, as `/metrics` tells."""
+    """Returns the labels that were not counted, by reason, from `/metrics`."""
     return {dict(labels)["reason"]: int(n) for labels, n in service.samples("ml_feedback_rejected_total").items()}
 
 
 def counted(service: Running) -> int:
-    """Labels that were counted, as `/metrics` tells."""
+    """Returns how many labels were counted, from `/metrics`."""
     return int(sum(service.samples("ml_feedback_total").values()))
 
 
 def test_labels_are_answered_and_counted(service: Running) -> None:
-    """Each label of a body is answered in its place; `/metrics` has counted it when the answer is there."""
+    """Verdicts come in the order of the labels, and `/metrics` has counted each label before the answer is sent."""
     a, b = predicted(service, 2)
     n_counted, before = counted(service), rejected(service)
     assert send(service, (a, "yes"), (b, "no"), (a, "yes"), (b, "yes")) == [
@@ -87,13 +87,13 @@ def test_labels_are_answered_and_counted(service: Running) -> None:
 
 
 def signed(secret: str, version: str, *outcomes: str) -> str:
-    """An id of a model of the small one's name, signed with another key."""
+    """Returns an id of a model with the small one's name, signed with another key."""
     model = JudgedModel(ModelId("small", version), outcomes, has_probabilities=True)
     return PredictionIds(SigningKeys([secret]), model).make(ONE)[0]
 
 
 def test_bad_ids_are_refused_and_counted(service: Running) -> None:
-    """An id that is not ours, or not of a model that this ledger knows, is refused by its reason."""
+    """An id that another key signed, or that is of a model unknown to this ledger, is refused and counted by reason."""
     (genuine,) = predicted(service)
     bad = {
         "": "forged",
@@ -121,7 +121,7 @@ def test_bad_ids_are_refused_and_counted(service: Running) -> None:
 
 
 def test_labels_outside_the_classes_are_refused(service: Running) -> None:
-    """A label that is no class of the model is an unknown outcome, and the right one still counts afterwards."""
+    """A label that is not a class of the model is answered `unknown_outcome`; the right one still counts afterwards."""
     bad = ["maybe", "Yes", "", 1, 0, 1.5, 1e300, True, None, [], ["yes"], {"yes": 1}, 10**400]
     (genuine,) = predicted(service)
     before = rejected(service)["unknown_outcome"]
@@ -148,7 +148,7 @@ def test_labels_outside_the_classes_are_refused(service: Running) -> None:
     ],
 )
 def test_bodies_that_are_no_labels_are_refused(service: Running, body: bytes, status: int, says: str) -> None:
-    """A body of another shape is a problem that names the place; nothing of it is counted."""
+    """A body of another shape is answered with a problem that names the place, and nothing of it is counted."""
     before = rejected(service), counted(service)
     response = service.client.post("/feedback", content=body, headers={"content-type": "application/json"})
     assert (response.status_code, response.headers["content-type"]) == (status, "application/problem+json")
@@ -157,13 +157,13 @@ def test_bodies_that_are_no_labels_are_refused(service: Running, body: bytes, st
 
 
 def test_a_body_of_another_type_is_refused(service: Running) -> None:
-    """Labels come as JSON."""
+    """A body of another content type than JSON is answered 415."""
     response = service.client.post("/feedback", content=b"prediction_id=x", headers={"content-type": "text/csv"})
     assert response.status_code == 415
 
 
 def test_an_empty_list_is_answered(service: Running) -> None:
-    """No label is no error."""
+    """A body without labels is answered 200, with no verdicts."""
     assert send(service) == []
 
 
@@ -210,7 +210,7 @@ def test_ids_of_an_older_key_are_known(service: Running) -> None:
 
 
 def test_expired_labels_are_late(bundle: Path) -> None:
-    """A label that comes after the horizon is late, and stays so."""
+    """A label that comes after the horizon is answered `late`, and so is the same label sent again."""
     with running(bundle, feedback_keys=(KEY,), label_horizon_s=1, ledger=f"sqlite:///{bundle}.own.sqlite3") as service:
         (genuine,) = predicted(service)
         time.sleep(2.1)
@@ -219,7 +219,7 @@ def test_expired_labels_are_late(bundle: Path) -> None:
 
 
 def test_a_correction_moves_the_totals(bundle: Path) -> None:
-    """Where the last label wins, a correction is answered as one; totals less withdrawn ones are right."""
+    """Where the last label wins, a second one is answered `corrected`, and totals minus withdrawn totals are right."""
     ledger = f"sqlite:///{bundle}.last.sqlite3"
     with running(bundle, feedback_keys=(KEY,), last_label_wins=True, ledger=ledger) as service:
         (genuine,) = predicted(service)
@@ -234,7 +234,7 @@ def test_a_correction_moves_the_totals(bundle: Path) -> None:
 
 
 def test_totals_survive_a_restart(bundle: Path) -> None:
-    """A new process shows what the ledger has, and knows the labels that it has seen."""
+    """A new process shows the totals of the ledger, and answers labels that were sent before as duplicates."""
     settings: dict[str, Any] = {"ledger": f"sqlite:///{bundle}.restarted.sqlite3"}
     with running(bundle, **settings) as service:
         (genuine,) = predicted(service)
@@ -245,7 +245,7 @@ def test_totals_survive_a_restart(bundle: Path) -> None:
 
 
 def test_every_series_exists_before_the_first_label(bundle: Path) -> None:
-    """Every pair, reason and kind stands at 0 once the service is ready."""
+    """Every pair, reason and kind has a series at 0 once the service is ready."""
     with running(bundle, ledger=f"sqlite:///{bundle}.fresh.sqlite3") as service:
         assert service.client.get("/readyz").status_code == 200
         assert sorted(service.samples("ml_feedback_total").values()) == [0, 0, 0, 0]
@@ -254,7 +254,7 @@ def test_every_series_exists_before_the_first_label(bundle: Path) -> None:
 
 
 def test_a_ledger_that_is_down_leaves_predictions_alone(bundle: Path) -> None:
-    """Without its ledger the service starts and predicts; feedback answers 503 at once, and no total is shown."""
+    """Without its ledger the service starts and predicts, feedback is answered 503 at once, and no total is shown."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"postgresql+psycopg://x@127.0.0.1:{unused.getsockname()[1]}/x"
@@ -269,7 +269,7 @@ def test_a_ledger_that_is_down_leaves_predictions_alone(bundle: Path) -> None:
 
 
 def test_the_documented_answers_are_the_real_ones(service: Running) -> None:
-    """OpenAPI lists every status that the route answers with, and every word."""
+    """OpenAPI lists every status that the route answers with, and every verdict."""
     schema = service.client.get("/openapi.json").json()
     operation = schema["paths"]["/feedback"]["post"]
     assert set(operation["responses"]) == {"200", "400", "413", "415", "422", "503"}

@@ -22,7 +22,7 @@ TYPES = {"area": "FP64", "rooms": "INT64", "has_garden": "BOOL", "zone": "INT64"
 
 @pytest.fixture(scope="module")
 def houses() -> pd.DataFrame:
-    """200 houses: a float, an integer, a boolean, and a category that is an integer."""
+    """Returns 200 houses with a float, an integer, a boolean, and a category that is an integer."""
     random = np.random.default_rng(3)
     return pd.DataFrame(
         {
@@ -35,7 +35,7 @@ def houses() -> pd.DataFrame:
 
 
 def fitted(estimator: Any, houses: pd.DataFrame, labels: "pd.Series[Any]") -> Pipeline:
-    """A pipeline that encodes the zone and passes the rest through."""
+    """Returns a pipeline that encodes the zone and passes the rest through."""
     zone = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     preprocess = ColumnTransformer([("zone", zone, ["zone"])], remainder="passthrough")
     return Pipeline([("preprocess", preprocess), ("estimate", estimator)]).fit(houses, labels)
@@ -43,7 +43,7 @@ def fitted(estimator: Any, houses: pd.DataFrame, labels: "pd.Series[Any]") -> Pi
 
 @pytest.fixture(scope="module")
 def prices(houses: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Running, Pipeline]]:
-    """A regression behind real HTTP."""
+    """Serves a regression over real HTTP."""
     labels = houses["area"] * 3 + houses["zone"] + houses["rooms"] ** 2
     model = fitted(LinearRegression(), houses, labels)
     folder = tmp_path_factory.mktemp("prices") / "bundle"
@@ -53,7 +53,7 @@ def prices(houses: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def request_of(houses: pd.DataFrame) -> dict[str, Any]:
-    """Each column as a tensor of its own type."""
+    """Returns a request with each column as a tensor of its own type."""
     return {
         "inputs": [
             {"name": name, "datatype": datatype, "shape": [len(houses)], "data": houses[name].tolist()}
@@ -63,20 +63,20 @@ def request_of(houses: pd.DataFrame) -> dict[str, Any]:
 
 
 def outputs_of(service: Running, path: str, request: dict[str, Any]) -> dict[str, Any]:
-    """The outputs of a response, by name."""
+    """Returns the outputs of a response, by name."""
     response = service.client.post(path, json=request)
     assert response.status_code == 200, response.text
     return {output["name"]: output for output in response.json()["outputs"]}
 
 
 def houses_counted(service: Running, zone: str) -> int:
-    """Rows with this zone, as `/metrics` tells."""
+    """Returns how many rows had this zone, from `/metrics`."""
     samples = service.samples("ml_feature_categories_total").items()
     return sum(int(value) for labels, value in samples if ("category", zone) in labels)
 
 
 def test_a_regression_answers_values(prices: tuple[Running, Pipeline], houses: pd.DataFrame) -> None:
-    """Values are those of the model, under both protocols, for columns of their own types."""
+    """Under both protocols the values are those of the model, for columns of their own types."""
     service, model = prices
     expected = model.predict(houses).tolist()
     outputs = outputs_of(service, "/v2/models/prices/infer", request_of(houses))
@@ -89,7 +89,7 @@ def test_a_regression_answers_values(prices: tuple[Running, Pipeline], houses: p
 
 
 def test_types_are_described(prices: tuple[Running, Pipeline]) -> None:
-    """The metadata tells each input's type as training had it, and the example of each route works."""
+    """The metadata has each input's type as training had it, and the example of each route works."""
     service, _ = prices
     metadata = service.client.get("/v2/models/prices").json()
     assert {tensor["name"]: tensor["datatype"] for tensor in metadata["inputs"]} == TYPES
@@ -146,7 +146,7 @@ def test_no_word_is_read_for_a_number(
 
 
 def test_a_classifier_without_probabilities_answers_outcomes(houses: pd.DataFrame, tmp_path: Path) -> None:
-    """Three classes, no probabilities: outcomes are those of the model, and no more is promised."""
+    """Outcomes are those of a model with three classes and no probabilities, and none are documented."""
     labels = pd.Series(np.select([houses["area"] > 140, houses["rooms"] > 5], ["large", "many"], "small"))
     model = fitted(LinearSVC(random_state=0, C=1e-4), houses, labels)
     save_bundle(make_bundle(model, houses, labels, name="sizes", version="1"), tmp_path / "bundle")

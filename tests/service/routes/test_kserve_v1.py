@@ -23,7 +23,7 @@ def test_predictions_are_those_of_the_predict_route(small_service: Running) -> N
 
 
 def test_rows_may_be_lists(small_service: Running) -> None:
-    """Lists hold the values in the order of the training data: `city`, `age`, `plan`, `income`."""
+    """Rows that are lists have their values in the order of the training data: `city`, `age`, `plan`, `income`."""
     rows: list[list[Any]] = [["Bern", None, "paid", 2000], [None, 41, "free", 1.5]]
     named = [dict(zip(("city", "age", "plan", "income"), row, strict=True)) for row in rows]
     answers = [
@@ -35,14 +35,14 @@ def test_rows_may_be_lists(small_service: Running) -> None:
 
 
 def test_rows_are_counted(small_service: Running) -> None:
-    """Each row is a prediction."""
+    """Each row is counted as one prediction."""
     before = sum(small_service.samples("ml_predictions_total").values())
     small_service.client.post(PREDICT, json={"instances": [ROW] * 3})
     assert sum(small_service.samples("ml_predictions_total").values()) == before + 3
 
 
 def test_a_body_without_a_content_type_is_read(small_service: Running) -> None:
-    """TensorFlow Serving's clients send none."""
+    """A body without a content type is read, because TensorFlow Serving's clients send none."""
     sent = json.dumps({"instances": [ROW]}).encode()
     assert small_service.client.post(PREDICT, content=sent).status_code == 200
 
@@ -65,7 +65,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("sent", "said"), BAD.values(), ids=BAD.keys())
 def test_bad_requests_are_named_and_counted(small_service: Running, sent: Any, said: str) -> None:
-    """What does not fit is answered in the protocol's shape and counted as rejected once."""
+    """A body that does not fit is answered in the protocol's shape and counted as rejected once."""
     before = small_service.errors()
     response = small_service.client.post(PREDICT, json=sent)
     assert response.status_code == 400
@@ -76,7 +76,7 @@ def test_bad_requests_are_named_and_counted(small_service: Running, sent: Any, s
 
 @pytest.mark.parametrize("sent", [b"", b"{", b'{"instances": [[NaN]]}', b'{"instances": ["\xff"]}', b"[" * 100_000])
 def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes) -> None:
-    """A body that is not JSON is a 400 in the protocol's shape."""
+    """A body that is not JSON is answered 400 in the protocol's shape, and counted."""
     before = small_service.errors()["rejected"]
     response = small_service.client.post(PREDICT, content=sent)
     assert (response.status_code, response.json().keys()) == (400, {"error"})
@@ -84,7 +84,7 @@ def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes
 
 
 def test_another_model_is_unknown(small_service: Running) -> None:
-    """Another model is a 404 in the protocol's shape, counted as rejected."""
+    """A request for another model is answered 404 in the protocol's shape and counted as rejected."""
     before = small_service.errors()["rejected"]
     response = small_service.client.post("/v1/models/large:predict", json={"instances": [ROW]})
     assert (response.status_code, response.json()) == (

@@ -1,4 +1,4 @@
-"""What the protocols of other model servers say of server and model, and what the API's own description says."""
+"""The metadata of server and model in the protocols of other model servers, and the API's own description."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from tests.service.running import Running
 
 
 def paths_of(service: Running, prefix: str) -> dict[str, dict[str, Any]]:
-    """The documented operations below a prefix, by method and path."""
+    """Returns the documented operations below a prefix, by method and path."""
     paths = service.client.get("/openapi.json").json()["paths"]
     return {
         f"{method.upper()} {path}": operation
@@ -20,7 +20,7 @@ def paths_of(service: Running, prefix: str) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("path", ["/v2/models/small", "/v2/models/small/versions/7"])
 def test_the_model_is_described(small_service: Running, path: str) -> None:
-    """Inputs stand in the order of the training data, and the classes of the probabilities are named."""
+    """The metadata lists the inputs in the order of the training data, and names the classes of the probabilities."""
     assert small_service.client.get(path).json() == {
         "name": "small",
         "versions": ["7"],
@@ -61,7 +61,7 @@ def test_the_model_is_described(small_service: Running, path: str) -> None:
     ],
 )
 def test_server_and_model_are_ready(small_service: Running, path: str, expected: dict[str, Any]) -> None:
-    """A running service says so in the words of each protocol."""
+    """A running service is ready in the words of each protocol."""
     response = small_service.client.get(path)
     assert (response.status_code, response.json()) == (200, expected)
 
@@ -90,7 +90,7 @@ def test_a_service_that_stops_is_not_ready(small_service: Running, path: str) ->
     ],
 )
 def test_other_models_are_unknown(small_service: Running, path: str) -> None:
-    """Another model or version is a 404 in the protocols' shape; no prediction was asked for, so none is rejected."""
+    """A request about another model or version is answered 404 in the protocols' shape, and counted nowhere."""
     before = small_service.errors()
     response = small_service.client.get(path)
     assert response.status_code == 404
@@ -107,7 +107,7 @@ def test_other_models_are_unknown(small_service: Running, path: str) -> None:
     ],
 )
 def test_documented_examples_work(small_service: Running, operation: str) -> None:
-    """The example in the API's description works as it stands, and what is answered is what is described."""
+    """The example in the API's description works as it stands, and the answer has the described fields."""
     described = paths_of(small_service, "/v")[operation]
     example = described["requestBody"]["content"]["application/json"]["example"]
     path = operation.partition(" ")[2].replace("{name}", "small").replace("{version}", "7")
@@ -116,7 +116,7 @@ def test_documented_examples_work(small_service: Running, operation: str) -> Non
 
 
 def test_every_documented_answer_has_a_series(small_service: Running) -> None:
-    """Each documented status of each route exists under the route's template, and names of models are no labels."""
+    """Each documented status of each route has a series under the route's template; no model's name is a label."""
     client = small_service.client
     client.get("/v2/models/large")
     client.post("/v1/models/large:predict", json={})

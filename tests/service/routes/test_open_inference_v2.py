@@ -19,7 +19,7 @@ INFER = "/v2/models/small/infer"
 
 
 def request_of(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-    """An inference request with one tensor a feature."""
+    """Returns an inference request with one tensor per feature."""
     datatypes = {"age": "FP64", "income": "FP64", "city": "BYTES", "plan": "BYTES"}
     inputs = [
         {"name": name, "shape": [len(rows)], "datatype": datatype, "data": [row[name] for row in rows]}
@@ -29,7 +29,7 @@ def request_of(rows: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
 
 
 def changed(index: int = 0, **changes: Any) -> dict[str, Any]:
-    """A request of one row, one of whose inputs (age, income, city, plan) differs; `...` takes a key out."""
+    """Returns a request of one row with one of its inputs (age, income, city, plan) changed; `...` removes a key."""
     request = request_of([ROW])
     tensor = request["inputs"][index] | changes
     request["inputs"][index] = {key: value for key, value in tensor.items() if value is not ...}
@@ -37,13 +37,13 @@ def changed(index: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def outputs_of(response: httpx.Response) -> dict[str, dict[str, Any]]:
-    """The outputs of a response, by name."""
+    """Returns the outputs of a response, by name."""
     assert response.status_code == 200, response.text
     return {output["name"]: output for output in response.json()["outputs"]}
 
 
 def grown(service: Running, name: str, act: Callable[[], object]) -> dict[tuple[str, ...], int]:
-    """By how much each series of a metric grows meanwhile; labels but those of the model, in their order."""
+    """Yields by how much each series of a metric grows meanwhile, by its labels without those of the model."""
     before = service.samples(name)
     act()
     after = service.samples(name)
@@ -94,7 +94,7 @@ def test_600_rows_equal_the_pipeline(
 
 
 def test_rows_are_counted_as_by_the_predict_route(small_service: Running) -> None:
-    """The same rows grow the same series by as much, whichever route they come by."""
+    """The same rows increase the same series by the same numbers on both routes."""
     for name in ("ml_predictions_total", "ml_feature_categories_total", "ml_feature_missing_total"):
         by_predict = grown(small_service, name, lambda: small_service.predict(ROWS))
         by_infer = grown(small_service, name, lambda: small_service.client.post(INFER, json=request_of(ROWS)))
@@ -122,7 +122,7 @@ def test_a_column_may_have_two_dimensions(small_service: Running, data: list[Any
 
 
 def test_outputs_are_chosen(small_service: Running) -> None:
-    """Only the outputs that were asked for come back, in that order."""
+    """The response has only the requested outputs, in their order."""
     wanted = [{"name": "prediction_id"}, {"name": "outcome"}]
     outputs = outputs_of(small_service.client.post(INFER, json=request_of([ROW], outputs=wanted)))
     assert list(outputs) == ["prediction_id", "outcome"]
@@ -207,7 +207,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("sent", "said"), BAD.values(), ids=BAD.keys())
 def test_bad_tensors_are_named_and_counted(small_service: Running, sent: Any, said: str) -> None:
-    """A request that does not fit is a 400 in the protocol's shape that names the tensor, counted as rejected once."""
+    """A request that does not fit is answered 400 with the name of the tensor, and counted as rejected once."""
     before = small_service.errors()
     response = small_service.client.post(INFER, json=sent)
     assert response.status_code == 400
@@ -219,7 +219,7 @@ def test_bad_tensors_are_named_and_counted(small_service: Running, sent: Any, sa
 
 @pytest.mark.parametrize("sent", [b"", b"{", b'{"inputs": [NaN]}', b'"\xff"', b"[" * 100_000])
 def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes) -> None:
-    """A body that is not JSON is a 400 in the protocol's shape."""
+    """A body that is not JSON is answered 400 in the protocol's shape, and counted."""
     before = small_service.errors()["rejected"]
     response = small_service.client.post(INFER, content=sent)
     assert (response.status_code, response.json().keys()) == (400, {"error"})
@@ -234,7 +234,7 @@ def test_bodies_that_are_no_json_are_counted(small_service: Running, sent: bytes
     ],
 )
 def test_other_models_are_unknown(small_service: Running, path: str, said: str) -> None:
-    """Another model or version is a 404 in the protocol's shape, counted as rejected."""
+    """A request for another model or version is answered 404 in the protocol's shape and counted as rejected."""
     before = small_service.errors()["rejected"]
     response = small_service.client.post(path, json=request_of([ROW]))
     assert (response.status_code, response.json()) == (404, {"error": said})
@@ -242,7 +242,7 @@ def test_other_models_are_unknown(small_service: Running, path: str, said: str) 
 
 
 def test_errors_of_http_have_the_protocols_shape(small_service: Running) -> None:
-    """A body too large, of another type, a wrong method and an unknown path are told as `{"error": ...}`, too."""
+    """A body too large or of another type, a wrong method and an unknown path are answered `{"error": ...}` too."""
     client = small_service.client
     answers = [
         client.post(INFER, content=b" " * 17_000_000),
@@ -255,7 +255,7 @@ def test_errors_of_http_have_the_protocols_shape(small_service: Running) -> None
 
 
 def binary_request(*parts: bytes, sizes: dict[int, Any], head: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What to post: a request of one row whose inputs of these indices are binary data of these sizes."""
+    """Returns body and headers of a request of one row with binary data of these sizes as inputs at these indices."""
     request = head or request_of([ROW])
     for index, size in sizes.items():
         del request["inputs"][index]["data"]
@@ -307,7 +307,7 @@ BAD_BINARY: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("sent", "said"), BAD_BINARY.values(), ids=BAD_BINARY.keys())
 def test_bad_binary_data_is_named_and_counted(small_service: Running, sent: dict[str, Any], said: str) -> None:
-    """Binary data that does not fit is a 400 that names the tensor, counted as rejected once."""
+    """Binary data that does not fit is answered 400 with the name of the tensor, and counted as rejected once."""
     before = small_service.errors()["rejected"]
     response = small_service.client.post(INFER, **sent)
     assert response.status_code == 400
@@ -316,7 +316,7 @@ def test_bad_binary_data_is_named_and_counted(small_service: Running, sent: dict
 
 
 def test_a_trace_is_kept_as_on_the_predict_route(small_service: Running) -> None:
-    """A sampled caller finds wait, prediction and steps, under the route's template, with the first prediction id."""
+    """The trace of a sampled caller has wait, prediction, steps, the route's template and the first prediction id."""
     trace_id = "1af7651916cd43dd8448eb211c80319c"
     headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
     path = "/v2/models/small/versions/7/infer"
@@ -331,7 +331,7 @@ def test_a_trace_is_kept_as_on_the_predict_route(small_service: Running) -> None
 
 
 def test_without_ids_none_are_made(small_service: Running) -> None:
-    """Where only other outputs are asked for, no id is signed, and the trace names none."""
+    """If only other outputs are requested, no id is signed, and the trace has none."""
     trace_id = "2af7651916cd43dd8448eb211c80319c"
     headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
     wanted = request_of(ROWS, outputs=[{"name": "probabilities"}])

@@ -19,7 +19,7 @@ CALLER = "0af7651916cd43dd8448eb211c80319c"
 
 
 def rows_of(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as a client sends them, None where a value is missing."""
+    """Returns rows as a client sends them, None where a value is missing."""
     return [{str(k): None if pd.isna(v) else v for k, v in row.items()} for row in data.to_dict("records")]
 
 
@@ -38,7 +38,7 @@ def test_answers_equal_the_pipeline(
 
 @pytest.mark.slow
 def test_10000_flights_in_one_request(flights_bundle: Path) -> None:
-    """10,000 rows in one request: outcomes equal `pipeline.predict`, probabilities within 1e-12, each row counted."""
+    """10,000 rows in one request are predicted as by the pipeline, probabilities within 1e-12, and each is counted."""
     instances = FlightStream().take(10_000)
     bundle = load_bundle(flights_bundle)
     data = pd.DataFrame(instances)[list(bundle.profile.order)]
@@ -65,7 +65,7 @@ def test_the_documented_example_works(small_service: Running) -> None:
 
 
 def test_a_callers_trace_is_joined(small_service: Running) -> None:
-    """A sampled `traceparent` is continued: same trace id, the caller's span as parent, and the trace is kept."""
+    """A sampled `traceparent` gives its trace id to the response and its span as parent, and the trace is kept."""
     headers = {"traceparent": f"00-{CALLER}-b7ad6b7169203331-01"}
     response = small_service.predict([{"age": 1, "income": 2, "city": "Oslo", "plan": "paid"}], headers=headers)
     assert response.json()["trace_id"] == CALLER
@@ -100,7 +100,7 @@ def test_every_exemplar_resolves(small_service: Running) -> None:
 def test_requests_that_wait_together_are_predicted_together(
     small_data: tuple[pd.DataFrame, "pd.Series[str]"], tmp_path: Path
 ) -> None:
-    """While one batch of a model that costs something runs, requests gather, and the next run takes them all."""
+    """Requests that arrive while a slow model runs are all predicted in its next run."""
     data, labels = small_data[0][["income"]], small_data[1]
     forest = RandomForestClassifier(50, random_state=0).fit(data, labels)
     save_bundle(make_bundle(forest, data, labels, "forest", "1"), tmp_path / "bundle")

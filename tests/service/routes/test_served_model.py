@@ -26,7 +26,7 @@ from sightline_service.routes.served_model import ERRORS, refusal
 def test_a_refusal_says_what_and_when(
     error: SightlineError, status: int, headers: tuple[tuple[bytes, bytes], ...]
 ) -> None:
-    """The body holds the sentence and nothing else; the status is a documented one."""
+    """The body has the sentence and nothing else, and the status is a documented one."""
     reply = refusal(error)
     assert (json.loads(reply.body), reply.status, reply.headers) == ({"error": error.detail}, status, headers)
     assert reply.status in ERRORS

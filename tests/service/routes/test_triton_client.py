@@ -1,4 +1,4 @@
-"""A client of the Open Inference Protocol that is not ours, Triton's, over real HTTP."""
+"""Triton's client of the Open Inference Protocol gets its answers over real HTTP."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,13 +16,13 @@ CITIES, PLANS = ["Bern", "Oslo", "Zürich"], ["free", "paid", "free"]
 
 @pytest.fixture
 def client(small_service: Running) -> Iterator[Any]:
-    """Triton's client of the small model."""
+    """Connects Triton's client to the small model."""
     with triton.InferenceServerClient(f"127.0.0.1:{small_service.port}") as client:
         yield client
 
 
 def inputs(ages: list[float], *, is_binary: bool) -> list[Any]:
-    """The inputs of three rows."""
+    """Returns the inputs of three rows."""
     made = []
     for name, datatype, values in (
         ("age", "FP64", np.array(ages)),
@@ -37,7 +37,7 @@ def inputs(ages: list[float], *, is_binary: bool) -> list[Any]:
 
 
 def predicted(service: Running, ages: list[float]) -> list[dict[str, Any]]:
-    """What the predict route says of the same rows."""
+    """Returns the predict route's predictions of the same rows."""
     rows = zip(ages, INCOMES, CITIES, PLANS, strict=True)
     sent = [{"age": None if np.isnan(a) else a, "income": i, "city": c, "plan": p} for a, i, c, p in rows]
     predictions: list[dict[str, Any]] = service.predict(sent).json()["predictions"]
@@ -45,7 +45,7 @@ def predicted(service: Running, ages: list[float]) -> list[dict[str, Any]]:
 
 
 def test_it_finds_server_and_model_ready(client: Any) -> None:
-    """Its questions about server and model are answered as it expects."""
+    """The client reads from the metadata that the server and the served model are ready, and no other model."""
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("small")
@@ -56,7 +56,7 @@ def test_it_finds_server_and_model_ready(client: Any) -> None:
 
 
 def test_its_binary_tensors_are_predicted(client: Any, small_service: Running) -> None:
-    """As it comes, it sends and takes binary data; NaN is a missing value."""
+    """By default the client sends and receives binary data, in which NaN is a missing value."""
     expected = predicted(small_service, AGES)
     result = client.infer("small", inputs(AGES, is_binary=True), request_id="42")
     assert [each.decode() for each in result.as_numpy("outcome")] == [each["outcome"] for each in expected]
@@ -68,7 +68,7 @@ def test_its_binary_tensors_are_predicted(client: Any, small_service: Running) -
 
 
 def test_its_json_tensors_are_predicted(client: Any, small_service: Running) -> None:
-    """Told so, it sends and takes JSON."""
+    """If it is set to, the client sends and receives JSON."""
     ages = [30.0, 41.0, 55.5]
     wanted = [triton.InferRequestedOutput("outcome", binary_data=False)]
     result = client.infer("small", inputs(ages, is_binary=False), model_version="7", outputs=wanted)
@@ -81,7 +81,7 @@ def test_its_json_tensors_are_predicted(client: Any, small_service: Running) -> 
     [("large", 4, "404", "there is no model 'large'"), ("small", 3, "400", "input 'plan': it is missing")],
 )
 def test_it_raises_what_is_wrong(client: Any, model: str, kept: int, status: str, message: str) -> None:
-    """Errors reach its user in our words."""
+    """The client raises its own exception with the text and the status of our error."""
     with pytest.raises(InferenceServerException, match=message) as raised:
         client.infer(model, inputs(AGES, is_binary=True)[:kept])
     assert raised.value.status() == status

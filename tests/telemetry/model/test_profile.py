@@ -62,11 +62,15 @@ def test_rare_categories_are_counted_together() -> None:
 def test_a_regression_has_values() -> None:
     """Predictions and labels of a regression are binned on the deciles of the predictions; nothing else is there."""
     fields = profile_values(np.arange(1000.0), np.full(1000, 2000.0))
-    assert fields["task"] == "regression"
-    assert fields["predicted_values"].counts == (100,) * 10
-    assert fields["label_values"].counts == (*[0] * 9, 1000)
-    assert fields["label_values"].bounds == fields["predicted_values"].bounds
-    assert (fields["label_values"].sum, fields["outcomes"], fields["scores"]) == (2_000_000.0, (), ())
+    profile = ReferenceProfile(order=(), numeric=(), categorical=(), **fields)
+    assert (profile.task, profile.n_rows) == ("regression", 1000)
+    assert profile.predicted_values is not None
+    assert profile.label_values is not None
+    assert profile.predicted_values.counts == (100,) * 10
+    assert profile.label_values.counts == (*[0] * 9, 1000)
+    assert profile.label_values.bounds == profile.predicted_values.bounds
+    assert profile.label_values.sum == 2_000_000.0
+    assert (profile.outcomes, profile.predicted, profile.labels, profile.scores) == ((), (), (), ())
 
 
 @pytest.mark.parametrize("word", ["__missing__", "__unseen__", "__other__"])

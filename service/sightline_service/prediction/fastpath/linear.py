@@ -1,6 +1,6 @@
 """Computes linear models with the preprocessing folded in: one term per input, and their sum."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import hypot, sqrt
 from sys import maxsize
 from typing import Any
@@ -9,7 +9,8 @@ import numpy as np
 from sklearn import linear_model
 from sklearn.svm import LinearSVC
 
-from sightline_service.prediction.fastpath.ready import Arithmetic, Column, Fill, IsMissing, Lookup, Numeric
+from sightline_service.prediction.fastpath import ready
+from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric
 from sightline_telemetry.model.histogram import Codes, Floats
 
 KNOWN = (
@@ -30,9 +31,6 @@ KNOWN = (
 MAX_TERMS = 500.0
 """Sum of the absolute terms up to which rounding in another order moves a probability by less than 1e-12."""
 
-Row = Sequence[Any]
-Vocabulary = Mapping[Any, int]
-
 
 class FoldedLinear:
     """score_k = constant_k + sum of one term per input, in plain Python for few rows and in numpy for many.
@@ -41,7 +39,7 @@ class FoldedLinear:
     """
 
     def __init__(
-        self, estimator: Any, columns: Sequence[Column], n_numeric: int, vocabularies: Sequence[Vocabulary]
+        self, estimator: Any, columns: Sequence[Column], n_numeric: int, vocabularies: Sequence[ready.Vocabulary]
     ) -> None:
         weights = np.atleast_2d(estimator.coef_)
         n_scores = len(weights)
@@ -68,12 +66,14 @@ class FoldedLinear:
         self._is_never_missing = np.isnan(self._missing).any(axis=0)  # nothing fills it in
         self._missing[:, self._is_never_missing] = 0.0
         self._n_numeric = n_numeric
-        self._words = [_term_of(each, table[:, 0]) for each, table in zip(vocabularies, self._tables, strict=True)]
+        self._words = [
+            ready.lookup(each, table[:, 0].tolist()) for each, table in zip(vocabularies, self._tables, strict=True)
+        ]
         self._small = MAX_TERMS / sqrt(n_numeric + len(self._words))
         self.takes_few = n_scores == 1
         self.most_rows = maxsize
 
-    def few(self, rows: Sequence[Row]) -> list[float] | None:
+    def few(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
         """Returns the scores of some rows, values in the profile's order; None if rounding could change an outcome."""
         numbers, words, n_numeric, constant = self._numbers, self._words, self._n_numeric, float(self._constant[0])
         scores = []
@@ -106,18 +106,12 @@ def _affine(column: Numeric) -> tuple[float, float]:
     """Returns slope and intercept of a column where its input is not missing."""
     slope, intercept = 1.0, 0.0
     for operation in column.operations:
-        if isinstance(operation, IsMissing):
+        if isinstance(operation, ready.IsMissing):
             slope, intercept = 0.0, 0.0
-        elif isinstance(operation, Arithmetic):
+        elif isinstance(operation, ready.Arithmetic):
             intercept = float(operation.ufunc(intercept, operation.number))
             if operation.ufunc in (np.multiply, np.divide):
                 slope = float(operation.ufunc(slope, operation.number))
-        elif not isinstance(operation, Fill):
+        elif not isinstance(operation, ready.Fill):
             raise ValueError(f"{operation} is not affine")
     return slope, intercept
-
-
-def _term_of(vocabulary: Vocabulary, terms: Floats) -> tuple[Callable[[Any, float], float], float]:
-    """Returns the look-up of a known category's or None's term, and the term of all others."""
-    values = terms.tolist()
-    return {value: values[code] for value, code in vocabulary.items()}.get, values[len(vocabulary)]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import exp
 from time import perf_counter_ns
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,19 +23,8 @@ TIE = 1e-9
 """Scores this close to the border between two outcomes are left to the pipeline: rounding could decide them."""
 
 
-class Folded(Protocol):
-    """A model with its preprocessing folded in: one score per row, or one per row and class."""
-
-    takes_few: bool
-    most_rows: int
-
-    def few(self, rows: Sequence[Sequence[Any]]) -> list[float] | None:
-        """Returns the scores of some rows; None if the pipeline has to predict them."""
-        ...
-
-    def many(self, numeric: Floats, codes: Codes) -> Floats | None:
-        """Returns (n_rows, n_scores); None if the pipeline has to predict them."""
-        ...
+Folded = linear.FoldedLinear | trees.TreeTable
+"""A model with its preprocessing folded in: one score per row, or one per row and class."""
 
 
 class FastPath:

@@ -11,17 +11,8 @@ from sklearn.feature_selection import SelectorMixin
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 
-from sightline_service.prediction.fastpath.ready import (
-    Arithmetic,
-    Call,
-    Called,
-    Clip,
-    Column,
-    Fill,
-    IsMissing,
-    Lookup,
-    Numeric,
-)
+from sightline_service.prediction.fastpath import ready
+from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric
 from sightline_telemetry.estimators import active_steps, branches, is_passed_through
 
 MAX_TABLE = 4_000_000
@@ -71,7 +62,7 @@ def _read_imputer(imputer: SimpleImputer, columns: ReadyColumns) -> ReadyColumns
     is_kept = ~pd.isna(statistics) | bool(imputer.keep_empty_features)
     if np.any(pd.isna(statistics) & is_kept):
         return None
-    filled = tuple(c.then(Fill(s)) for c, s, kept in zip(columns, statistics, is_kept, strict=True) if kept)
+    filled = tuple(c.then(ready.Fill(s)) for c, s, kept in zip(columns, statistics, is_kept, strict=True) if kept)
     return filled + (_indicators(imputer.indicator_, columns) if imputer.add_indicator else ())
 
 
@@ -80,17 +71,17 @@ def _read_indicator(indicator: MissingIndicator, columns: ReadyColumns) -> Ready
 
 
 def _indicators(indicator: MissingIndicator, columns: ReadyColumns) -> ReadyColumns:
-    return tuple(columns[index].then(IsMissing()) for index in indicator.features_)
+    return tuple(columns[index].then(ready.IsMissing()) for index in indicator.features_)
 
 
 def _read_scaler(scaler: Any, columns: ReadyColumns) -> ReadyColumns:
     for ufunc, attribute in _SCALERS[type(scaler)]:
         numbers = getattr(scaler, attribute)
         if numbers is not None and (attribute != "mean_" or scaler.with_mean):
-            columns = tuple(c.then(Arithmetic(ufunc, float(n))) for c, n in zip(columns, numbers, strict=True))
+            columns = tuple(c.then(ready.Arithmetic(ufunc, float(n))) for c, n in zip(columns, numbers, strict=True))
     if getattr(scaler, "clip", False):
         limits = getattr(scaler, "feature_range", (-1.0, 1.0))
-        columns = tuple(column.then(Clip(*limits)) for column in columns)
+        columns = tuple(column.then(ready.Clip(*limits)) for column in columns)
     return columns
 
 
@@ -160,13 +151,13 @@ def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
     is_whole = any(isinstance(column, Numeric) and column.is_whole and not column.operations for column in columns)
     if is_whole and not _makes_floats(transformer):
         raise NotReadableError(f"{name} takes integers, with which it may compute otherwise than with floats")
-    call = Call(transformer, columns)
+    call = ready.Call(transformer, columns)
     n_inputs = 1 + max((column.feature for column in _read_inputs(columns)), default=-1)
     try:
         n_outputs = call.of(np.zeros((n_inputs, 1)), np.zeros((n_inputs, 1), dtype=np.intp)).shape[1]
     except Exception as error:
         raise NotReadableError(f"{name} is not known, and cannot be called on numbers alone") from error
-    return tuple(Called(call, index) for index in range(n_outputs))
+    return tuple(ready.Called(call, index) for index in range(n_outputs))
 
 
 def _makes_floats(transformer: Any) -> bool:
@@ -181,7 +172,7 @@ def _makes_floats(transformer: Any) -> bool:
 def _read_inputs(columns: Sequence[Column]) -> Iterator[Numeric | Lookup]:
     """Yields the inputs of some columns, those of the transformers that are called among them."""
     for column in columns:
-        if isinstance(column, Called):
+        if isinstance(column, ready.Called):
             yield from _read_inputs(column.call.columns)
         else:
             yield column

@@ -1,8 +1,8 @@
 """Describes the columns that reach an estimator: one input and some arithmetic, a look-up, or a call."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from sightline_telemetry.model.histogram import Codes, Floats
 
 Values = NDArray[Any]
+Vocabulary = Mapping[Any, int]
+"""Each known category of a feature, and None, -> its code."""
+
+T = TypeVar("T")
 
 
-class Operation(Protocol):
-    """Arithmetic on each value by itself; NaN is missing."""
-
-    def __call__(self, values: Values) -> Values:
-        """The results, as many as values."""
-        ...
+Operation = Callable[[Values], Values]
+"""Arithmetic on each value by itself; NaN is missing. Returns as many results as values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,3 +184,8 @@ def call(estimator: Any, method: str, matrix: Floats) -> Any:
     names = getattr(estimator, "feature_names_in_", None)
     answer = getattr(estimator, method)(matrix if names is None else pd.DataFrame(matrix, columns=names))
     return answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
+
+
+def lookup(vocabulary: Vocabulary, of_code: Sequence[T]) -> tuple[Callable[[Any, T], T], T]:
+    """Returns the look-up of what belongs to a known category or to None, and what belongs to all others."""
+    return {value: of_code[code] for value, code in vocabulary.items()}.get, of_code[len(vocabulary)]

@@ -7,7 +7,7 @@ are the AND, over its inputs, of the leaves that each input alone leaves open: o
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from sys import float_info
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric
+from sightline_service.prediction.fastpath.ready import Column, Lookup, Numeric, Vocabulary, lookup
 from sightline_telemetry.model.histogram import Codes, Floats
 
 KNOWN = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
@@ -29,7 +29,6 @@ TABLE_ROWS = 1_000
 _IDENTITY_LOSSES = ("squared_error", "absolute_error", "quantile")
 
 Masks = NDArray[np.uint32]
-Vocabulary = Mapping[Any, int]
 
 
 class TreeTable:
@@ -71,7 +70,7 @@ class TreeTable:
         self._n_bytes = len(trees) * 4
         as_numbers = [[int.from_bytes(row.tobytes(), "little") for row in masks] for masks in self._masks]
         self._numbers = [(edges.tolist(), each, each[-1]) for edges, each in zip(self._edges, as_numbers, strict=False)]
-        self._words = [_mask_of(v, each) for v, each in zip(vocabularies, as_numbers[n_numeric:], strict=True)]
+        self._words = [lookup(v, each) for v, each in zip(vocabularies, as_numbers[n_numeric:], strict=True)]
         self.takes_few = self._n_scores == 1
         self.most_rows = TABLE_ROWS
 
@@ -194,8 +193,3 @@ def _open(nodes: Any, ready: Mapping[int, Floats], n_bins: int) -> Masks:
         goes_left = np.where(np.isnan(values), bool(node["missing_go_to_left"]), values <= node["num_threshold"])
         waiting += [(int(node["left"]), is_open & goes_left), (int(node["right"]), is_open & ~goes_left)]
     return found
-
-
-def _mask_of(vocabulary: Vocabulary, masks: list[int]) -> tuple[Callable[[Any, int], int], int]:
-    """Returns the look-up of a known category's or None's mask, and the mask of all others."""
-    return {value: masks[code] for value, code in vocabulary.items()}.get, masks[len(vocabulary)]

@@ -1,4 +1,4 @@
-"""The fast path says what the pipeline says, for pipelines of all shapes; what it cannot read it leaves alone."""
+"""The fast path predicts as the pipeline does, whatever its shape; what it cannot read is left to the pipeline."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ WORDS = ["city", "plan"]
 
 
 def data(n_classes: int = 2) -> tuple[pd.DataFrame, "pd.Series[str]"]:
-    """800 rows with missing numbers and words."""
+    """Returns 800 rows with missing numbers and words, and their labels."""
     random = np.random.default_rng(3)
     frame = pd.DataFrame(
         {
@@ -61,17 +61,17 @@ def data(n_classes: int = 2) -> tuple[pd.DataFrame, "pd.Series[str]"]:
 
 
 def one_hot(**options: Any) -> OneHotEncoder:
-    """An encoder that takes what it does not know."""
+    """Returns an encoder that accepts unseen categories."""
     return OneHotEncoder(**{"handle_unknown": "ignore", "sparse_output": False, **options})
 
 
 def words(encoder: Any) -> Any:
-    """Imputed and encoded."""
+    """Returns a pipeline that imputes words and encodes them."""
     return make_pipeline(SimpleImputer(strategy="most_frequent"), encoder)
 
 
 def columns(numbers: Any, categories: Any = None, **options: Any) -> ColumnTransformer:
-    """The usual two branches."""
+    """Returns a ColumnTransformer with a branch for numbers and one for words."""
     return ColumnTransformer([("n", numbers, NUMBERS), ("w", categories or words(one_hot()), WORDS)], **options)
 
 
@@ -143,7 +143,7 @@ READ: dict[str, tuple[Any, str]] = {
 
 
 def served(model: Any, n_classes: int = 2) -> tuple[Predictor, Predictor, ReferenceProfile]:
-    """The pipeline, and the same with a fast path."""
+    """Returns a predictor that runs the pipeline, and one with a fast path."""
     frame, labels = data(n_classes)
     bundle = make_bundle(model.fit(frame, labels), frame, labels, "model", "1")
     slow, fast = Predictor(bundle.model, bundle.profile), Predictor(bundle.model, bundle.profile)
@@ -152,7 +152,7 @@ def served(model: Any, n_classes: int = 2) -> tuple[Predictor, Predictor, Refere
 
 
 def rows(profile: ReferenceProfile, n_rows: int, far: float = 1e9) -> list[tuple[Any, ...]]:
-    """Rows as clients may send them: near and far, missing, unseen."""
+    """Returns rows as clients may send them, with near, far, missing and unseen values."""
     random = np.random.default_rng(11)
     frame, _ = data()
     made = []
@@ -167,7 +167,7 @@ def rows(profile: ReferenceProfile, n_rows: int, far: float = 1e9) -> list[tuple
 
 
 def assert_equal(ours: Prediction, theirs: Prediction) -> None:
-    """The same outcomes; numbers within 1e-12."""
+    """Asserts that outcomes are equal and numbers are within 1e-12."""
     assert ours.outcome_list() == theirs.outcome_list()
     if theirs.arrays.probabilities is not None:
         np.testing.assert_allclose(ours.arrays.probabilities, theirs.arrays.probabilities, rtol=0, atol=1e-12)  # type: ignore[arg-type]
@@ -175,7 +175,7 @@ def assert_equal(ours: Prediction, theirs: Prediction) -> None:
 
 @pytest.mark.parametrize("name", READ)
 def test_it_says_what_the_pipeline_says(name: str) -> None:
-    """Outcomes are the same and probabilities within 1e-12, for one row, some, and many."""
+    """Outcomes are equal and probabilities within 1e-12, for one row, some, and many."""
     model, kind = READ[name]
     slow, fast, profile = served(model)
     assert "fast path" in fast.path_description
@@ -192,7 +192,7 @@ def test_it_says_what_the_pipeline_says(name: str) -> None:
     "model", [make_pipeline(columns(SIMPLE), LINEAR), make_pipeline(columns("passthrough"), TREES)]
 )
 def test_several_classes(model: Any) -> None:
-    """With four classes it is still the pipeline's word."""
+    """With four classes the predictions are those of the pipeline too."""
     slow, fast, profile = served(model, n_classes=4)
     assert "fast path" in fast.path_description
     builder = ColumnBuilder(profile)
@@ -201,20 +201,20 @@ def test_several_classes(model: Any) -> None:
 
 
 class Reverser(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-    """A transformer of a user's own that takes words."""
+    """Transforms words, as a transformer of a user's own might."""
 
     def fit(self, x: Any, y: Any = None) -> "Reverser":  # noqa: ARG002
-        """Learns nothing."""
+        """Returns itself and learns nothing."""
         self.n_features_in_ = x.shape[1]
         return self
 
     def transform(self, x: Any) -> Any:
-        """The length of each word."""
+        """Returns the length of each word."""
         return np.array([[len(str(value)) for value in row] for row in np.asarray(x)], dtype=float)
 
 
 def test_what_it_cannot_read_is_left_to_the_pipeline() -> None:
-    """A transformer of one's own that takes words is not guessed at: the pipeline serves, and it is said why."""
+    """With a user's own transformer of words the pipeline serves, and the description of the path gives the reason."""
     _, _, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
     model = make_pipeline(columns(SIMPLE, Reverser()), LINEAR).fit(*data())
     fast = Predictor(model, profile)
@@ -223,17 +223,17 @@ def test_what_it_cannot_read_is_left_to_the_pipeline() -> None:
 
 
 class Drifting(LogisticRegression):  # type: ignore[misc]
-    """An estimator that does not say the same twice."""
+    """Predicts other probabilities at each call."""
 
     def predict_proba(self, x: Any) -> Any:
-        """A little more each time."""
+        """Returns a little more at each call."""
         self.calls_ = getattr(self, "calls_", 0) + 1
         probabilities = super().predict_proba(x)
         return np.clip(probabilities + self.calls_ * 1e-6, 0, 1)
 
 
 def test_one_that_differs_does_not_serve() -> None:
-    """A fast path whose numbers are not the pipeline's is refused, and it is said by how much they differ."""
+    """A fast path whose numbers differ from the pipeline's is refused, and the description says by how much."""
     _, _, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
     frame, labels = data()
     fast = Predictor(make_pipeline(columns(SIMPLE), Drifting()).fit(frame, labels), profile)
@@ -244,7 +244,7 @@ def test_one_that_differs_does_not_serve() -> None:
 
 
 def test_every_step_has_its_time() -> None:
-    """There is a mark before each step and one at the end, in order; where all is folded the last step has it all."""
+    """Marks are in order, one per step and one at the end; a folded model gives all its time to the last step."""
     model = Pipeline([("prepare", columns(SIMPLE)), ("select", VarianceThreshold()), ("classify", LINEAR)])
     slow, fast, profile = served(model)
     builder = ColumnBuilder(profile)
@@ -259,7 +259,7 @@ def test_every_step_has_its_time() -> None:
 
 
 def test_columns_say_the_same_as_rows() -> None:
-    """Rows that came by column get bit for bit what the same rows get by row."""
+    """Rows that came by column get bit for bit the predictions that the same rows get by row."""
     _, fast, profile = served(make_pipeline(columns(SIMPLE), LINEAR))
     builder = ColumnBuilder(profile)
     by_row = RowColumns(builder, rows(profile, 5))
@@ -268,7 +268,7 @@ def test_columns_say_the_same_as_rows() -> None:
 
 
 def assert_all_equal(model: Any, frame: pd.DataFrame, labels: Any, sent: list[tuple[Any, ...]]) -> str:
-    """The fast path says of each row alone, and of all of them, what the pipeline says; returns its path."""
+    """Asserts that the fast path agrees with the pipeline on each row alone and on all; returns its description."""
     bundle = make_bundle(model.fit(frame, labels), frame, labels, "model", "1")
     slow, fast = Predictor(bundle.model, bundle.profile), Predictor(bundle.model, bundle.profile)
     fast.build_fast_path(sample_columns(bundle.sample, bundle.profile))
@@ -289,7 +289,7 @@ def test_numbers_that_nothing_fills_in_are_folded() -> None:
 
 @pytest.mark.parametrize("before", [FunctionTransformer(), PolynomialFeatures(include_bias=False)])
 def test_a_score_next_to_the_border_is_the_pipelines(before: Any) -> None:
-    """Where both probabilities round to one half, the outcome is still that of the score's sign."""
+    """If both probabilities round to one half, the outcome is still that of the score's sign."""
     random = np.random.default_rng(4)
     frame = pd.DataFrame(random.normal(size=(300, 2)), columns=["a", "b"])
     labels = pd.Series(np.where(frame["a"] > frame["b"], "yes", "no"))
@@ -299,7 +299,7 @@ def test_a_score_next_to_the_border_is_the_pipelines(before: Any) -> None:
 
 
 def test_trees_fitted_on_single_precision_round_as_the_pipeline_does() -> None:
-    """A decimal that single precision holds a little above or below falls on the same side of a split."""
+    """A decimal that single precision stores a little too high or low falls on the pipeline's side of a split."""
     random = np.random.default_rng(4)
     frame = pd.DataFrame(random.integers(0, 1000, (2000, 2)) / np.float32(1000), columns=["a", "b"]).astype("float32")
     labels = pd.Series(np.where(frame["a"] + random.normal(0, 0.1, 2000) > frame["b"], "yes", "no"))
@@ -308,7 +308,7 @@ def test_trees_fitted_on_single_precision_round_as_the_pipeline_does() -> None:
 
 
 def test_an_estimator_that_takes_categories_itself_is_left_to_the_pipeline() -> None:
-    """Words that reach the estimator as they are make no matrix of numbers, and it is said so."""
+    """If words reach the estimator unencoded, the pipeline serves, and the description of the path gives the reason."""
     frame, labels = data()
     frame = pd.DataFrame({"city": pd.Categorical(frame["city"]), "age": frame["age"]})
     model = HistGradientBoostingClassifier(max_iter=3, categorical_features="from_dtype")
@@ -317,12 +317,12 @@ def test_an_estimator_that_takes_categories_itself_is_left_to_the_pipeline() -> 
 
 
 def squared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Wraps where the square of an integer needs more than 64 bits."""
+    """Squares numbers; integers wrap where the square needs more than 64 bits."""
     return frame**2
 
 
 def test_integers_that_wrap_are_left_to_the_pipeline() -> None:
-    """A function that is right for floats alone is not called on floats in the place of integers."""
+    """A function that gives other results for floats than for integers is not called on floats in place of integers."""
     frame, labels = data()
     frame = pd.DataFrame({"visits": frame["visits"].astype(int), "more": frame["visits"].astype(int) * 7 % 11})
     model = make_pipeline(FunctionTransformer(squared), RandomForestClassifier(5, random_state=0))
@@ -334,7 +334,7 @@ def test_integers_that_wrap_are_left_to_the_pipeline() -> None:
 
 
 def test_terms_too_large_for_any_order_are_left_to_the_pipeline() -> None:
-    """Below the limit of MAX_TERMS one row and many are folded; above it, rounding could tell the order of a sum."""
+    """One row and many are folded below MAX_TERMS, and not above it, where rounding depends on the order of a sum."""
     model = LogisticRegression()
     model.coef_, model.intercept_ = np.array([[1.0, -1.0]]), np.array([0.5])
     folded = FoldedLinear(model, [Numeric(0), Numeric(1)], 2, [])
@@ -366,7 +366,7 @@ def test_a_tie_is_left_to_the_pipeline(score: float, n_rows: int, *, is_left: bo
 
 
 def test_a_tie_among_several_classes_is_left_to_the_pipeline() -> None:
-    """Where the largest score leads the second by less than TIE, there is no folded prediction."""
+    """If the largest score leads the second by less than TIE, there is no folded prediction."""
     _, fast, _ = served(make_pipeline(columns(SIMPLE), LINEAR), n_classes=4)
     path = fast._fast  # noqa: SLF001  # whole rows rarely have a tie
     assert path is not None

@@ -15,7 +15,7 @@ N_REFERENCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DriftCase:
     """A reference in its order, (n_rows, n_features), and windows to judge, (n_windows, n, n_features); NaN: missing.
 
     past: windows of the reference, as long as those to judge; where rows have no time there are none.
@@ -33,17 +33,17 @@ class Sample:
         return int(self.windows.shape[1])
 
 
-def independent(random: np.random.Generator) -> Iterator[Sample]:
+def independent(random: np.random.Generator) -> Iterator[DriftCase]:
     """Twenty normal features, independent rows: unchanged, shifted, spread wider."""
     reference = random.normal(size=(N_REFERENCE, N_FEATURES))
     for size in SIZES:
         windows = random.normal(size=(MOST_WINDOWS[size], size, N_FEATURES))
-        yield Sample("independent", "none", reference, windows)
-        yield Sample("independent", "mean + 0.2 sd", reference, windows + 0.2)
-        yield Sample("independent", "sd x 1.25", reference, windows * 1.25)
+        yield DriftCase("independent", "none", reference, windows)
+        yield DriftCase("independent", "mean + 0.2 sd", reference, windows + 0.2)
+        yield DriftCase("independent", "sd x 1.25", reference, windows * 1.25)
 
 
-def flights() -> Iterator[Sample]:
+def flights() -> Iterator[DriftCase]:
     """The numeric features of 2013's flights in the order of time.
 
     Every other window of the year is training, the rest is judged: nothing but the hours and days differs. Then
@@ -57,11 +57,11 @@ def flights() -> Iterator[Sample]:
         known, judged = whole[::2], _spread(whole[1::2], MOST_WINDOWS[size])
         reference = known.reshape(-1, values.shape[1])
         sd = np.nanstd(reference, axis=0)
-        yield Sample("flights", "none", reference, judged, known)
-        yield Sample("flights", "mean + 0.2 sd", reference, judged + 0.2 * sd, known)
-        yield Sample("flights", "mean + 1 sd", reference, judged + sd, known)
+        yield DriftCase("flights", "none", reference, judged, known)
+        yield DriftCase("flights", "mean + 0.2 sd", reference, judged + 0.2 * sd, known)
+        yield DriftCase("flights", "mean + 1 sd", reference, judged + sd, known)
         before, after = values[:half], values[half:]
-        yield Sample(
+        yield DriftCase(
             "flights", "other seasons", before, _spread(_cut(after, size), MOST_WINDOWS[size]), _cut(before, size)
         )
 

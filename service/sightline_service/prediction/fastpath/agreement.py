@@ -1,4 +1,4 @@
-"""Verifies a fast path against the pipeline before it serves: on sample rows, and on rows generated to break it."""
+"""Verifies that a fast path agrees with the pipeline before it serves: on sample rows, and on rows made to break it."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,15 +37,11 @@ def verify(path: FastPath, predict: Predict, profile: ReferenceProfile, sample: 
             expected = predict(RowColumns(builder, rows))
         except Exception:
             rows = edge_rows(profile, sample, _NEAR)  # some estimators refuse what is too large for float32
-            expected = _predict_or_refuse(predict, RowColumns(builder, rows))
+            try:
+                expected = predict(RowColumns(builder, rows))
+            except Exception as error:
+                raise NotReadableError(f"the pipeline refuses the rows that would verify it: {error}") from error
         return _compare(path, builder, rows, expected)
-
-
-def _predict_or_refuse(predict: Predict, columns: Columns) -> Prediction:
-    try:
-        return predict(columns)
-    except Exception as error:
-        raise NotReadableError(f"the pipeline refuses the rows that would verify it: {error}") from error
 
 
 def _compare(path: FastPath, builder: ColumnBuilder, rows: RowValues, expected: Prediction) -> int:
