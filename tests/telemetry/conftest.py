@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -53,7 +54,8 @@ def silent_profile(profile: ReferenceProfile) -> ReferenceProfile:
 def regression_profile(profile: ReferenceProfile) -> ReferenceProfile:
     """The same of a regressor whose values are negative as often as not."""
     values = np.random.default_rng(4).normal(0, 100, 1000)
-    return replace(profile, **profile_values(values, values + 1))
+    no_classes: dict[str, Any] = {"outcomes": (), "predicted": (), "labels": (), "scores": ()}
+    return replace(profile, **no_classes, **profile_values(values, values + 1))
 
 
 @pytest.fixture
