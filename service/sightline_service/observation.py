@@ -21,6 +21,7 @@ from sightline_telemetry.observer.in_process import InProcessObserver
 from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.log_handler import send_logs
 from sightline_telemetry.observer.observer import ObserverOptions
+from sightline_telemetry.observer.standstill import BEATS_EVERY_S
 from sightline_telemetry.observer.worker_sink import SharedAllowance, WorkerSink
 from sightline_telemetry.requests.allowance import Allowance
 from sightline_telemetry.requests.recording import EventList
@@ -110,7 +111,13 @@ class OnBoard:
     def start(self) -> None:
         """Starts the SDK for the spans of others, and says that this worker is ready."""
         self._providers.start(is_head_sampled=self._is_head_sampled)
+        self._beat()
         self.sink.is_ready()
+
+    def _beat(self) -> None:
+        """Stores the time, now and again and again: an event loop that stands still stores none."""
+        self.sink.beat()
+        asyncio.get_running_loop().call_later(BEATS_EVERY_S, self._beat)
 
     def stop(self) -> None:
         """Sends what others have measured in this process."""

@@ -90,6 +90,12 @@ class Settings(BaseSettings):
     Only if the model is quick enough and the app has no other middleware. With false every request goes through ASGI.
     """
 
+    standstill_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
+    """Seconds that a worker's event loop may stand still before that is logged, with the request that it stands in."""
+
+    end_standstill: bool = False
+    """Kills a worker whose event loop stands still for longer, so that another one takes its place."""
+
     trace_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of requests, from 0 to 1, whose trace is kept in any case."""
 

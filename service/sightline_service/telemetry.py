@@ -118,7 +118,14 @@ class _Measuring:
             Reason.EXEMPLAR: settings.traces_exemplar_per_s,
         }
         rules = SamplingRules(slow_s=settings.slow_s, share=settings.trace_share, allowances=allowances)
-        self._options = ObserverOptions(rules, settings.trace_ring, settings.request_log, is_head_sampled)
+        self._options = ObserverOptions(
+            rules,
+            settings.trace_ring,
+            settings.request_log,
+            is_head_sampled,
+            standstill_s=settings.standstill_s,
+            ends_standstill=settings.end_standstill,
+        )
         self._asked = AskedSampler(settings.trace_share, observation.allowance(settings.traces_asked_per_s))
         self._models: list[DescribedModel] = []
         self.scrape = observation.scrape

@@ -11,11 +11,15 @@ import signal
 import socket
 import sys
 from threading import Thread
+from time import sleep
 
 from rich.console import Console
 
 from sightline_service.errors import StartupError, naming_extras
 from sightline_telemetry.observer.inheritance import Inheritance
+
+ENDS_S = 5.0
+"""How long a worker may take to end when its supervisor is gone."""
 
 
 def main() -> int:
@@ -50,6 +54,8 @@ def _end_with_supervisor(lifeline: int) -> None:
     """Ends this process when the supervisor is gone."""
     select.select([lifeline], [], [])
     os.kill(os.getpid(), signal.SIGTERM)
+    sleep(ENDS_S)
+    os._exit(1)  # the event loop stands still, or a request does not end
 
 
 if __name__ == "__main__":

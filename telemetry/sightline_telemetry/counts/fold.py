@@ -97,8 +97,8 @@ class Block:
             self.add_fault(event_body(event).decode())
 
     def add_fault(self, place: str) -> None:
-        """Counts a fault of the telemetry. Raises ValueError for a place that the description does not name."""
-        self._fixed[self._table.faults + self._table.description.fault_places.index(place)] += 1
+        """Counts a fault of the telemetry. Raises ValueError for a place that is not known."""
+        self._fixed[self._table.faults + self._table.fault_places.index(place)] += 1
 
     def add_kept(self, reason: int, *, is_over_budget: bool = False) -> None:
         """Counts a trace that was kept, or one over its allowance; reason: its place in KEPT_REASONS."""

@@ -22,6 +22,10 @@ KEPT_REASONS = ("asked", "failed", "slow", "exemplar")
 MAX_KINDS = 2000
 """Largest number of kinds of requests with a series of their own, as in OpenTelemetry's SDK; others share one."""
 
+RING_FULL = "ring_full"
+OWN_PLACES = ("reading", RING_FULL)
+"""Where an observer itself notes faults: an event that cannot be read, and one that found no room in its ring."""
+
 MetricAttributes = Mapping[str, str | int | bool]
 
 
@@ -164,7 +168,8 @@ class SeriesTable:
         self.digest = description.digest
         allocation = _Allocation()
         self.models = tuple(ModelSeries(model, allocation) for model in description.models)
-        self.faults = allocation.counters(instruments.FAULTS, [{"place": each} for each in description.fault_places])
+        self.fault_places = tuple(dict.fromkeys((*description.fault_places, *OWN_PLACES)))
+        self.faults = allocation.counters(instruments.FAULTS, [{"place": each} for each in self.fault_places])
         reasons = [{"reason": reason} for reason in KEPT_REASONS]
         self.kept = allocation.counters(instruments.TRACES_KEPT, reasons)
         self.over_budget = allocation.counters(instruments.TRACES_OVER_BUDGET, reasons)

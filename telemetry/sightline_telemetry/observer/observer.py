@@ -32,6 +32,7 @@ class ObserverOptions:
     has_ring: the last kept traces are held in memory. logs_requests: each request leaves a line in the log.
     is_head_sampled: another instrumentation makes the server spans. is_guest: the process belongs to another
     application, so nothing global is set, and neither spans nor process metrics are made.
+    standstill_s: an event loop that stands still for longer is reported. ends_standstill: its worker is killed, too.
     """
 
     rules: SamplingRules = field(default_factory=SamplingRules)
@@ -39,6 +40,8 @@ class ObserverOptions:
     logs_requests: bool = True
     is_head_sampled: bool = False
     is_guest: bool = False
+    standstill_s: float = 5.0
+    ends_standstill: bool = False
 
 
 class Gauges(NamedTuple):

@@ -4,13 +4,13 @@ from struct import Struct
 
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.fold import Block
-from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.counts.series import RING_FULL, SeriesTable
 from sightline_telemetry.events.copies import TornMemoryError
 from sightline_telemetry.events.layout import COUNTED, REQUEST, read_request
 from sightline_telemetry.events.ring import RingReader, RingWriter
 from sightline_telemetry.events.seats import Seat
 
-PLACE = "ring_full"
+PLACE = RING_FULL
 """Where a request is counted as a fault whose trace and log line were lost."""
 
 _POSITION = Struct("<Q")

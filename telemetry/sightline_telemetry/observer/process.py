@@ -30,6 +30,7 @@ from sightline_telemetry.observer.observer import Gauges, Observer
 from sightline_telemetry.observer.overflow import PLACE, read_overflow
 from sightline_telemetry.observer.scrape_port import ScrapePort
 from sightline_telemetry.observer.seat_reader import SeatReader
+from sightline_telemetry.observer.standstill import Standstill
 from sightline_telemetry.requests.recording import EventList
 from sightline_telemetry.traces.lost import name_of_signal
 
@@ -60,6 +61,7 @@ class BoardObserver:
             start_ns=board.start_unix_ns,
             workers=[board.seat(index).process for index in range(board.n_workers)],
         )
+        self.standstill = Standstill(options.standstill_s, self.observer.log.write, ends=options.ends_standstill)
         self._lock = RLock()
         self._faults = faults
         checkpoint = self._checkpoint()
@@ -138,6 +140,7 @@ def run(inheritance: Inheritance) -> None:
         ScrapePort(inheritance.metrics, process.observer.providers.scrape.render).start()
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
+        process.standstill.check(process.seats, process.observer.table.description.routes)
     process.observer.stop()
 
 

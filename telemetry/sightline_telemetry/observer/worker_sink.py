@@ -2,7 +2,7 @@
 
 import os
 from threading import Lock
-from time import monotonic_ns
+from time import monotonic_ns, perf_counter_ns
 
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.events.layout import FAULT, body_event
@@ -56,6 +56,10 @@ class WorkerSink:
                 self._n_dropped += 1
         finally:
             self._lock.release()
+
+    def beat(self) -> None:
+        """Says that the event loop turns."""
+        self._seat.heartbeat_ns = perf_counter_ns()
 
     def is_ready(self) -> None:
         """Marks this worker as one that can serve."""

@@ -4,6 +4,7 @@ import json
 import signal
 from contextlib import suppress
 from datetime import UTC, datetime
+from time import time_ns
 from typing import NamedTuple
 
 from sightline_telemetry.events.layout import METHODS
@@ -89,6 +90,20 @@ def death_line(worker: int, ended: Ended, signal_name: str, n_in_flight: int, n_
         message,
         {"worker": worker, "error.type": signal_name, "in_flight": n_in_flight, "unsent": n_unsent},
     )
+
+
+def standstill_line(worker: int, seconds: float, in_flight: list[InFlight], routes: tuple[str, ...]) -> bytes:
+    """Returns the log line of a worker whose event loop stands still, with the requests that it began."""
+    begun = [request for request in in_flight if request.phase == PREDICTING] or in_flight
+    shown = [
+        {
+            "request": f"{METHODS[each.method]} {routes[each.route] if each.route < len(routes) else ''}".rstrip(),
+            "trace_id": f"{each.trace_id:032x}",
+        }
+        for each in begun[:8]
+    ]
+    message = f"the event loop of worker {worker} has stood still for {seconds:.1f} s with {len(in_flight)} requests"
+    return _line(time_ns(), "sightline_telemetry.workers", message, {"worker": worker, "in_flight": shown})
 
 
 def _line(unix_ns: int, logger: str, message: str, more: dict[str, object]) -> bytes:

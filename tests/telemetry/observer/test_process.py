@@ -1,0 +1,194 @@
+"""The observer of a board, against workers whose events this process writes itself."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from io import StringIO
+from unittest.mock import patch
+
+import pytest
+
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.description import DescribedModel
+from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.memory import Board, BoardSizes
+from sightline_telemetry.events.seats import SeatSizes
+from sightline_telemetry.events.slots import PREDICTING
+from sightline_telemetry.observer.description import describe as describe_service
+from sightline_telemetry.observer.description import read_described
+from sightline_telemetry.observer.observer import ObserverOptions
+from sightline_telemetry.observer.process import BoardObserver
+from sightline_telemetry.observer.standstill import Standstill
+from sightline_telemetry.observer.worker_sink import SharedAllowance, WorkerSink
+from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
+from tests.telemetry.serving import ENDED, describe, written
+
+SMALL = BoardSizes(counts=1 << 20, seat=SeatSizes(request_ring=65_536, side_ring=16_384, overflow_block=8_192))
+OPTIONS = ObserverOptions(has_ring=True)
+
+
+pytestmark = pytest.mark.usefixtures("no_otel_variables")
+
+
+@pytest.fixture
+def board(model: DescribedModel) -> Iterator[Board]:
+    """The board of a service with two workers, which have begun."""
+    made = Board.create(2, SMALL)
+    for index in range(2):
+        made.seat(index).process.begin()
+        made.seat(index).process.pid = os.getpid()
+    made.describe(describe_service(describe(model), OPTIONS))
+    yield made
+    made.close()
+
+
+def sink_of(board: Board, index: int, model: DescribedModel) -> WorkerSink:
+    """What one worker writes its events into."""
+    sink = WorkerSink(board, index)
+    sink.describe(SeriesTable(describe(model)))
+    return sink
+
+
+def observer_of(board: Board) -> BoardObserver:
+    """A new observer, as after each start of its process."""
+    description = board.description()
+    assert description is not None
+    return BoardObserver(board, description)
+
+
+def n_requests(observer: BoardObserver) -> int:
+    """Returns how many requests were counted, in the workers' own counts too."""
+    observer.fold_all()
+    counts: Counts = observer.observer.counts
+    if observer.observer.overflow is not None:
+        counts += observer.observer.overflow
+    return sum(snapshot.count for _, snapshot in counts.durations(observer.observer.table))
+
+
+def test_the_description_survives_its_way_through_the_board(model: DescribedModel) -> None:
+    """Options and description are read as they were written."""
+    rules = SamplingRules(slow_s=0.25, share=0.5, allowances=dict.fromkeys(Reason, 7.0))
+    options = ObserverOptions(rules, has_ring=True, logs_requests=False, standstill_s=2.0, ends_standstill=True)
+    assert read_described(describe_service(describe(model), options)) == (describe(model), options)
+
+
+def test_all_workers_are_counted_as_one(board: Board, model: DescribedModel) -> None:
+    """Requests of two workers add up."""
+    observer = observer_of(board)
+    for index, n in enumerate((3, 4)):
+        sink = sink_of(board, index, model)
+        for _ in range(n):
+            sink.write(written(ENDED))
+    assert n_requests(observer) == 7
+
+
+def test_a_new_observer_loses_and_doubles_nothing(board: Board, model: DescribedModel) -> None:
+    """Each of many observers goes on where the one before it has committed."""
+    sink = sink_of(board, 0, model)
+    for n in range(1, 6):
+        sink.write(written(ENDED))
+        assert n_requests(observer_of(board)) == n
+
+
+def test_a_ring_that_nobody_reads_loses_no_count(board: Board, model: DescribedModel) -> None:
+    """What found no room is counted by the worker, and added by the observer; a successor of the worker goes on."""
+    sink = sink_of(board, 0, model)
+    for _ in range(2_000):
+        sink.write(written(ENDED))
+    board.seat(0).process.begin()
+    successor = sink_of(board, 0, model)
+    for _ in range(500):
+        successor.write(written(ENDED))
+    observer = observer_of(board)
+    assert n_requests(observer) == 2_500
+    successor.write(written(ENDED))
+    assert n_requests(observer) == 2_501
+
+
+def test_a_torn_event_costs_its_ring_only(board: Board, model: DescribedModel) -> None:
+    """A ring with a broken event is refused after a while; the other ring, and what comes later, are counted."""
+    first, second = sink_of(board, 0, model), sink_of(board, 1, model)
+    first.write(written(ENDED))
+    second.write(written(ENDED))
+    board.seat(0).request_ring[160] ^= 0xFF
+    observer = observer_of(board)
+    assert n_requests(observer) == 1
+    with patch("sightline_telemetry.observer.seat_reader.TORN_S", 0.0):
+        assert n_requests(observer) == 1
+    first.write(written(ENDED))
+    assert n_requests(observer) == 2
+    lost = {
+        s.attributes["place"]: n
+        for s, n in observer.observer.counts.numbers(observer.observer.table)
+        if "place" in s.attributes
+    }
+    assert lost["ring_full"] == 1
+
+
+def test_a_dead_worker_names_its_requests(board: Board, model: DescribedModel) -> None:
+    """A request that was predicted becomes a failed trace that says which signal ended its worker; so does the log."""
+    observer = observer_of(board)
+    observer.observer.providers.start()
+    observer.observer.log._stream = stream = StringIO()  # noqa: SLF001  # the process writes to stdout
+    sink = sink_of(board, 0, model)
+    assert sink.slots is not None
+    slot = sink.slots.take(1, 2, 3, 10, 20, 0, 7)
+    sink.slots.phase(slot, PREDICTING)
+    board.seat(0).end(signal.SIGSEGV, is_death=True)
+    observer.fold_all()
+    observer.observer.log.flush()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["error.type"], line.get("trace_id")) for line in lines] == [
+        ("SIGSEGV", f"{1 << 64 | 2:032x}"),
+        ("SIGSEGV", None),
+    ]
+    assert observer.observer.ring is not None
+    trace = observer.observer.ring.read(1 << 64 | 2)
+    assert trace is not None
+    (span,) = trace["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    assert span["status"]["message"] == "SIGSEGV ended worker 0"
+    assert b'sightline_worker_deaths_total{signal="SIGSEGV"} 1.0' in observer.observer.providers.scrape.render("")[0]
+    observer.observer.providers.shutdown()
+
+
+def test_a_request_that_was_published_did_not_fail(board: Board, model: DescribedModel) -> None:
+    """A request that has its event but still its slot is named as unsent, not as failed."""
+    observer = observer_of(board)
+    observer.observer.log._stream = stream = StringIO()  # noqa: SLF001
+    sink = sink_of(board, 0, model)
+    assert sink.slots is not None
+    slot = sink.slots.take(ENDED.trace_hi, ENDED.trace_lo, ENDED.span_id, 10, 20, 0, 7)
+    sink.write(written(ENDED._replace(slot=slot)))
+    board.seat(0).end(signal.SIGKILL, is_death=True)
+    observer.fold_all()
+    observer.observer.log.flush()
+    *_, last = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (last["in_flight"], last["unsent"]) == (0, 1)
+
+
+def test_workers_share_one_allowance(board: Board) -> None:
+    """Two workers together grant as many requested traces as one may, at most one more each."""
+    with patch("sightline_telemetry.observer.worker_sink.monotonic_ns", return_value=5_000_000_000):
+        allowances = [SharedAllowance(board, index, 10) for index in range(2)]
+        granted = sum(allowance.take() for _ in range(20) for allowance in allowances)
+    assert 10 <= granted <= 11
+
+
+def test_a_standstill_is_reported_once_with_its_request(board: Board, model: DescribedModel) -> None:
+    """An event loop whose heartbeat is old is reported with the request that it predicts, until it beats again."""
+    observer = observer_of(board)
+    sink = sink_of(board, 0, model)
+    sink.beat()
+    sink.is_ready()
+    assert sink.slots is not None
+    sink.slots.phase(sink.slots.take(0, 9, 3, 10, 20, 0, 7), PREDICTING)
+    lines: list[bytes] = []
+    patient = Standstill(3600.0, lines.append, ends=False)
+    patient.check(observer.seats, ("/predict/model",))
+    assert lines == []
+    strict = Standstill(0.0, lines.append, ends=False)
+    for _ in range(2):
+        strict.check(observer.seats, ("/predict/model",))
+    (line,) = map(json.loads, lines)
+    assert line["in_flight"] == [{"request": "POST /predict/model", "trace_id": f"{9:032x}"}]
