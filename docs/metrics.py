@@ -11,7 +11,7 @@ PAGE = Path(__file__).with_name("metrics.md")
 
 _TITLES: dict[InstrumentSource, str] = {
     "requests": "Requests",
-    "process": "The process",
+    "process": "The processes that serve",
     "model": "The model: its load, its predictions, its inputs",
     "training": "What training looked like",
     "labels": "Labels that came back",

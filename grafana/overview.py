@@ -181,8 +181,8 @@ def _model() -> list[Panel]:
 def _saturation() -> list[Panel]:
     batches = series(instruments.BATCH_SIZE, suffix="_count")
     rows = series(instruments.BATCH_SIZE, suffix="_sum")
-    each = (INSTANCE, *VERSION)
-    legend = _MODEL_LEGEND + "  {{" + INSTANCE + "}}"
+    each = (INSTANCE, "worker", *VERSION)
+    legend = _MODEL_LEGEND + "  {{" + INSTANCE + "}} {{worker}}"
     return [
         lines(
             About("Requests running", "short", "Requests that are being answered, by version.", TO_SLOW_TRACES),
@@ -206,11 +206,11 @@ def _saturation() -> list[Panel]:
             Query(f"{total(VERSION, rate(rows))} / ({total(VERSION, rate(batches))} > 0)", _MODEL_LEGEND),
         ),
         lines(
-            About("CPU", "percentunit", "CPU time a second of each process; 100 % is one core.", TO_TELEMETRY),
+            About("CPU", "percentunit", "CPU time a second of each worker; 100 % is one core.", TO_TELEMETRY),
             Query(served_total(each, rate(series(instruments.PROCESS_CPU_TIME))), legend),
         ),
         lines(
-            About("Memory", "bytes", "Resident memory of each process.", TO_TELEMETRY),
+            About("Memory", "bytes", "Resident memory of each worker.", TO_TELEMETRY),
             Query(served_total(each, series(instruments.PROCESS_MEMORY_USAGE)), legend),
         ),
     ]

@@ -15,21 +15,25 @@ MEMORY_GROWTH = 1.5
 MEMORY_GROWTH_BYTES = 256 * 2**20
 """Half as much again, and as much as a second model would take: less is what caches do."""
 
+_WORKER = f"{PROCESS}, worker"
+"""One of the processes behind an instance; in a service without an observer process there is one, without the label."""
+
 _DASHBOARD = "/d/sightline-overview?var-model={{ $labels.model_name }}&var-version={{ $labels.model_version }}"
 _MODEL = "{{ $labels.model_name }} {{ $labels.model_version }}"
+_AT = "{{ $labels.instance }}{{ with $labels.worker }}, worker {{ . }}{{ end }}"
 
 
 def saturation(windows: Windows) -> list[Group]:
-    """One group: waits by model version, CPU and memory by process."""
+    """One group: waits by model version, CPU and memory by worker."""
     return [Group("saturation", windows.minute_s, [*_records(windows), *_alerts(windows)])]
 
 
 def _records(windows: Windows) -> list[Record]:
     window = text(windows.quarter_hour_s)
-    process = f"{PROCESS}, {VERSION}"
+    process = f"{_WORKER}, {VERSION}"
     waits = f"rate({buckets(QUEUE_DURATION)}[{window}])"
-    cpu = with_model(f"sum by ({PROCESS}) (rate({series(PROCESS_CPU_TIME)}[{window}]))")
-    memory = with_model(f"sum by ({PROCESS}) ({series(PROCESS_MEMORY_USAGE)})")
+    cpu = with_model(f"sum by ({_WORKER}) (rate({series(PROCESS_CPU_TIME)}[{window}]))")
+    memory = with_model(f"sum by ({_WORKER}) ({series(PROCESS_MEMORY_USAGE)})")
     return [
         Record(
             "saturation:queue_wait:p95",
@@ -61,7 +65,7 @@ def _alerts(windows: Windows) -> list[Alert]:
             "CpuSaturated",
             f"saturation:cpu_cores > {MAX_CORES:g}\nand on ({VERSION}) {waits}",
             "ticket",
-            f"A process of {_MODEL} ({{{{ $labels.instance }}}}) has used up its CPU, and requests wait",
+            f"A process of {_MODEL} ({_AT}) has used up its CPU, and requests wait",
             '{{ printf "%.2f" $value }} cores',
             f"{MAX_CORES:g} cores while requests wait longer than {MAX_WAIT_S:g} s",
             _DASHBOARD,
@@ -72,7 +76,7 @@ def _alerts(windows: Windows) -> list[Alert]:
             "MemoryGrowing",
             f"{now} / {before} > {MEMORY_GROWTH:g}\nand {now} - {before} > {MEMORY_GROWTH_BYTES}",
             "ticket",
-            f"A process of {_MODEL} ({{{{ $labels.instance }}}}) keeps taking memory",
+            f"A process of {_MODEL} ({_AT}) keeps taking memory",
             "{{ $value | humanize }} times the memory of a window ago",
             f"{MEMORY_GROWTH:g} times, and {MEMORY_GROWTH_BYTES // 2**20} MiB more",
             _DASHBOARD,

@@ -12,7 +12,7 @@ from typing import Literal
 InstrumentKind = Literal["counter", "updowncounter", "gauge", "histogram"]
 
 InstrumentSource = Literal["requests", "process", "model", "training", "labels", "telemetry"]
-"""Where the numbers come from; opentelemetry-instrumentation-system-metrics makes those of `process`."""
+"""Where the numbers come from."""
 
 MODEL = ("model.name", "model.version")
 MISSING = "__missing__"

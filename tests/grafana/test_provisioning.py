@@ -43,7 +43,8 @@ def test_time_interval_is_the_export_interval() -> None:
     """Grafana's shortest rate window follows from how often metrics arrive."""
     seconds = int(SOURCES["prometheus"]["jsonData"]["timeInterval"].removesuffix("s"))
     (default_ms,) = re.findall(
-        r'"OTEL_METRIC_EXPORT_INTERVAL": "(\d+)"', (ROOT / "telemetry/sightline_telemetry/export/sdk.py").read_text()
+        r'"OTEL_METRIC_EXPORT_INTERVAL": "(\d+)"',
+        (ROOT / "telemetry/sightline_telemetry/export/exporters.py").read_text(),
     )
     assert seconds * 1000 == int(default_ms)
 

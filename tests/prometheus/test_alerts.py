@@ -68,5 +68,7 @@ def _annotated(text: Text) -> Annotated:
 
 def _filled(template: str, labels: Mapping[str, str]) -> str:
     """A template of labels alone; the one window in a summary is the test's, not production's."""
+    optional = r"\{\{ with \$labels\.(\w+) \}\}(.*?)\{\{ \. \}\}\{\{ end \}\}"
+    template = re.sub(optional, lambda match: match[2] + labels[match[1]] if match[1] in labels else "", template)
     filled = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda match: labels[match[1]], template)
     return filled.replace("a window of 1d", "a window of 4m")

@@ -121,6 +121,7 @@ def deployment(
 
 def _process(process: Mapping[str, str], traffic: Traffic, samples: int) -> list[Series]:
     series: list[Series] = []
+    worker = {**process, "worker": "0"}
     for status, quick, slow in traffic.requests:
         labels = {**process, "http_route": "/predict/model", "http_response_status_code": status}
         name = "http_server_request_duration_seconds"
@@ -129,8 +130,8 @@ def _process(process: Mapping[str, str], traffic: Traffic, samples: int) -> list
         series.append((metric(f"{name}_count", **labels), growing(_rate(quick + slow), samples)))
     return [
         *series,
-        (metric("process_cpu_time_seconds_total", **process, type="user"), growing(10 * traffic.cores, samples)),
-        (metric("process_memory_usage_bytes", **process), traffic.memory or constant(300e6, samples)),
+        (metric("process_cpu_time_seconds_total", **worker, type="user"), growing(10 * traffic.cores, samples)),
+        (metric("process_memory_usage_bytes", **worker), traffic.memory or constant(300e6, samples)),
         (metric("sightline_faults_total", **process, place="middleware"), constant(0, samples)),
         (metric("up", **process), constant(1, samples)),
     ]
