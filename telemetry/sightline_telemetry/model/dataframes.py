@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from sightline_telemetry.model import column_values
 from sightline_telemetry.model.counts import Codes, Floats
 from sightline_telemetry.model.profile import (
-    CategoricalFeature,
     Feature,
-    NumericFeature,
     ReferenceProfile,
+    assemble_profile,
     profile_categorical,
     profile_numeric,
     profile_outcomes,
@@ -108,12 +107,7 @@ def profile_frame(
     truths, outputs = np.asarray(labels).reshape(-1), np.asarray(predicted).reshape(-1)
     if not len(truths) == len(outputs) == table.n_rows:
         raise ValueError(f"there are {table.n_rows} rows, {len(truths)} labels and {len(outputs)} predictions")
-    return ReferenceProfile(
-        order=tuple(table.columns),
-        numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),
-        categorical=tuple(feature for feature in features if isinstance(feature, CategoricalFeature)),
-        **_profile_outputs(truths, outputs, probabilities, classes),
-    )
+    return assemble_profile(features, _profile_outputs(truths, outputs, probabilities, classes))
 
 
 def profile_feature(

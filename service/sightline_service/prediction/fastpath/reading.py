@@ -80,8 +80,9 @@ def _read_scaler(scaler: Any, columns: ReadyColumns) -> ReadyColumns:
         if numbers is not None and (attribute != "mean_" or scaler.with_mean):
             columns = tuple(c.then(ready.Arithmetic(ufunc, float(n))) for c, n in zip(columns, numbers, strict=True))
     if getattr(scaler, "clip", False):
-        limits = getattr(scaler, "feature_range", (-1.0, 1.0))
-        columns = tuple(column.then(ready.Clip(*limits)) for column in columns)
+        low, high = getattr(scaler, "feature_range", (-1.0, 1.0))
+        at_least, at_most = ready.Arithmetic(np.maximum, low), ready.Arithmetic(np.minimum, high)
+        columns = tuple(column.then(at_least).then(at_most) for column in columns)
     return columns
 
 

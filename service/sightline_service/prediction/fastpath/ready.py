@@ -45,7 +45,7 @@ class IsMissing:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Adds a number, subtracts it, multiplies or divides by it, as the ufunc of numpy does."""
+    """Applies a ufunc of numpy to each value and a number: adds it, divides by it, takes the smaller of both, ..."""
 
     ufunc: np.ufunc
     number: float
@@ -54,18 +54,6 @@ class Arithmetic:
         """Floats."""
         result: Values = self.ufunc(np.asarray(values, dtype=np.float64), self.number)
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Keeps values within a range."""
-
-    lowest: float
-    highest: float
-
-    def __call__(self, values: Values) -> Values:
-        """Floats."""
-        return np.clip(np.asarray(values, dtype=np.float64), self.lowest, self.highest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +96,10 @@ class Numeric:
     @property
     def is_affine(self) -> bool:
         """True if the column is slope * input + intercept wherever the input is not missing."""
-        return not any(isinstance(operation, Clip | Single) for operation in self.operations)
+        return not any(
+            isinstance(each, Single) or (isinstance(each, Arithmetic) and each.ufunc in (np.maximum, np.minimum))
+            for each in self.operations
+        )
 
 
 @dataclass(frozen=True, slots=True)
