@@ -56,7 +56,7 @@ def read_training_data(path: Path, model: Any, target: str, time: str | None) ->
 
 
 def _model_columns(path: Path, model: Any, header: list[str], beside: list[str]) -> list[str]:
-    """The names of the features, in the model's order."""
+    """Returns the names of the features, in the model's order."""
     names = feature_names(model)
     if names is None:
         names = [name for name in header if name not in beside]

@@ -27,7 +27,7 @@ TotalsByModel = defaultdict[ModelId, Totals]
 
 
 class Label(NamedTuple):
-    """A genuine prediction id with its label: an index into the model's outcomes, or a value in regression."""
+    """Holds a genuine prediction id with its label: an index into the model's outcomes, or a value in regression."""
 
     prediction: SignedPrediction
     model: JudgedModel
@@ -36,7 +36,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What follows from a body of labels.
+    """Holds what follows from a body of labels.
 
     verdicts: one per label. corrections: the labels that replace an earlier one, by key of the prediction.
     totals: what the labels add to the totals of their models.
@@ -88,7 +88,7 @@ def judge(
 
 
 def rejected_totals(reasons: Mapping[str, int]) -> Totals:
-    """What labels that are not counted add to the totals. reasons: reason -> labels."""
+    """Returns what labels that are not counted add to the totals. reasons: reason -> labels."""
     return {TotalKey(FEEDBACK_REJECTED.name, reason): Total(count) for reason, count in reasons.items()}
 
 

@@ -73,7 +73,7 @@ class LedgerWorker:
             self._thread.join(CLOSE_S)
 
     def quality(self) -> Quality | None:
-        """The totals as last seen; None before the ledger has answered. Never waits."""
+        """Returns the totals as last seen; None before the ledger has answered. Never waits."""
         return self._quality
 
     async def run(self, body: bytes) -> list[str]:

@@ -17,13 +17,13 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns by name, n_rows values in each: Series of pandas or narwhals, or arrays."""
+    """Holds columns by name, n_rows values in each: Series of pandas or narwhals, or arrays."""
 
     columns: Mapping[str, Any]
     n_rows: int
 
     def parts(self, n_rows: int) -> Iterator[tuple[slice, "Table"]]:
-        """The rows in parts of n_rows at most, each with where it stands; none of a table without rows."""
+        """Yields the rows in parts of n_rows at most, each with where it stands; none of a table without rows."""
         for first in range(0, self.n_rows, n_rows):
             part = slice(first, min(first + n_rows, self.n_rows))
             yield part, self if part == slice(0, self.n_rows) else self._cut(part)
@@ -68,7 +68,7 @@ def read_table(data: Any, order: Sequence[str] | None = None, names: Sequence[st
 
 
 def column_at(data: Any, position: int) -> Any:
-    """One column of data by its position, from a DataFrame of any library or from (n_rows, n_columns) values."""
+    """Returns one column of data by its position, from a DataFrame of any library or (n_rows, n_columns) values."""
     if is_pandas_dataframe(data):
         return data.iloc[:, position]
     frame = nw.from_native(data, eager_only=True, pass_through=True)

@@ -26,7 +26,7 @@ class NotReadableError(Exception):
 
 
 def read(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
-    """The columns behind a fitted transformer. Raises NotReadableError."""
+    """Returns the columns behind a fitted transformer. Raises NotReadableError."""
     if isinstance(transformer, str) and transformer == "drop":
         return ()
     if is_passed_through(transformer):
@@ -95,7 +95,7 @@ def _read_function(transformer: preprocessing.FunctionTransformer, columns: Read
 
 
 def _read_encoder(encoder: Any, columns: ReadyColumns) -> ReadyColumns | None:
-    """The values into which an encoder, which takes each column by itself, turns each category."""
+    """Returns the values into which an encoder, which takes each column by itself, turns each category."""
     if not all(isinstance(column, Lookup) for column in columns):
         return None
     tables = [column.values for column in columns if isinstance(column, Lookup)]
@@ -145,7 +145,7 @@ def _encoded(encoder: Any, varied: Any, base: Any) -> Any:
 
 
 def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
-    """ReadyColumns of a transformer that is not read but called, if all that reaches it are numbers."""
+    """Returns the columns of a transformer that is not read but called, if all that reaches it are numbers."""
     name = type(transformer).__name__
     if any(isinstance(column, Lookup) and column.values.dtype == object for column in columns):
         raise NotReadableError(f"{name} takes categories and is not known")
@@ -162,7 +162,7 @@ def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
 
 
 def _makes_floats(transformer: Any) -> bool:
-    """True if a transformer makes of integers what it makes of the same numbers as floats."""
+    """Returns True if a transformer makes of integers what it makes of the same numbers as floats."""
     if isinstance(transformer, preprocessing.FunctionTransformer):
         function = transformer.func
         return isinstance(function, np.ufunc) and np.asarray(function(np.zeros(1, np.int64))).dtype == np.float64
