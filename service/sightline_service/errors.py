@@ -79,7 +79,7 @@ class SightlineError(Exception):
 
     @property
     def headers(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Headers of the response."""
+        """Returns the headers of the response."""
         return () if self.retry_after_s is None else ((b"retry-after", b"%d" % self.retry_after_s),)
 
 

@@ -16,7 +16,7 @@ from sightline_telemetry.model.profile import MAX_CATEGORIES, CategoricalFeature
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The source of a bundle: files, columns, its name and version.
+    """Holds what a bundle is made of: files, columns, its name and version.
 
     window_s: length of the windows that drift is looked for in; used with a time column only.
     is_trusted: the model file may run what code is in it.

@@ -52,7 +52,7 @@ SampleRow = dict[str, Value | None]
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """What a bundle says of itself. sha256: file -> checksum; versions: library -> the version it was made with."""
+    """Describes a bundle. sha256: file -> checksum; versions: library -> the version it was made with."""
 
     format: int
     name: str
@@ -64,7 +64,7 @@ class Manifest(msgspec.Struct, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What is served: a fitted estimator under a name and a version, its profile, and sample rows."""
+    """Holds what is served: a fitted estimator under a name and a version, its profile, and sample rows."""
 
     name: str
     version: str

@@ -8,15 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sightline_telemetry.model import drift
 from sightline_telemetry.model.column_values import category_codes, numbers
-from sightline_telemetry.model.drift import (
-    MIN_CATEGORY_ROWS,
-    ROWS_PER_BIN,
-    drift_floor,
-    ks_distance,
-    largest_share_change,
-    psi,
-)
 from sightline_telemetry.model.profile import DriftFloors, Feature, NumericFeature, ReferenceProfile
 
 WINDOW_H = 24
@@ -27,8 +20,8 @@ MIN_WINDOWS = 10
 
 Statistic = Callable[[NDArray[np.intp], NDArray[np.intp]], float]
 
-_NUMERIC: dict[str, Statistic] = {"ks": ks_distance, "psi": psi}
-_CATEGORICAL: dict[str, Statistic] = {"share": largest_share_change}
+_NUMERIC: dict[str, Statistic] = {"ks": drift.ks_distance, "psi": drift.psi}
+_CATEGORICAL: dict[str, Statistic] = {"share": drift.largest_share_change}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +55,12 @@ def _floors(feature: Feature, column: "pd.Series[Any]", windows: NDArray[np.intp
     is_numeric = isinstance(feature, NumericFeature)
     # Unseen and missing categories, the last two labels, are in no bin.
     reference = np.array(feature.counts if isinstance(feature, NumericFeature) else feature.series_counts[:-2])
-    least = ROWS_PER_BIN * len(reference) if is_numeric else MIN_CATEGORY_ROWS
+    least = drift.ROWS_PER_BIN * len(reference) if is_numeric else drift.MIN_CATEGORY_ROWS
     counts = [window for window in _by_window(feature, column, windows, len(reference)) if window.sum() >= least]
     if len(counts) < MIN_WINDOWS or len(reference) < 2:
         return {}
     statistics = _NUMERIC if is_numeric else _CATEGORICAL
-    return {name: drift_floor([measure(reference, c) for c in counts]) for name, measure in statistics.items()}
+    return {name: drift.drift_floor([measure(reference, c) for c in counts]) for name, measure in statistics.items()}
 
 
 def _by_window(

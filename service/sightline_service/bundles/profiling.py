@@ -18,13 +18,7 @@ from sightline_service.errors import BundleError, PredictionFailedError, Request
 from sightline_service.prediction.inspection import feature_names, takes_arrays, unwrapped, walk
 from sightline_telemetry.estimators import active_steps
 from sightline_telemetry.model.dataframes import profile_feature
-from sightline_telemetry.model.profile import (
-    CategoricalFeature,
-    NumericFeature,
-    ReferenceProfile,
-    profile_outcomes,
-    profile_values,
-)
+from sightline_telemetry.model.profile import ReferenceProfile, assemble_profile, profile_outcomes, profile_values
 
 
 def make_bundle(
@@ -83,12 +77,8 @@ def profile_training(model: Any, data: pd.DataFrame, labels: "pd.Series[Any]") -
         ]
     except ValueError as error:
         raise BundleError(str(error)) from error
-    return ReferenceProfile(
-        order=tuple(data.columns),
-        numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),
-        categorical=tuple(feature for feature in features if isinstance(feature, CategoricalFeature)),
-        **_profile_outputs(model, data.to_numpy() if takes_arrays(model) else data, labels),
-    )
+    outputs = _profile_outputs(model, data.to_numpy() if takes_arrays(model) else data, labels)
+    return assemble_profile(features, outputs)
 
 
 def class_codes(classes: NDArray[Any], labels: "pd.Series[Any]") -> NDArray[np.intp]:

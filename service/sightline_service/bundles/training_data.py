@@ -41,7 +41,10 @@ def read_training_data(path: Path, model: Any, target: str, time: str | None) ->
         raise BundleError(f"the model was fitted on the column {target!r} itself, which --target names")
     inputs = walk(model, names)
     words = {name: inputs.known[name] for name in inputs.words} | _class_words(model, target)
-    table = _read_csv(path, words) if path.suffix in CSV else _read_parquet(path)
+    try:
+        table = _read_csv(path, words) if path.suffix in CSV else _read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise BundleError(f"{path} cannot be read: {error}") from error
     if table.empty:
         raise BundleError(f"{path} has no rows")
     features = table[names]
@@ -53,7 +56,7 @@ def read_training_data(path: Path, model: Any, target: str, time: str | None) ->
 
 
 def _model_columns(path: Path, model: Any, header: list[str], beside: list[str]) -> list[str]:
-    """The names of the features, in the model's order."""
+    """Returns the names of the features, in the model's order."""
     names = feature_names(model)
     if names is None:
         names = [name for name in header if name not in beside]
@@ -103,14 +106,11 @@ def _checked_csv(path: Path) -> list[str]:
 
 def _read_csv(path: Path, words: Mapping[str, Collection[str]]) -> pd.DataFrame:
     """words: columns that are strings to the model, and those that it knows: `NA` is missing only where it is none."""
-    try:
-        table = pd.read_csv(path, encoding="utf-8-sig", dtype=dict.fromkeys(words, str), low_memory=False)
-        if with_gaps := [name for name in words if table[name].isna().any()]:
-            spelt = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False, usecols=with_gaps)
-            for name in with_gaps:
-                table[name] = table[name].where(~spelt[name].isin(words[name]), spelt[name])
-    except ValueError as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
+    table = pd.read_csv(path, encoding="utf-8-sig", dtype=dict.fromkeys(words, str), low_memory=False)
+    if with_gaps := [name for name in words if table[name].isna().any()]:
+        spelt = pd.read_csv(path, encoding="utf-8-sig", dtype=str, keep_default_na=False, usecols=with_gaps)
+        for name in with_gaps:
+            table[name] = table[name].where(~spelt[name].isin(words[name]), spelt[name])
     return table
 
 
@@ -134,13 +134,8 @@ def _parquet_columns(path: Path) -> list[str]:
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_parquet(path)
-        return table.reset_index(
-            drop=table.index.names == [None]
-        )  # an index with a name was a column when the model was fitted
-    except (ValueError, OSError) as error:
-        raise BundleError(f"{path} cannot be read: {error}") from error
+    table = pd.read_parquet(path)
+    return table.reset_index(drop=table.index.names == [None])  # a named index was a column when the model was fitted
 
 
 def _with_categories(features: pd.DataFrame, model: Any, inputs: Inputs) -> pd.DataFrame:

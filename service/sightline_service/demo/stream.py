@@ -22,7 +22,7 @@ class FlightStream:
 
     @property
     def now(self) -> datetime:
-        """The scheduled departure of the next flight."""
+        """Returns the scheduled departure of the next flight."""
         moment: pd.Timestamp = self._flights["scheduled"].iloc[self._n_taken % len(self._flights)]
         return moment.to_pydatetime()
 

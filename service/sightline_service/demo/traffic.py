@@ -34,7 +34,7 @@ Step = Callable[[httpx.AsyncClient], Coroutine[Any, Any, None]]
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """What is sent, in requests per second: flights, and requests to the dummy model with these parameters.
+    """Describes what is sent, in requests per second: flights, and requests to the dummy model with parameters.
 
     traced_share: share of the requests with flights whose caller traces them itself.
     """
@@ -46,7 +46,7 @@ class Mix:
 
 
 class Tally:
-    """The answers to the requests so far; durations of the last 20,000."""
+    """Counts the answers to the requests so far; keeps the durations of the last 20,000."""
 
     def __init__(self) -> None:
         self.statuses: Counter[str] = Counter()
@@ -78,14 +78,14 @@ class Tally:
         self.received[model, "no answer"] += 1
 
     def quantiles_s(self, *levels: float) -> list[float]:
-        """Quantiles of the durations, in seconds; nan before the first answer."""
+        """Returns quantiles of the durations, in seconds; nan before the first answer."""
         if not self.durations_s:
             return [float("nan")] * len(levels)
         return [float(value) for value in np.quantile(np.array(self.durations_s), levels)]
 
 
 class Traffic:
-    """A mix of requests to one service, which do not wait for one another.
+    """Sends a mix of requests to one service, which do not wait for one another.
 
     arrivals: the labels that follow; some never come, and some are wrong.
     """

@@ -21,7 +21,7 @@ STATUSES = ("UNSET", "OK", "ERROR")
 
 @dataclass(frozen=True, slots=True)
 class StoredExemplar:
-    """An exemplar as Prometheus stores it; labels are those of its series."""
+    """Holds an exemplar as Prometheus stores it; labels are those of its series."""
 
     labels: Mapping[str, str]
     trace_id: str
@@ -31,7 +31,7 @@ class StoredExemplar:
 
 @dataclass(frozen=True, slots=True)
 class StoredSpan:
-    """A span as the trace store returns it; ids in hex, times in Unix nanoseconds.
+    """Holds a span as the trace store returns it; ids in hex, times in Unix nanoseconds.
 
     kind: INTERNAL, SERVER, CLIENT, PRODUCER or CONSUMER; status: UNSET, OK or ERROR.
     """
@@ -48,7 +48,7 @@ class StoredSpan:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """How an export ended: the address it went to, and why it failed ("" if it did not)."""
+    """Describes how an export ended: the address it went to, and why it failed ("" if it did not)."""
 
     address: str
     failure: str
@@ -66,7 +66,7 @@ def scraped_samples(client: httpx.Client) -> list[Sample]:
 
 
 def instance(client: httpx.Client) -> str:
-    """The service.instance.id of the process that answers: of several workers, the one this connection leads to.
+    """Returns the service.instance.id of the process that answers: the worker to which this connection leads.
 
     Raises ValueError where `/metrics` names no process, which is so for other programs.
     """
@@ -77,7 +77,7 @@ def instance(client: httpx.Client) -> str:
 
 
 def exports(client: httpx.Client, signal: str) -> Counter[Export]:
-    """How often a process exported a signal, `metric` or `span`, since it started, and how that ended.
+    """Returns how often a process exported a signal, `metric` or `span`, since it started, and how that ended.
 
     Read from the duration of the SDK's exports: its count of exported points takes a refusal for a success.
     """
@@ -92,7 +92,7 @@ def exports(client: httpx.Client, signal: str) -> Counter[Export]:
 
 
 def export_under_way(client: httpx.Client) -> str | None:
-    """The address to which metrics are being exported at this moment: for long, if nothing answers there."""
+    """Returns the address to which metrics are being exported at this moment: for long, if nothing answers there."""
     under_way = (sample for sample in scraped_samples(client) if sample.name == _UNDER_WAY and sample.value)
     return next((_address(sample.labels) for sample in under_way), None)
 
@@ -118,17 +118,17 @@ class Prometheus(_Client):
     """A client of the HTTP API of Prometheus, which VictoriaMetrics, Mimir and Thanos have too."""
 
     def query(self, promql: str) -> list[Sample]:
-        """The result of an instant query: one sample per series."""
+        """Returns the result of an instant query: one sample per series."""
         data = self._get("/api/v1/query", query=promql)
         return [Sample(promql, series["metric"], float(series["value"][1])) for series in data["result"]]
 
     def value(self, promql: str) -> float:
-        """The one value of a query; nan if there is none yet."""
+        """Returns the one value of a query; nan if there is none yet."""
         samples = self.query(promql)
         return samples[0].value if len(samples) == 1 else float("nan")
 
     def exemplars(self, selector: str, start_s: float, end_s: float) -> list[StoredExemplar]:
-        """The exemplars of the series that match, between two Unix times."""
+        """Returns the exemplars of the series that match, between two Unix times."""
         data = self._get("/api/v1/query_exemplars", query=selector, start=start_s, end=end_s)
         return [
             StoredExemplar(series["seriesLabels"], e["labels"]["trace_id"], float(e["value"]), float(e["timestamp"]))
@@ -137,13 +137,13 @@ class Prometheus(_Client):
         ]
 
     def flags(self) -> dict[str, str]:
-        """The command line that Prometheus runs with; empty if the server does not publish it."""
+        """Returns the command line that Prometheus runs with; empty if the server does not publish it."""
         response = self._client.get("/api/v1/status/flags")
         flags: dict[str, str] = response.json()["data"] if response.is_success else {}
         return flags
 
     def is_victoria_metrics(self) -> bool:
-        """True for VictoriaMetrics, which stores no exemplars."""
+        """Returns True for VictoriaMetrics, which stores no exemplars."""
         response = self._client.get("/metrics")
         return response.is_success and "vm_app_version" in response.text
 
@@ -156,11 +156,11 @@ class TraceStore(_Client):
 
     @cached_property
     def is_tempo(self) -> bool:
-        """True for Tempo, which alone answers an echo; Jaeger answers any path it does not know with its pages."""
+        """Returns True for Tempo, which alone answers an echo; Jaeger answers an unknown path with its pages."""
         return self._client.get("/api/echo").text.strip() == "echo"
 
     def trace(self, trace_id: str) -> list[StoredSpan]:
-        """The spans of a trace, each once even if a sender's retries stored it twice; [] if the trace is not stored."""
+        """Returns the spans of a trace, each once even if retries stored it twice; [] if the trace is not stored."""
         path = "/api/v2/traces" if self.is_tempo else "/api/v3/traces"
         response = self._client.get(f"{path}/{trace_id}")
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -171,7 +171,7 @@ class TraceStore(_Client):
 
 
 def _hex_id(text: str) -> str:
-    """A span id, which Jaeger writes in hex and Tempo in base64.
+    """Returns a span id in hex, which Jaeger writes in hex and Tempo in base64.
 
     >>> _hex_id("00f067aa0ba902b7"), _hex_id("APBnqgupArc="), _hex_id("")
     ('00f067aa0ba902b7', '00f067aa0ba902b7', '')
@@ -180,7 +180,7 @@ def _hex_id(text: str) -> str:
 
 
 def _enum_name(value: int | str, names: tuple[str, ...]) -> str:
-    """An OTLP enumeration, which Jaeger writes as its number and Tempo as its full name.
+    """Returns the name of an OTLP enumeration, which Jaeger writes as its number and Tempo as its full name.
 
     >>> _enum_name(2, STATUSES), _enum_name("STATUS_CODE_ERROR", STATUSES)
     ('ERROR', 'ERROR')

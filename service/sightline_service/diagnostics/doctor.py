@@ -26,7 +26,7 @@ class BrokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[C]):
-    """What a check found, and the context for the checks after it if that changes."""
+    """Holds what a check found, and the context for the checks after it if that changes."""
 
     text: str
     context: C | None = None
@@ -34,7 +34,7 @@ class Found(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class Station(Generic[C]):
-    """One station: what is expected of it, whose address its check calls, and the check.
+    """Describes one station: what is expected of it, whose address its check calls, and the check.
 
     The check returns what it found, and raises BrokenError, or an error of the HTTP client, if the station is broken.
     """
@@ -47,7 +47,7 @@ class Station(Generic[C]):
 
 @dataclass(frozen=True, slots=True)
 class StationResult:
-    """What was expected of a station and what was found; a station that is broken has a likely cause."""
+    """Holds what was expected of a station and what was found; a station that is broken has a likely cause."""
 
     station: str
     expected: str

@@ -45,7 +45,7 @@ class MarkedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """What each check works with: clients of the deployment, and the marked request.
+    """Holds what each check works with: clients of the deployment, and the marked request.
 
     patience_s: how long each station may take.
     """
@@ -223,7 +223,7 @@ STATIONS: tuple[Station[Deployment], ...] = (
 
 
 def _rows(prometheus: Prometheus, process: str) -> float:
-    """The rows of one process in the metrics backend, which calls it by one label or the other; nan if none."""
+    """Returns the rows of one process in the metrics backend, which calls it by one label or the other; nan if none."""
     by = (f'{PREDICTIONS.prometheus_name}{{{label}="{process}"}}' for label in ("service_instance_id", "instance"))
     return prometheus.value(f"sum({' or '.join(by)})")
 
@@ -237,7 +237,7 @@ def _rows_before(prometheus: Prometheus, process: str) -> float:
 
 
 def _joined_exemplar(deployment: Deployment) -> StoredExemplar | None:
-    """An exemplar since the request whose trace is stored; the request's own if there is one."""
+    """Returns an exemplar since the request whose trace is stored; the request's own if there is one."""
     request = deployment.request
     selector = f'{REQUEST_DURATION.prometheus_name}_bucket{{http_route="{ROUTE}"}}'
     exemplars = deployment.prometheus.exemplars(selector, request.sent_s - 1, time() + 1)
@@ -257,6 +257,6 @@ def _failed_export(export: Export) -> BrokenError:
 
 
 def _clock_s(response: httpx.Response) -> float:
-    """The server's clock in Unix seconds, to the second, from its Date header; ours if there is none."""
+    """Returns the server's clock in Unix seconds, to the second, from its Date header; ours if there is none."""
     date = response.headers.get("date")
     return parsedate_to_datetime(date).timestamp() + 0.5 if date else time()

@@ -32,7 +32,7 @@ _CREATION_LOCK = 0x5167487  # an advisory lock: two replicas that create the tab
 
 
 class Ledger:
-    """The ledger at one URL, as one replica sees it. Belongs to one thread; its methods may block.
+    """Reads and writes the ledger at one URL for one replica. Belongs to one thread; its methods may block.
 
     They raise LedgerDownError if the database does not answer; nothing is written then.
     horizon_s: labels of older predictions are late. last_wins: the last of several different labels counts, not the
@@ -107,7 +107,7 @@ class Ledger:
         return self.quality()
 
     def quality(self) -> Quality:
-        """The totals as last read or written; does not touch the database."""
+        """Returns the totals as last read or written; does not touch the database."""
         return Quality(self._id, self._shown, {model_id: dict(totals) for model_id, totals in self._totals.items()})
 
     def prune(self) -> bool:

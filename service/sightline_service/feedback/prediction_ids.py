@@ -57,7 +57,7 @@ _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/=", b"
 
 @dataclass(frozen=True, slots=True)
 class SignedPrediction:
-    """The content of a genuine id.
+    """Holds the content of a genuine id.
 
     key: 15 bytes, unique to this prediction, in the order of time. made_s: Unix time.
     """
@@ -70,7 +70,7 @@ class SignedPrediction:
 
 
 def fingerprint(model: JudgedModel) -> bytes:
-    """4 bytes that tell models apart by name, version, classes and whether they have probabilities."""
+    """Returns 4 bytes that distinguish models by name, version, classes and whether they have probabilities."""
     identity = json.dumps([model.id.name, model.id.version, model.outcomes, model.has_probabilities])
     return hashlib.blake2b(identity.encode(), digest_size=4).digest()
 
@@ -92,7 +92,7 @@ class SigningKeys:
 
     @staticmethod
     def id_of(key: bytes) -> int:
-        """The byte by which an id names its key; two keys may share it."""
+        """Returns the byte by which an id names its key; two keys may share it."""
         return hashlib.blake2b(key, digest_size=1, person=b"sightline-id").digest()[0]
 
     def read(self, prediction_id: str) -> SignedPrediction | None:
@@ -137,7 +137,7 @@ class Nonces:
 
 
 class _Layout:
-    """How the rows of ids with so many scores are packed, alone or in an array, and signed."""
+    """Describes how the rows of ids with so many scores are packed, alone or in an array, and signed."""
 
     __slots__ = ("array", "keyed_hash", "n_chars", "struct", "width")
 
@@ -267,12 +267,12 @@ def _make_secret(path: Path) -> None:
 
 
 def _add_up(first: Any, second: Any) -> Any:
-    """Whether two probabilities add up to 1, so that one can be stored for both; floats or arrays."""
+    """Returns whether two probabilities add up to 1, so that one can be stored for both; floats or arrays."""
     return abs(first + second - 1) <= _ROUNDING
 
 
 def _is_second_stored(first: Any, second: Any) -> Any:
-    """Whether the second of two probabilities is stored for both; floats or arrays.
+    """Returns whether the second of two probabilities is stored for both; floats or arrays.
 
     It is the one from which the other follows exactly, or else the smaller, from which the other follows to the last
     bit but one.

@@ -9,17 +9,9 @@ import numpy as np
 
 from sightline_service.feedback.prediction_ids import SignedPrediction, probabilities_of
 from sightline_telemetry.instruments import FEEDBACK_REJECTED
+from sightline_telemetry.model import quality
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.quality import (
-    JudgedModel,
-    Labelled,
-    Total,
-    TotalKey,
-    Totals,
-    add_totals,
-    count_delays,
-    count_labelled,
-)
+from sightline_telemetry.model.quality import JudgedModel, Labelled, Total, TotalKey, Totals
 
 Verdict = Literal["accepted", "corrected", "duplicate", "conflict", "late"]
 
@@ -27,7 +19,7 @@ TotalsByModel = defaultdict[ModelId, Totals]
 
 
 class Label(NamedTuple):
-    """A genuine prediction id with its label: an index into the model's outcomes, or a value in regression."""
+    """Holds a genuine prediction id with its label: an index into the model's outcomes, or a value in regression."""
 
     prediction: SignedPrediction
     model: JudgedModel
@@ -36,7 +28,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What follows from a body of labels.
+    """Holds what follows from a body of labels.
 
     verdicts: one per label. corrections: the labels that replace an earlier one, by key of the prediction.
     totals: what the labels add to the totals of their models.
@@ -88,7 +80,7 @@ def judge(
 
 
 def rejected_totals(reasons: Mapping[str, int]) -> Totals:
-    """What labels that are not counted add to the totals. reasons: reason -> labels."""
+    """Returns what labels that are not counted add to the totals. reasons: reason -> labels."""
     return {TotalKey(FEEDBACK_REJECTED.name, reason): Total(count) for reason, count in reasons.items()}
 
 
@@ -99,9 +91,9 @@ def _add_verdicts(totals: TotalsByModel, labels: Sequence[Label], verdicts: Sequ
         if verdict == "accepted":
             delays_s[label.model.id].append(max(0.0, now_s - label.prediction.made_s))
         elif verdict != "corrected":
-            add_totals(totals[label.model.id], rejected_totals({verdict: 1}))
+            quality.add_totals(totals[label.model.id], rejected_totals({verdict: 1}))
     for model_id, delays in delays_s.items():
-        add_totals(totals[model_id], count_delays(np.array(delays)))
+        quality.add_totals(totals[model_id], quality.count_delays(np.array(delays)))
 
 
 def _add_counted(totals: TotalsByModel, labels: Iterable[Label], *, is_withdrawn: bool) -> None:
@@ -114,7 +106,9 @@ def _add_counted(totals: TotalsByModel, labels: Iterable[Label], *, is_withdrawn
         # Grouped by the number of scores too: an id has both probabilities where they do not add up to 1.
         groups[label.model, len(label.prediction.scores)].append(label)
     for (model, _), group in groups.items():
-        add_totals(totals[model.id], count_labelled(model, _labelled(model, group), is_withdrawn=is_withdrawn))
+        quality.add_totals(
+            totals[model.id], quality.count_labelled(model, _labelled(model, group), is_withdrawn=is_withdrawn)
+        )
 
 
 def _labelled(model: JudgedModel, group: Sequence[Label]) -> Labelled:

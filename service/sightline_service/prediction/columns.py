@@ -22,7 +22,7 @@ RowValues = list[tuple[Any, ...]]
 
 
 class ColumnArrays(NamedTuple):
-    """The values of some rows by feature, in the profile's order.
+    """Holds the values of some rows by feature, in the profile's order.
 
     numeric: (n_numeric, n_rows) float64, NaN where missing.
     raw: n_categorical lists of n_rows values, None where missing.
@@ -35,16 +35,16 @@ class ColumnArrays(NamedTuple):
 
 
 class Columns(Protocol):
-    """The values of some rows, readable by feature and by row."""
+    """Holds the values of some rows, readable by feature and by row."""
 
     @property
     def arrays(self) -> ColumnArrays:
-        """The values by feature."""
+        """Returns the values by feature."""
         ...
 
     @property
     def rows(self) -> RowValues:
-        """The values by row."""
+        """Returns the values by row."""
         ...
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Columns(Protocol):
 
 
 class ArrayColumns:
-    """Values that came by feature, as tensors do."""
+    """Holds values that came by feature, as tensors do."""
 
     __slots__ = ("arrays",)
 
@@ -62,7 +62,7 @@ class ArrayColumns:
 
     @property
     def rows(self) -> RowValues:
-        """The values by row, converted on each access."""
+        """Returns the values by row, converted on each access."""
         numbers = [[None if value != value else value for value in values] for values in self.arrays.numeric.tolist()]
         return list(zip(*numbers, *self.arrays.raw, strict=True))
 
@@ -72,7 +72,7 @@ class ArrayColumns:
 
 
 class RowColumns:
-    """Values that came by row, converted to arrays lazily: small requests are often answered without arrays."""
+    """Holds values that came by row, converted to arrays lazily: small requests are often answered without arrays."""
 
     __slots__ = ("_arrays", "builder", "rows")
 
@@ -83,7 +83,7 @@ class RowColumns:
 
     @property
     def arrays(self) -> ColumnArrays:
-        """The values by feature, converted on the first access."""
+        """Returns the values by feature, converted on the first access."""
         if self._arrays is None:
             self._arrays = self.builder.arrays(self.rows)
         return self._arrays

@@ -12,7 +12,7 @@ from sightline_telemetry.model.histogram import Codes, Floats
 
 
 class OutputArrays(NamedTuple):
-    """The outputs of a model for some rows.
+    """Holds the outputs of a model for some rows.
 
     outcomes: (n_rows,) indices into the classes; None in regression.
     probabilities: (n_rows, n_classes); None from a model without them.
@@ -25,7 +25,7 @@ class OutputArrays(NamedTuple):
 
 
 class OutputLists(msgspec.Struct, gc=False):
-    """The same outputs as lists, probabilities by row; a struct costs a third of a named tuple, in every request."""
+    """Holds the same outputs as lists, probabilities by row; a struct costs a third of a named tuple per request."""
 
     outcomes: list[int] | None
     probabilities: list[Sequence[float]] | None
@@ -33,24 +33,24 @@ class OutputLists(msgspec.Struct, gc=False):
 
 
 class Prediction(Protocol):
-    """The predictions of some rows, readable as arrays and as lists.
+    """Holds the predictions of some rows, readable as arrays and as lists.
 
     marks: (n_steps + 1,) ns of the monotonic clock; a step of the pipeline worked from its mark to the next one.
     """
 
     @property
     def marks(self) -> tuple[int, ...]:
-        """When each step began, and when the last one ended."""
+        """Returns when each step began, and when the last one ended."""
         ...
 
     @property
     def arrays(self) -> OutputArrays:
-        """The outputs as arrays."""
+        """Returns the outputs as arrays."""
         ...
 
     @property
     def lists(self) -> OutputLists:
-        """The outputs as lists."""
+        """Returns the outputs as lists."""
         ...
 
     def outcome_list(self) -> list[int]:
@@ -67,7 +67,7 @@ class Prediction(Protocol):
 
 
 class ArrayPrediction:
-    """Predictions made with numpy."""
+    """Holds predictions made with numpy."""
 
     __slots__ = ("arrays", "marks")
 
@@ -77,7 +77,7 @@ class ArrayPrediction:
 
     @property
     def lists(self) -> OutputLists:
-        """The outputs as lists, converted on each access."""
+        """Returns the outputs as lists, converted on each access."""
         return OutputLists(*(None if array is None else array.tolist() for array in self.arrays))
 
     def outcome_list(self) -> list[int]:
@@ -96,14 +96,14 @@ class ArrayPrediction:
 
 
 class ListPrediction(msgspec.Struct, gc=False):
-    """Predictions of a few rows, made and read without numpy, whose fixed cost is that of a small model."""
+    """Holds predictions of a few rows, made and read without numpy, whose fixed cost is that of a small model."""
 
     lists: OutputLists
     marks: tuple[int, ...]
 
     @property
     def arrays(self) -> OutputArrays:
-        """The outputs as arrays, converted on each access."""
+        """Returns the outputs as arrays, converted on each access."""
         outcomes, probabilities, values = astuple(self.lists)
         return OutputArrays(
             None if outcomes is None else np.array(outcomes, dtype=np.intp),

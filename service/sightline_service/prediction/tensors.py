@@ -37,7 +37,7 @@ Parameters = dict[str, Any]
 
 
 class InputTensor(msgspec.Struct):
-    """One input as the JSON describes it; its data is there, or after the JSON as binary data."""
+    """Describes one input; its data is in the JSON, or after it as binary data."""
 
     name: str
     datatype: str
@@ -47,14 +47,14 @@ class InputTensor(msgspec.Struct):
 
 
 class RequestedOutput(msgspec.Struct):
-    """An output that the client wants."""
+    """Names an output that the client wants."""
 
     name: str
     parameters: Parameters | None = None
 
 
 class InferRequest(msgspec.Struct):
-    """The JSON of an inference request; fields outside the protocol are ignored."""
+    """Holds the JSON of an inference request; fields outside the protocol are ignored."""
 
     inputs: list[InputTensor]
     id: str | None = None
@@ -63,7 +63,7 @@ class InferRequest(msgspec.Struct):
 
 
 class OutputTensor(msgspec.Struct, omit_defaults=True):
-    """One output as the JSON of the response describes it."""
+    """Describes one output in the JSON of the response."""
 
     name: str
     datatype: str
@@ -95,8 +95,9 @@ class TensorReader:
         self._decode = msgspec.json.Decoder(InferRequest).decode
 
     def read(self, body: bytes, json_bytes: int | None = None) -> tuple[Columns, InferRequest]:
-        """The columns of a body, and the rest of the request. json_bytes: length of its JSON, if binary data follows.
+        """Returns the columns of a body, and the rest of the request.
 
+        json_bytes: length of the body's JSON, if binary data follows.
         Raises MalformedBodyError, or BadTensorError, which names the input.
         """
         view = memoryview(body)
@@ -143,7 +144,7 @@ class TensorReader:
         return n_rows or 1  # a model without features gets one row
 
     def _values(self, tensor: InputTensor, binary: memoryview | None) -> list[Any] | NDArray[Any]:
-        """The elements of a tensor; missing ones are None in a list, NaN in an array."""
+        """Returns the elements of a tensor; missing ones are None in a list, NaN in an array."""
         feature = self._features[tensor.name]
         known = self._datatypes[tensor.name]
         if tensor.datatype not in known:
@@ -166,7 +167,7 @@ class TensorReader:
 
 
 def _binary_parts(inputs: Sequence[InputTensor], rest: memoryview, *, has_header: bool) -> dict[str, memoryview]:
-    """The binary data of each input that has some."""
+    """Returns the binary data of each input that has some."""
     parts: dict[str, memoryview] = {}
     start = 0
     for tensor in inputs:
@@ -190,7 +191,7 @@ def _binary_parts(inputs: Sequence[InputTensor], rest: memoryview, *, has_header
 
 
 def _elements(tensor: InputTensor, *, is_nullable: bool) -> list[Any]:
-    """The elements of a tensor in JSON, flat; a tensor of shape [rows, 1] may be nested."""
+    """Returns the elements of a tensor in JSON, flat; a tensor of shape [rows, 1] may be nested."""
     if not isinstance(tensor.data, msgspec.Raw):
         raise _wrong(tensor.name, "it has no data")
     nested = len(tensor.shape) == 2 and is_list_of_lists(tensor.data)

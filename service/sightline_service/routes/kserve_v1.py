@@ -16,13 +16,7 @@ from sightline_service.prediction.instances import UNREADABLE, InstanceReader
 from sightline_service.routes.json_rows import RowWriter
 from sightline_service.routes.openapi import example_instance, row_model
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
-from sightline_service.routes.served_model import (
-    ERRORS,
-    ServedModel,
-    documented_errors,
-    documented_path,
-    refusal,
-)
+from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
 from sightline_telemetry.model.profile import ReferenceProfile
 

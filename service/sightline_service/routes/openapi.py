@@ -36,7 +36,7 @@ class ModelOut(BaseModel):
 
 
 class PredictOut(BaseModel):
-    """One prediction an instance, in the same order."""
+    """One prediction per instance, in the same order."""
 
     predictions: list[PredictionOut]
     model: ModelOut
@@ -44,14 +44,14 @@ class PredictOut(BaseModel):
 
 
 def row_model(profile: ReferenceProfile) -> type[BaseModel]:
-    """One row's prediction as a pydantic model, for OpenAPI: what it has depends on the model."""
+    """Returns one row's prediction as a pydantic model, for OpenAPI: what it has depends on the model."""
     if profile.task == "regression":
         return ValueOut
     return PredictionOut if profile.scores else OutcomeOut
 
 
 def response_model(profile: ReferenceProfile) -> type[BaseModel]:
-    """The response as a pydantic model, for OpenAPI."""
+    """Returns the response as a pydantic model, for OpenAPI."""
     row = row_model(profile)
     return create_model("PredictOut", __base__=PredictOut, predictions=(list[row], ...))  # type: ignore[valid-type]
 
@@ -76,7 +76,7 @@ class ProblemOut(BaseModel):
 
 
 def example_instance(profile: ReferenceProfile) -> dict[str, Any]:
-    """A row made of medians and most frequent categories: no row of the training data."""
+    """Returns a row made of medians and most frequent categories: no row of the training data."""
     return {feature.name: _example(feature) for feature in profile.features}
 
 
@@ -89,7 +89,7 @@ def _example(feature: Feature) -> Any:
 
 
 def request_model(profile: ReferenceProfile, max_rows: int) -> type[BaseModel]:
-    """The request as a pydantic model, for OpenAPI; its example works as it stands."""
+    """Returns the request as a pydantic model, for OpenAPI; its example works as it stands."""
     fields: dict[str, Any] = {
         f"f{index}": (json_type(feature), Field(alias=feature.name)) for index, feature in enumerate(profile.features)
     }

@@ -20,7 +20,7 @@ _NUMERIC_KINDS = "biufOUS"
 
 
 def numbers(column: Any) -> Floats:
-    """(n_rows,) float64, NaN where missing; not copied if it is that already.
+    """Returns (n_rows,) float64, NaN where missing; not copied if it is that already.
 
     Raises TypeError or ValueError if a value is not a number.
 
@@ -43,7 +43,7 @@ def numbers(column: Any) -> Floats:
 
 
 def first_that_is_no_number(column: Any) -> Any:
-    """The first value of a column that cannot be read as a number; None if there is none."""
+    """Returns the first value of a column that cannot be read as a number; None if there is none."""
     for value in _values(column):
         try:
             numbers(np.array([value], dtype=object))
@@ -53,7 +53,7 @@ def first_that_is_no_number(column: Any) -> Any:
 
 
 def factorized(column: Any) -> tuple[Codes, list[Any]]:
-    """(n_rows,) positions in the list of the values that differ, and that list; -1 where a value is missing.
+    """Returns (n_rows,) positions in the list of the values that differ, and that list; -1 where a value is missing.
 
     Raises TypeError if a value cannot be hashed.
 
@@ -77,7 +77,7 @@ def factorized(column: Any) -> tuple[Codes, list[Any]]:
 
 
 def category_codes(column: Any, vocabulary: Mapping[Any, int]) -> Codes:
-    """(n_rows,) codes of a feature's labels; each value is looked up once, however many rows have it.
+    """Returns (n_rows,) codes of a feature's labels; each value is looked up once, however many rows have it.
 
     Raises TypeError if a value cannot be hashed.
     """
@@ -88,19 +88,19 @@ def category_codes(column: Any, vocabulary: Mapping[Any, int]) -> Codes:
 
 
 def words(column: Any) -> list[str | None]:
-    """The values of a column as strings, None where missing."""
+    """Returns the values of a column as strings, None where missing."""
     positions, found = factorized(column)
     known: list[str | None] = [*map(str, found), None]
     return [*map(known.__getitem__, positions.tolist())]
 
 
 def is_missing(value: Any) -> bool:
-    """True for None, NaN, and what pandas has for them (NA, NaT)."""
+    """Returns True for None, NaN, and what pandas has for them (NA, NaT)."""
     return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
 
 
 def value_type(column: Any) -> CategoryType | None:
-    """The type that all values of a column have; None if every value is missing and the column has no type.
+    """Returns the type that all values of a column have; None if every value is missing and the column has no type.
 
     Integers among floats are floats. Raises ValueError for values of other types, and of several.
     """
@@ -125,7 +125,7 @@ def value_type(column: Any) -> CategoryType | None:
 
 
 def levels(column: Any) -> list[Any] | None:
-    """The categories of a pandas column of dtype `category`, in pandas' own order; None for other columns."""
+    """Returns the categories of a pandas column of dtype `category`, in pandas' own order; None for other columns."""
     if type(column.dtype).__name__ != "CategoricalDtype":
         return None
     known: list[Any] = column.cat.categories.tolist()
@@ -133,7 +133,7 @@ def levels(column: Any) -> list[Any] | None:
 
 
 def numeric_type(column: Any, held: CategoryType | None) -> NumericType:
-    """The type of a numeric column; held: the type of its values. Numbers in a column of objects are floats."""
+    """Returns the type of a numeric column; held: the type of its values. Numbers in a column of objects are floats."""
     dtype = column.dtype
     if held == "bool":
         return "bool"

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from sightline_telemetry.model import column_values
 from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.profile import (
-    CategoricalFeature,
     Feature,
-    NumericFeature,
     ReferenceProfile,
+    assemble_profile,
     profile_categorical,
     profile_numeric,
     profile_outcomes,
@@ -32,14 +31,14 @@ class FrameReader:
         self._outcomes = {outcome: code for code, outcome in enumerate(profile.outcomes)}
 
     def table(self, data: Any) -> Table:
-        """The features in data of any form that `read_table` takes; columns that are not features are left out.
+        """Returns the features in data of any form that `read_table` takes; columns that are not features are left out.
 
         An array without names has its columns in the order of the profile. Raises what `read_table` raises.
         """
         return read_table(data, self._profile.order)
 
     def rows(self, table: Table, predicted: Any, probabilities: Any = None) -> Rows:
-        """The rows of a table and what the model predicted for them.
+        """Returns the rows of a table and what the model predicted for them.
 
         predicted: (n_rows,) labels as the model predicts them, or numbers in regression.
         probabilities: (n_rows, n_outcomes) in the order of the profile's outcomes; None from a model without them.
@@ -58,7 +57,7 @@ class FrameReader:
         return rows
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> tuple[Codes | None, Floats | None, Floats | None]:
-        """Outcomes, probabilities and values, shaped as Rows has them. Raises ValueError as `rows` does."""
+        """Returns outcomes, probabilities and values, shaped as Rows has them. Raises ValueError as `rows` does."""
         if self._profile.task == "regression":
             return None, None, np.asarray(predicted, dtype=np.float64).reshape(-1)
         labels = np.asarray(predicted).reshape(-1)
@@ -108,12 +107,7 @@ def profile_frame(
     truths, outputs = np.asarray(labels).reshape(-1), np.asarray(predicted).reshape(-1)
     if not len(truths) == len(outputs) == table.n_rows:
         raise ValueError(f"there are {table.n_rows} rows, {len(truths)} labels and {len(outputs)} predictions")
-    return ReferenceProfile(
-        order=tuple(table.columns),
-        numeric=tuple(feature for feature in features if isinstance(feature, NumericFeature)),
-        categorical=tuple(feature for feature in features if isinstance(feature, CategoricalFeature)),
-        **_profile_outputs(truths, outputs, probabilities, classes),
-    )
+    return assemble_profile(features, _profile_outputs(truths, outputs, probabilities, classes))
 
 
 def profile_feature(
@@ -164,7 +158,7 @@ def _profile_outputs(
 
 
 def _class_codes(labels: NDArray[Any], code_of: Callable[[Any], int]) -> Codes:
-    """(n_rows,) codes of labels; -1 where one is missing. code_of is called once per class."""
+    """Returns (n_rows,) codes of labels; -1 where one is missing. code_of is called once per class."""
     positions, found = column_values.factorized(labels)
     codes: Codes = np.array([*map(code_of, found), -1], dtype=np.intp)[positions]
     return codes

@@ -169,6 +169,17 @@ class ReferenceProfile:
         return scored[1:] if self.task == "binary" else scored
 
 
+def assemble_profile(features: Iterable[Feature], outputs: Mapping[str, Any]) -> ReferenceProfile:
+    """Returns the profile of features, in the order of the training data, and the fields on predictions and labels."""
+    listed = list(features)
+    return ReferenceProfile(
+        order=tuple(feature.name for feature in listed),
+        numeric=tuple(feature for feature in listed if isinstance(feature, NumericFeature)),
+        categorical=tuple(feature for feature in listed if isinstance(feature, CategoricalFeature)),
+        **outputs,
+    )
+
+
 def profile_numeric(name: str, values: Floats, imputed_by: str | None = None) -> NumericFeature:
     """Profiles one numeric column, (n_rows,) float64 with NaN where missing.
 

@@ -17,13 +17,13 @@ FORMS = (
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns by name, n_rows values in each: Series of pandas or narwhals, or arrays."""
+    """Holds columns by name, n_rows values in each: Series of pandas or narwhals, or arrays."""
 
     columns: Mapping[str, Any]
     n_rows: int
 
     def parts(self, n_rows: int) -> Iterator[tuple[slice, "Table"]]:
-        """The rows in parts of n_rows at most, each with where it stands; none of a table without rows."""
+        """Yields the rows in parts of n_rows at most, each with where it stands; none of a table without rows."""
         for first in range(0, self.n_rows, n_rows):
             part = slice(first, min(first + n_rows, self.n_rows))
             yield part, self if part == slice(0, self.n_rows) else self._cut(part)
@@ -49,63 +49,61 @@ def read_table(data: Any, order: Sequence[str] | None = None, names: Sequence[st
     >>> [column.tolist() for column in table.columns.values()]
     [['Bern', None], [41, 38]]
     """
-    if is_pandas_dataframe(data):
-        labels = {str(label): label for label in data.columns}
-        wanted = _present(labels, order)
-        return _checked({name: data[labels[name]] for name in wanted}, len(data))
-    frame = nw.from_native(data, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        return Table({name: frame.get_column(name) for name in _present(frame.columns, order)}, len(frame))
-    if isinstance(data, np.ndarray):
-        return _read_array(data, order, names or order)
+    found = _find_columns(data, names or order)
+    if order is not None and (absent := [name for name in order if name not in found]):
+        has = ", ".join(map(repr, found))
+        raise ValueError(f"the data lacks the columns {', '.join(map(repr, absent))}; it has {has}")
+    columns = {name: found[name] for name in (found if order is None else order)}
     if isinstance(data, Mapping):
-        labels = {str(label): label for label in data}
-        columns = {name: _column(name, data[labels[name]]) for name in _present(labels, order)}
-        return _checked(columns, len(next(iter(columns.values()), ())))
-    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
-        return _read_dicts(data, order)
-    raise TypeError(f"the data is a {type(data).__name__}; pass {FORMS}")
+        columns = {name: _column(name, values) for name, values in columns.items()}
+        n_rows = len(next(iter(columns.values()), ()))
+    else:
+        n_rows = len(data)
+    for name, column in columns.items():
+        if len(column.shape) != 1:
+            raise ValueError(f"the column {name!r} is there twice, or has several values per row; one is read")
+        if len(column) != n_rows:
+            raise ValueError(f"the column {name!r} has {len(column)} values, and the first column {n_rows}")
+    return Table(columns, n_rows)
 
 
 def column_at(data: Any, position: int) -> Any:
-    """One column of data by its position, from a DataFrame of any library or from (n_rows, n_columns) values."""
+    """Returns one column of data by its position, from a DataFrame of any library or (n_rows, n_columns) values."""
     if is_pandas_dataframe(data):
         return data.iloc[:, position]
     frame = nw.from_native(data, eager_only=True, pass_through=True)
     return frame[:, position] if isinstance(frame, nw.DataFrame) else np.asarray(data)[:, position]
 
 
-def _read_array(data: NDArray[Any], order: Sequence[str] | None, names: Sequence[str] | None) -> Table:
+def _find_columns(data: Any, names: Sequence[str] | None) -> dict[str, Any]:
+    """Returns all columns of data by name. names: those of an array, and of a list without rows."""
+    if is_pandas_dataframe(data):
+        return {str(label): data[label] for label in data.columns}
+    frame = nw.from_native(data, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        return {name: frame.get_column(name) for name in frame.columns}
+    if isinstance(data, np.ndarray):
+        return _find_columns_of_array(data, names)
+    if isinstance(data, Mapping):
+        return {str(label): values for label, values in data.items()}
+    if not isinstance(data, Sequence) or isinstance(data, str | bytes):
+        raise TypeError(f"the data is a {type(data).__name__}; pass {FORMS}")
+    for position, row in enumerate(data):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"row {position} of the list is a {type(row).__name__}, not a dict; pass {FORMS}")
+    labels = {str(label): label for row in data for label in row} if data else {name: name for name in names or ()}
+    return {name: np.fromiter((row.get(labels[name]) for row in data), object, len(data)) for name in labels}
+
+
+def _find_columns_of_array(data: NDArray[Any], names: Sequence[str] | None) -> dict[str, Any]:
     if data.dtype.names is not None:
-        return Table({name: data[name] for name in _present(data.dtype.names, order)}, len(data))
+        return {name: data[name] for name in data.dtype.names}
     if data.ndim != 2:
         raise ValueError(f"the array has the shape {data.shape}; pass (n_rows, n_columns)")
     known = [f"x{position}" for position in range(data.shape[1])] if names is None else list(names)
     if len(known) != data.shape[1]:
         raise ValueError(f"the array has {data.shape[1]} columns, and there are {len(known)} names: {', '.join(known)}")
-    columns = dict(zip(known, data.T, strict=True))
-    return Table({name: columns[name] for name in _present(columns, order)}, len(data))
-
-
-def _read_dicts(rows: Sequence[Any], order: Sequence[str] | None) -> Table:
-    for position, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise TypeError(f"row {position} of the list is a {type(row).__name__}, not a dict; pass {FORMS}")
-    labels = {str(label): label for row in rows for label in row}
-    wanted = _present(labels, order) if rows else tuple(order or ())
-    columns = {name: np.fromiter((row.get(labels[name]) for row in rows), object, len(rows)) for name in wanted}
-    return Table(columns, len(rows))
-
-
-def _present(names: Any, order: Sequence[str] | None) -> tuple[str, ...]:
-    """The names to read. Raises ValueError if one of `order` is not among the names."""
-    if order is None:
-        return tuple(map(str, names))
-    known = set(names)
-    if absent := [name for name in order if name not in known]:
-        has = ", ".join(map(repr, names))
-        raise ValueError(f"the data lacks the columns {', '.join(map(repr, absent))}; it has {has}")
-    return tuple(order)
+    return dict(zip(known, data.T, strict=True))
 
 
 def _column(name: str, values: Any) -> Any:
@@ -119,12 +117,3 @@ def _column(name: str, values: Any) -> Any:
     if isinstance(values, str | bytes) or not isinstance(values, Sequence):
         raise ValueError(f"the column {name!r} is {values!r}; give a sequence with one value per row")
     return np.fromiter(values, object, len(values))
-
-
-def _checked(columns: dict[str, Any], n_rows: int) -> Table:
-    for name, column in columns.items():
-        if len(column.shape) != 1:
-            raise ValueError(f"the column {name!r} is there twice, or has several values per row; one is read")
-        if len(column) != n_rows:
-            raise ValueError(f"the column {name!r} has {len(column)} values, and the first column {n_rows}")
-    return Table(columns, n_rows)

@@ -74,7 +74,7 @@ class FastPath:
 
     @property
     def is_folded(self) -> bool:
-        """True if the estimator is known, so that most rows need nothing of scikit-learn."""
+        """Returns True if the estimator is known, so that most rows need nothing of scikit-learn."""
         return self._folded is not None
 
     def folded(self, columns: Columns, start_ns: int) -> Prediction | None:
@@ -214,7 +214,7 @@ def _is_of_numbers(column: Column) -> bool:
 
 
 def _relabelled(feature: CategoricalFeature, codes: dict[Any, int]) -> Codes | None:
-    """Codes against the whole vocabulary by codes of labels; None if rare categories share a label."""
+    """Returns codes against the whole vocabulary by codes of labels; None if rare categories share a label."""
     if feature.others:
         return None
     labels = feature.vocabulary()

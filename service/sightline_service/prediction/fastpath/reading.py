@@ -26,7 +26,7 @@ class NotReadableError(Exception):
 
 
 def read(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
-    """The columns behind a fitted transformer. Raises NotReadableError."""
+    """Returns the columns behind a fitted transformer. Raises NotReadableError."""
     if isinstance(transformer, str) and transformer == "drop":
         return ()
     if is_passed_through(transformer):
@@ -80,8 +80,9 @@ def _read_scaler(scaler: Any, columns: ReadyColumns) -> ReadyColumns:
         if numbers is not None and (attribute != "mean_" or scaler.with_mean):
             columns = tuple(c.then(ready.Arithmetic(ufunc, float(n))) for c, n in zip(columns, numbers, strict=True))
     if getattr(scaler, "clip", False):
-        limits = getattr(scaler, "feature_range", (-1.0, 1.0))
-        columns = tuple(column.then(ready.Clip(*limits)) for column in columns)
+        low, high = getattr(scaler, "feature_range", (-1.0, 1.0))
+        at_least, at_most = ready.Arithmetic(np.maximum, low), ready.Arithmetic(np.minimum, high)
+        columns = tuple(column.then(at_least).then(at_most) for column in columns)
     return columns
 
 
@@ -94,7 +95,7 @@ def _read_function(transformer: preprocessing.FunctionTransformer, columns: Read
 
 
 def _read_encoder(encoder: Any, columns: ReadyColumns) -> ReadyColumns | None:
-    """The values into which an encoder, which takes each column by itself, turns each category."""
+    """Returns the values into which an encoder, which takes each column by itself, turns each category."""
     if not all(isinstance(column, Lookup) for column in columns):
         return None
     tables = [column.values for column in columns if isinstance(column, Lookup)]
@@ -144,7 +145,7 @@ def _encoded(encoder: Any, varied: Any, base: Any) -> Any:
 
 
 def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
-    """ReadyColumns of a transformer that is not read but called, if all that reaches it are numbers."""
+    """Returns the columns of a transformer that is not read but called, if all that reaches it are numbers."""
     name = type(transformer).__name__
     if any(isinstance(column, Lookup) and column.values.dtype == object for column in columns):
         raise NotReadableError(f"{name} takes categories and is not known")
@@ -161,7 +162,7 @@ def _call(transformer: Any, columns: ReadyColumns) -> ReadyColumns:
 
 
 def _makes_floats(transformer: Any) -> bool:
-    """True if a transformer makes of integers what it makes of the same numbers as floats."""
+    """Returns True if a transformer makes of integers what it makes of the same numbers as floats."""
     if isinstance(transformer, preprocessing.FunctionTransformer):
         function = transformer.func
         return isinstance(function, np.ufunc) and np.asarray(function(np.zeros(1, np.int64))).dtype == np.float64

@@ -28,7 +28,7 @@ class Fill:
     value: Any
 
     def __call__(self, values: Values) -> Values:
-        """The values, none of them missing."""
+        """Returns the values, none of them missing."""
         filled = values.copy()
         filled[pd.isna(values)] = self.value
         return filled
@@ -36,36 +36,24 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class IsMissing:
-    """1 where a value is missing, 0 elsewhere."""
+    """Gives 1 where a value is missing, 0 elsewhere."""
 
     def __call__(self, values: Values) -> Values:
-        """Floats."""
+        """Returns floats."""
         return np.asarray(pd.isna(values), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """Adds a number, subtracts it, multiplies or divides by it, as the ufunc of numpy does."""
+    """Applies a ufunc of numpy to each value and a number: adds it, divides by it, takes the smaller of both, ..."""
 
     ufunc: np.ufunc
     number: float
 
     def __call__(self, values: Values) -> Values:
-        """Floats."""
+        """Returns floats."""
         result: Values = self.ufunc(np.asarray(values, dtype=np.float64), self.number)
         return result
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """Keeps values within a range."""
-
-    lowest: float
-    highest: float
-
-    def __call__(self, values: Values) -> Values:
-        """Floats."""
-        return np.clip(np.asarray(values, dtype=np.float64), self.lowest, self.highest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +61,14 @@ class Single:
     """Rounds to single precision, as the pipeline does where it was fitted on that."""
 
     def __call__(self, values: Values) -> Values:
-        """Floats; infinite beyond single precision."""
+        """Returns floats, infinite beyond single precision."""
         with np.errstate(over="ignore"):
             return values.astype(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Numeric:
-    """A numeric input behind some operations.
+    """Describes a numeric input behind some operations.
 
     is_whole: the pipeline itself is given integers or booleans.
     """
@@ -94,26 +82,29 @@ class Numeric:
         return replace(self, operations=(*self.operations, operation))
 
     def of(self, values: Floats) -> Floats:
-        """The column for (n_rows,) values of the input, NaN where missing."""
+        """Returns the column for (n_rows,) values of the input, NaN where missing."""
         for operation in self.operations:
             values = operation(values)
         return values
 
     @property
     def is_monotone(self) -> bool:
-        """True if a greater input never makes the column smaller."""
+        """Returns True if a greater input never makes the column smaller."""
         steps = [each for each in self.operations if isinstance(each, Arithmetic)]
         return all(each.number > 0 for each in steps if each.ufunc in (np.multiply, np.divide))
 
     @property
     def is_affine(self) -> bool:
-        """True if the column is slope * input + intercept wherever the input is not missing."""
-        return not any(isinstance(operation, Clip | Single) for operation in self.operations)
+        """Returns True if the column is slope * input + intercept wherever the input is not missing."""
+        return not any(
+            isinstance(each, Single) or (isinstance(each, Arithmetic) and each.ufunc in (np.maximum, np.minimum))
+            for each in self.operations
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A categorical input behind some operations and encoders: (n_codes,) one value per category."""
+    """Describes a categorical input behind some operations and encoders: (n_codes,) one value per category."""
 
     feature: int
     values: Values
@@ -125,20 +116,20 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A transformer that is called on columns made ready for it."""
+    """Calls a transformer on columns made ready for it."""
 
     transformer: Any
     columns: tuple["Column", ...]
 
     def of(self, numeric: Floats, codes: Codes) -> Floats:
-        """(n_rows, n_outputs)."""
+        """Returns the outputs, (n_rows, n_outputs)."""
         made: Floats = call(self.transformer, "transform", assemble(self.columns, numeric, codes))
         return made
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """One column of what a transformer returns."""
+    """Describes one column of what a transformer returns."""
 
     call: Call
     index: int
