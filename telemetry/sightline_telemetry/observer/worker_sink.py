@@ -58,7 +58,7 @@ class WorkerSink:
             self._lock.release()
 
     def beat(self) -> None:
-        """Says that the event loop turns."""
+        """Stores the time: the event loop turns."""
         self._seat.heartbeat_ns = perf_counter_ns()
 
     def is_ready(self) -> None:

@@ -216,6 +216,7 @@ def test_a_million_events_arrive_from_another_process(board: Board) -> None:
     board.close()
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_events_only(board: Board) -> None:
     """SIGKILL at random moments: the published events are whole, and the next writer goes on behind them."""
     random = Random(5)

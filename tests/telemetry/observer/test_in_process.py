@@ -60,6 +60,7 @@ def test_a_scrape_sees_every_request_before_it(observed: Observed, model: Descri
         assert [line.rpartition(" ")[2] for line in counts if 'http_route="/",' in line] == [str(seed + 1)]
 
 
+@pytest.mark.slow
 def test_its_thread_folds_without_a_reader(model: DescribedModel) -> None:
     """What is written is counted soon, though nothing reads; when it stops, the rest is counted too."""
     observed = Observed(model)

@@ -91,7 +91,7 @@ def test_a_new_observer_loses_and_doubles_nothing(board: Board, model: Described
         assert n_requests(observer_of(board)) == n
 
 
-def test_a_ring_that_nobody_reads_loses_no_count(board: Board, model: DescribedModel) -> None:
+def test_a_full_ring_loses_no_count(board: Board, model: DescribedModel) -> None:
     """What found no room is counted by the worker, and added by the observer; a successor of the worker goes on."""
     sink = sink_of(board, 0, model)
     for _ in range(2_000):

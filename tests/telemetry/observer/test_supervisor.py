@@ -127,6 +127,9 @@ def _ask(port: int) -> int:
 Start = Callable[..., Service]
 
 
+pytestmark = pytest.mark.slow  # real processes, with their pauses
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Starts supervisors, with fields of the plan; `worker` and `observer` are behaviours of the stand-ins."""
