@@ -341,9 +341,15 @@ def test_a_log_that_is_not_read_makes_no_request_wait(deadly_bundle: Path, tmp_p
                 assert client.post("/predict/model", json=rows_of(1.0)).status_code == 200
                 times_s.append(monotonic() - start)
             n_rows = service.n_rows()
+            client.close()
+            start = monotonic()
+            service.process.terminate()
+            service.process.wait(20)
+            stop_s = monotonic() - start
     finally:
         os.close(write)
         os.close(read)
     assert n_rows == 600
+    assert stop_s < 7  # the observer gives the log up after 2 s, and is not killed after 8
     assert sorted(times_s)[300] < 0.05
     assert max(times_s) < 1

@@ -134,11 +134,12 @@ class LogWriter:
         self._thread = Thread(target=self._write_on, name="request-log", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Writes the queued lines and ends the thread; gives up after two seconds if the stream blocks."""
+    def stop(self) -> bool:
+        """Writes the queued lines and ends the thread; returns False after two seconds if the stream blocks."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(_STOP_TIMEOUT_S)
+        return self._thread is None or not self._thread.is_alive()
 
     def _write_on(self) -> None:
         is_last = False

@@ -144,11 +144,12 @@ class Observer:
         self.providers.start()
         self.log.start()
 
-    def stop(self) -> None:
-        """Writes the last lines of the log, and sends the last counts and spans."""
+    def stop(self) -> bool:
+        """Writes the last lines of the log, and sends the last counts and spans; returns False if the log blocks."""
         self._before_reading()
-        self.log.stop()
+        is_written = self.log.stop()
         self.providers.shutdown()
+        return is_written
 
     def _read(self) -> Reading:
         self._before_reading()

@@ -123,13 +123,13 @@ def _added(words: Sequence[memoryview]) -> list[int]:
     return [sum(each) for each in zip(*words, strict=True)]
 
 
-def run(inheritance: Inheritance) -> None:
-    """Observes until the lifeline ends."""
+def run(inheritance: Inheritance) -> bool:
+    """Observes until the lifeline ends; returns False if stdout does not take the log."""
     board = Board.attach(inheritance.board)
     description = board.description()
     while description is None:
         if _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
-            return
+            return True
         description = board.description()
     process = BoardObserver(board, description)
     process.fold()
@@ -141,7 +141,7 @@ def run(inheritance: Inheritance) -> None:
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
         process.standstill.check(process.seats, process.observer.table.description.routes)
-    process.observer.stop()
+    return process.observer.stop()
 
 
 def _has_ended(lifeline: int, timeout_s: float) -> bool:
@@ -160,8 +160,8 @@ def main() -> int:
     with suppress(OSError):
         os.nice(_NICE)
     logging.config.dictConfig(log_config())
-    run(inheritance)
-    sys.stdout.flush()
+    if run(inheritance):
+        sys.stdout.flush()
     os._exit(0)  # all is sent; an exporter's thread that still waits for a dead endpoint must not keep the supervisor
 
 
