@@ -353,3 +353,18 @@ def test_a_log_that_is_not_read_makes_no_request_wait(deadly_bundle: Path, tmp_p
     assert stop_s < 7  # the observer gives the log up after 2 s, and is not killed after 8
     assert sorted(times_s)[300] < 0.05
     assert max(times_s) < 1
+
+
+def test_a_worker_that_stands_still_is_named(service: Service) -> None:
+    """A worker that is stopped for longer than five seconds is in the log, once, and goes on afterwards."""
+    victim = service.workers[0]
+    victim.suspend()
+    try:
+        line = service.await_line("has stood still")
+    finally:
+        victim.resume()
+    assert (line["level"], line["in_flight"]) == ("error", [])
+    assert service.log.read_text().count(f"of worker {line['worker']} has stood still") == 1
+    assert victim.is_running()
+    received = send(service, 80)
+    assert received == 240
