@@ -280,7 +280,7 @@ STEP_BOUNDS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 """The steps of a pipeline take between a tenth of a millisecond and seconds."""
 
 BATCH_SIZE_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0, 10000.0)
-"""The bounds cover one row, the 256 rows that the recorder gathers, and 10,000, the largest request by default."""
+"""The bounds cover one row, batches of waiting requests, and 10,000, the largest request by default."""
 
 LOSS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 """A Brier loss is at most 2; a log loss, clipped as in scikit-learn, is at most 36.04."""

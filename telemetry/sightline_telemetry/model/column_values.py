@@ -1,4 +1,4 @@
-"""One column as a recorder counts it: float64 with NaN where a value is missing, or codes of a vocabulary.
+"""One column as it is counted: float64 with NaN where a value is missing, or codes of a vocabulary.
 
 A column is a Series of pandas, a narwhals Series (polars, Arrow), or a one-dimensional array. Those of pandas are
 read by their own methods, which need no import of pandas here and copy nothing that is float64 already.

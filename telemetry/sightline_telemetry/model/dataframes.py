@@ -1,4 +1,4 @@
-"""Data of any form as a recorder counts it, and the profile of training data: one set of rules for both."""
+"""Data of any form as it is counted, and the profile of training data: one set of rules for both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
