@@ -49,8 +49,9 @@ def _counts(backend: Prometheus) -> dict[str, dict[str, float]]:
 @contextmanager
 def _serving(stack: Stack, bundle: Path) -> Iterator[str]:
     port = free_port()
-    with service_process(stack, bundle, port, "swapped"):
+    with service_process(stack, bundle, port, "swapped") as service:
         yield f"http://127.0.0.1:{port}"
+        service.stop()  # a killed one's observer would send its last counts into the backends of the next test
 
 
 def test_both_signals_change_their_backend(
