@@ -145,11 +145,10 @@ class Observer:
         self.log.start()
 
     def stop(self) -> bool:
-        """Writes the last lines of the log, and sends the last counts and spans; returns False if the log blocks."""
+        """Sends the last counts and spans, and writes the last lines of the log; returns False if the log blocks."""
         self._before_reading()
-        is_written = self.log.stop()
-        self.providers.shutdown()
-        return is_written
+        self.providers.shutdown()  # first: it needs its time, and a log that blocks takes all that is left
+        return self.log.stop()
 
     def _read(self) -> Reading:
         self._before_reading()
