@@ -188,6 +188,10 @@ class BundleError(StartupError):
     """The bundle is missing, altered, or made for other versions."""
 
 
+class BundleReplacedError(StartupError):
+    """A worker was started again, and finds another bundle than the one that the service serves."""
+
+
 class SettingsError(StartupError):
     """A setting has a value that does not fit, or a name that does not exist."""
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from opentelemetry.trace import TracerProvider
 
-from sightline_service.errors import ObserverDownError
+from sightline_service.errors import BundleReplacedError, ObserverDownError
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.events.memory import Board
@@ -92,7 +92,12 @@ class OnBoard:
 
     def describe(self, description: Description, options: ObserverOptions, faults: Faults) -> bool:  # noqa: ARG002
         """Leaves on the board what the workers serve; returns whether traces can be kept."""
-        self._board.describe(describe(description, options))
+        described = describe(description, options)
+        self._board.describe(described)
+        if self._board.description() != described:
+            raise BundleReplacedError(
+                "bundle or settings are not those that the other workers have: restart the service to serve them"
+            )
         self.sink.describe(SeriesTable(description))
         self._is_head_sampled = options.is_head_sampled
         return options.has_ring or Exporters(os.environ).exports("TRACES")

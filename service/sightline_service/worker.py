@@ -18,6 +18,9 @@ from rich.console import Console
 from sightline_service.errors import StartupError, naming_extras
 from sightline_telemetry.observer.inheritance import Inheritance
 
+GRACE_S = 2
+"""Requests may take so long to end when the worker is stopped: of the 5 s that it gets, its parts need some, too."""
+
 ENDS_S = 5.0
 """How long a worker may take to end when its supervisor is gone."""
 
@@ -46,7 +49,7 @@ def _serve(inheritance: Inheritance, listening: socket.socket) -> None:
 
     app = create_app(inheritance=inheritance)
     host, port = listening.getsockname()[:2]
-    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=GRACE_S)
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -61,7 +61,6 @@ class LedgerWorker:
         self._is_tried: Future[None] = Future()
         self._is_open = False
         self._next_read_s = self._next_prune_s = 0.0
-        self._shown: Quality | None = None
 
     async def start(self) -> None:
         """Starts the thread, and waits up to OPEN_S for the first answer of the ledger."""
@@ -131,10 +130,8 @@ class LedgerWorker:
             self._is_tried.set_result(None)
 
     def _show(self, quality: Quality) -> None:
-        """Publishes the totals, if they are not those that were published last."""
-        if quality != self._shown:
-            self._shown = quality
-            self._write(body_event(LABELS, quality_to_bytes(quality)))
+        """Publishes the totals, each time: an observer that has just started knows none."""
+        self._write(body_event(LABELS, quality_to_bytes(quality)))
 
     def _prune_if_due(self, now_s: float) -> None:
         if now_s >= self._next_prune_s:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.counts import Counts, ForeignCountsError
 from sightline_telemetry.counts.series import MAX_KINDS, HistogramSeries, ModelSeries, SeriesTable
 from sightline_telemetry.events.layout import (
     BATCH,
@@ -75,6 +75,8 @@ class Block:
         """Adds an ended request. kind: if it is known already."""
         if kind is None:
             kind = request_kind(event, self._table.description.routes)
+        if event.model != NO_MODEL:
+            self._table.models[event.model]  # raises IndexError before anything of the event is counted
         self._durations[kind].append(event.duration_s)
         if event.model == NO_MODEL:
             return
@@ -92,9 +94,18 @@ class Block:
         if kind == BATCH:
             self.add_batch(*read_batch(event))
         elif kind == COUNTS:
-            self._others.append(Counts.from_bytes(event_body(event), self._table.digest))
+            self._add_counts(Counts.from_bytes(event_body(event), self._table.digest))
         elif kind == FAULT:
             self.add_fault(event_body(event).decode())
+
+    def _add_counts(self, counts: Counts) -> None:
+        table, n_kinds = self._table, len(counts.kinds)
+        if (
+            len(counts.integers) != table.n_integers + n_kinds * table.N_DURATION
+            or len(counts.sums) != table.n_sums + n_kinds
+        ):
+            raise ForeignCountsError("counts of another length than their description has")
+        self._others.append(counts)
 
     def add_fault(self, place: str) -> None:
         """Counts a fault of the telemetry. Raises ValueError for a place that is not known."""

@@ -165,6 +165,20 @@ class Quality:
                 yield {**model_id.attributes, "ledger": self.ledger, **own}, found
 
 
+def latest(one: Quality | None, other: Quality) -> Quality:
+    """Returns the latest totals of two views of the same ledgers: a total never falls, so the larger one is later.
+
+    Each worker has a view of its own, which knows its own last labels and those of the others as last read.
+    """
+    if one is None or one.ledger != other.ledger:
+        return other
+    totals = {model: dict(found) for model, found in one.totals.items()}
+    for model, found in other.totals.items():
+        known = totals.setdefault(model, {})
+        known.update({key: total for key, total in found.items() if key not in known or total.n >= known[key].n})
+    return Quality(other.ledger, tuple(dict.fromkeys((*one.models, *other.models))), totals)
+
+
 def quality_to_bytes(quality: Quality) -> bytes:
     """Writes the totals of a ledger as JSON."""
     models = [(m.id.name, m.id.version, m.outcomes, m.has_probabilities) for m in quality.models]

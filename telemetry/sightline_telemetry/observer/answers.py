@@ -9,6 +9,7 @@ import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 from threading import BoundedSemaphore, Thread
+from time import sleep
 from typing import Any, Protocol
 
 from sightline_telemetry.events.layout import METHODS
@@ -18,6 +19,7 @@ from sightline_telemetry.observer.seat_reader import SeatReader
 MAX_REQUEST_BYTES = 65_536
 MAX_CONNECTIONS = 32
 TIMEOUT_S = 5.0
+_PAUSE_S = 0.1
 PHASES = ("free", "reading", "waiting", "predicting")
 
 
@@ -49,9 +51,18 @@ class AnswerServer:
 
     def _accept_on(self) -> None:
         while True:
-            connection, _ = self._listening.accept()
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:  # no descriptor is free
+                sleep(_PAUSE_S)
+                continue
             self._free.acquire()
-            Thread(target=self._serve, args=(connection,), name="answer", daemon=True).start()
+            try:
+                Thread(target=self._serve, args=(connection,), name="answer", daemon=True).start()
+            except RuntimeError:  # a limit of threads is reached
+                connection.close()
+                self._free.release()
+                sleep(_PAUSE_S)
 
     def _serve(self, connection: socket.socket) -> None:
         try:
@@ -69,20 +80,22 @@ class AnswerServer:
         what = asked["what"]
         if what == "metrics":
             body, content_type = self._observing.observer.providers.scrape.render(asked["accept"])
-            yield _line({"content_type": content_type})
+            yield _line({"content_type": content_type, "length": len(body)})
             yield body
         elif what == "trace":
             self._observing.fold()
             ring = self._observing.observer.ring
             found = None if ring is None else ring.read(int(asked["trace_id"], 16))
-            yield _line({"is_held": found is not None})
-            yield json.dumps(found).encode()
+            encoded = json.dumps(found).encode()
+            yield _line({"is_held": found is not None, "length": len(encoded)})
+            yield encoded
         elif what == "tail":
             yield _line({})
             yield from self._ended()
         elif what == "inflight":
-            yield _line({})
-            yield json.dumps(list(self._in_flight())).encode()
+            encoded = json.dumps(list(self._in_flight())).encode()
+            yield _line({"length": len(encoded)})
+            yield encoded
 
     def _ended(self) -> Iterator[bytes]:
         """Yields a line per request that ends; a reader that is too slow misses some, and reads how many."""
@@ -116,10 +129,10 @@ async def ask(path: str, question: dict[str, Any], timeout_s: float = 1.0) -> tu
             try:
                 writer.write(_line(question))
                 head = json.loads(await reader.readline())
-                return head, await reader.read()
+                return head, await reader.readexactly(head["length"])  # an observer may die in the middle
             finally:
                 writer.close()
-    except (OSError, ValueError) as error:  # a TimeoutError is an OSError
+    except (OSError, ValueError, KeyError, EOFError) as error:  # a TimeoutError is an OSError
         raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
 
 

@@ -1,5 +1,6 @@
 """What a worker counts itself while its ring is full: in shared memory, so that a kill loses none of it."""
 
+from contextlib import suppress
 from struct import Struct
 
 from sightline_telemetry.counts.counts import Counts
@@ -66,11 +67,13 @@ def fold_lost(events: list[bytes], table: SeriesTable) -> Counts:
     """Folds events whose log line and trace are lost, which is counted too."""
     block = Block(table)
     for event in events:
-        if event[0] == REQUEST:
-            block.add_request(read_request(event))
-            block.add_fault(PLACE)
-        elif event[0] in COUNTED:
-            block.add(event)
+        with suppress(Exception):  # an event that cannot be read costs itself alone
+            if event[0] == REQUEST:
+                block.add_request(read_request(event))
+                block.add_fault(PLACE)
+            elif event[0] in COUNTED:
+                block.add(event)
+    block.drop_misfits()
     return block.counts()
 
 

@@ -26,6 +26,7 @@ from sightline_telemetry.observer.answers import AnswerServer
 from sightline_telemetry.observer.checkpoint import Checkpoint
 from sightline_telemetry.observer.description import read_described
 from sightline_telemetry.observer.inheritance import Inheritance
+from sightline_telemetry.observer.log_handler import send_lines
 from sightline_telemetry.observer.observer import Gauges, Observer
 from sightline_telemetry.observer.overflow import PLACE, read_overflow
 from sightline_telemetry.observer.scrape_port import ScrapePort
@@ -84,7 +85,8 @@ class BoardObserver:
                 return
             self.observer.take(lambda: events)
             for index, ended, in_flight, unfinished in deaths:
-                self.observer.report_death(index, ended, unfinished, len(in_flight) - len(unfinished))
+                with self._faults.contained("reading"):
+                    self.observer.report_death(index, ended, unfinished, len(in_flight) - len(unfinished))
             seats = tuple((*seat.positions, seat.reported) for seat in self.seats)
             self._board.commit(Checkpoint(seats, self.observer.counts).to_bytes())
             for seat in self.seats:
@@ -92,13 +94,20 @@ class BoardObserver:
 
     def fold_all(self) -> None:
         """Counts all events, and reads what workers have counted themselves while their rings were full."""
-        self.fold()
-        with self._faults.contained("reading"):
-            found = (read_overflow(seat.seat, self.observer.table) for seat in self.seats)
+        with self._lock:
+            self.fold()
             total: Counts | None = None
-            for counts in filter(None, found):
-                total = counts if total is None else total + counts
+            for seat in self.seats:
+                with self._faults.contained("reading"):
+                    counts = read_overflow(seat.seat, self.observer.table)
+                    if counts is not None:
+                        total = counts if total is None else total + counts
             self.observer.overflow = total
+
+    def check_standstill(self) -> None:
+        """Reports workers whose event loop stands still."""
+        with self._faults.contained("reading"):
+            self.standstill.check(self.seats, self.observer.table.description.routes)
 
     def _gauges(self) -> Gauges:
         seats = [seat.seat for seat in self.seats]
@@ -132,15 +141,15 @@ def run(inheritance: Inheritance) -> bool:
             return True
         description = board.description()
     process = BoardObserver(board, description)
-    process.fold()
-    process.observer.start()
+    process.observer.start()  # before the first fold, which may find traces to write
+    send_lines(process.observer.log.write)
     if inheritance.answers is not None:
         AnswerServer(inheritance.answers, process).start()
     if inheritance.metrics is not None:
         ScrapePort(inheritance.metrics, process.observer.providers.scrape.render).start()
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
-        process.standstill.check(process.seats, process.observer.table.description.routes)
+        process.check_standstill()
     return process.observer.stop()
 
 

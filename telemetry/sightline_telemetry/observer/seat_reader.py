@@ -43,6 +43,9 @@ class SeatReader:
         n_refused = 0
         for ring in self._rings:
             published = ring.published
+            if ring.position > published:  # the word was overwritten by a foreign hand
+                n_refused += 1
+                ring.position = published
             while ring.position < published:
                 before = ring.position
                 found = ring.read(published)

@@ -2,17 +2,18 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Protocol
 
 from sightline_telemetry.counts.counts import Counts
-from sightline_telemetry.counts.fold import Block, request_kind
+from sightline_telemetry.counts.fold import Block, fold, request_kind
 from sightline_telemetry.counts.series import KEPT_REASONS, SeriesTable
 from sightline_telemetry.events.layout import LABELS, LOG, REQUEST, RequestEvent, event_body, read_request
 from sightline_telemetry.export.logs import request_line
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Exemplar
-from sightline_telemetry.model.quality import Quality, quality_from_bytes
+from sightline_telemetry.model.quality import Quality, latest, quality_from_bytes
 from sightline_telemetry.observer.followers import Followers
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.exemplars import Exemplars
@@ -67,7 +68,19 @@ class Watch:
         n_dropped = block.drop_misfits()
         if n_dropped:
             self._faults.lose("reading", n_dropped)
-        return block.counts()
+        try:
+            return block.counts()
+        except Exception:
+            self._faults.note("reading")
+            return self._count_singly(events)
+
+    def _count_singly(self, events: Iterable[bytes]) -> Counts:
+        """Counts a block in which one event spoils the counting of all; that one is left out."""
+        counts = Counts.zero(self._table)
+        for event in events:
+            with suppress(Exception):
+                counts += fold([event], self._table)
+        return counts
 
     def _watch(self, block: Block, event: bytes) -> None:
         kind = event[0]
@@ -76,7 +89,7 @@ class Watch:
         elif kind == LOG:
             self._log(event_body(event))
         elif kind == LABELS:
-            self.labels = quality_from_bytes(event_body(event))
+            self.labels = latest(self.labels, quality_from_bytes(event_body(event)))
         else:
             block.add(event)
 

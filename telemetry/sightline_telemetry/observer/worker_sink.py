@@ -1,6 +1,7 @@
 """Where a worker's events go: into the rings of its seat in shared memory."""
 
 import os
+from collections import deque
 from threading import Lock
 from time import monotonic_ns, perf_counter_ns
 
@@ -30,9 +31,9 @@ class WorkerSink:
         self._append = RingWriter(seat.request_ring).append
         self._side = RingWriter(seat.side_ring)
         self._lock = Lock()
+        self._waiting: deque[bytes] = deque()
         self._n_dropped = 0
         self._overflow: Overflow | None = None
-        self._process = os.getpid()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._end_in_child)
 
@@ -46,16 +47,21 @@ class WorkerSink:
             self._overflow.add(event)
 
     def write_aside(self, event: bytes) -> None:
-        """Takes an event from any thread; one that arrives while the same thread writes another is dropped."""
-        if not self._lock.acquire(timeout=0.1):
-            return
-        try:
+        """Takes an event from any thread; one that arrives while another is written is queued, and no thread waits."""
+        self._waiting.append(event)
+        while self._waiting and self._lock.acquire(blocking=False):
+            try:
+                self._write_waiting()
+            finally:
+                self._lock.release()
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            event = self._waiting.popleft()
             if self._n_dropped and self._side.append(body_event(FAULT, PLACE.encode())):
                 self._n_dropped -= 1
             if not self._side.append(event):
                 self._n_dropped += 1
-        finally:
-            self._lock.release()
 
     def beat(self) -> None:
         """Stores the time: the event loop turns."""

@@ -157,7 +157,9 @@ class TelemetryMiddleware:
 
     def leave(self, request: RunningRequest) -> None:
         """Removes the request's ids from the context; it no longer counts as running."""
-        self._active[request.method * N_SCHEMES + request.scheme] -= 1
+        index = request.method * N_SCHEMES + request.scheme
+        if self._active[index]:  # words of shared memory that were cleared must not fail a request
+            self._active[index] -= 1
         if self._slots is not None:
             self._release_when_written(request.timeline.slot)
         request.timeline.is_running = False
@@ -182,13 +184,13 @@ class TelemetryMiddleware:
             get_running_loop().call_soon(self._wait_a_turn)
 
     def _wait_a_turn(self) -> None:
-        get_running_loop().call_soon(self._release_all)
+        answered, self._answered = self._answered, []
+        get_running_loop().call_soon(self._release_all, answered)
 
-    def _release_all(self) -> None:
+    def _release_all(self, slots: list[int]) -> None:
         assert self._slots is not None  # noqa: S101  # a slot was taken
-        for slot in self._answered:
+        for slot in slots:
             self._slots.release(slot)
-        self._answered.clear()
 
     def _decide(self, timeline: Timeline) -> None:
         caller, asked = timeline.caller, self._asked
