@@ -34,6 +34,9 @@ from sightline_telemetry.model.quality import (
     add_totals,
     count_delays,
     count_labelled,
+    latest,
+    quality_from_bytes,
+    quality_to_bytes,
 )
 
 ID = ModelId("m", "1")
@@ -174,3 +177,14 @@ def test_delays_fall_into_their_buckets() -> None:
     """Delays are counted in buckets (a, b], and their sum is exact."""
     totals = count_delays(np.array([0.5, 1.0, 61.0, 1e9]))
     assert {key.bucket: tuple(total) for key, total in totals.items()} == {0: (2, 1.5), 3: (1, 61.0), 16: (1, 1e9)}
+
+
+def test_totals_of_several_workers_never_fall() -> None:
+    """Of two views of one ledger each total is the larger one, in whichever order the views arrive."""
+    one, two = TotalKey("ml.feedback", "no", "no"), TotalKey("ml.feedback", "yes", "no")
+    first = Quality("l", (REGRESSION,), {ID: {one: Total(10), two: Total(11)}})
+    second = Quality("l", (REGRESSION,), {ID: {one: Total(11), two: Total(10)}})
+    expected = {ID: {one: Total(11), two: Total(11)}}
+    assert latest(latest(None, first), second).totals == expected
+    assert latest(latest(None, second), first).totals == expected
+    assert quality_from_bytes(quality_to_bytes(first)) == first

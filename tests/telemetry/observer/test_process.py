@@ -192,3 +192,31 @@ def test_a_standstill_is_reported_once_with_its_request(board: Board, model: Des
         strict.check(observer.seats, ("/predict/model",))
     (line,) = map(json.loads, lines)
     assert line["in_flight"] == [{"request": "POST /predict/model", "trace_id": f"{9:032x}"}]
+
+
+def test_an_event_that_cannot_be_counted_costs_itself_alone(board: Board, model: DescribedModel) -> None:
+    """Rows of a model that is not described, and a garbage slot of a dead worker, end no observer and no block."""
+    sink = sink_of(board, 0, model)
+    sink.write(written(ENDED))
+    sink.write(written(ENDED._replace(model=77, rows=b"garbage", n_rows=1)))
+    sink.write(written(ENDED))
+    assert sink.slots is not None
+    sink.slots.take(0, 9, 3, 10, 20, 0, 999)
+    board.seat(0).end(signal.SIGSEGV, is_death=True)
+    assert n_requests(observer_of(board)) == 2
+    assert n_requests(observer_of(board)) == 2
+
+
+def test_a_ring_goes_on_after_its_words_were_overwritten(board: Board, model: DescribedModel) -> None:
+    """A position that a foreign hand has moved ahead costs what lies between, not all that follows."""
+    sink, observer = sink_of(board, 0, model), observer_of(board)
+    sink.write(written(ENDED))
+    board.seat(0).request_ring.cast("Q")[0] = 1 << 40
+    with patch("sightline_telemetry.observer.seat_reader.TORN_S", 0.0):
+        n_requests(observer)
+        n_requests(observer)
+    for _ in range(3):
+        sink.write(written(ENDED))
+        before = n_requests(observer)
+    sink.write(written(ENDED))
+    assert n_requests(observer) == before + 1

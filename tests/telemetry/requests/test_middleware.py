@@ -223,7 +223,7 @@ def test_a_fault_of_the_telemetry_stays_there(measured: Measured, caplog: pytest
         middleware = middleware.app  # type: ignore[attr-defined]  # every middleware of Starlette has it
     middleware._write = lambda _: 1 / 0  # type: ignore[assignment]  # noqa: SLF001
     assert [measured.get("/items/1", traceparent=CALLER).status_code for _ in range(3)] == [200, 200, 200]
-    assert measured.read().numbers(FAULTS) == {"middleware": 3, "reading": 0}
+    assert measured.read().numbers(FAULTS) == {"middleware": 3, "reading": 0, "ring_full": 0}
     assert len(caplog.records) == 1
     assert not any(measured.events.active)
 
@@ -233,7 +233,7 @@ def test_a_span_that_cannot_be_written_stays_there_too(measured: Measured, caplo
     measured.spans.on_end = lambda _: 1 / 0  # type: ignore[method-assign, assignment]
     assert [measured.get("/items/1", traceparent=CALLER).status_code for _ in range(3)] == [200, 200, 200]
     assert sum(measured.counts().values()) == 3
-    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 3}
+    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 3, "ring_full": 0}
     assert len(caplog.records) == 1
 
 
@@ -280,7 +280,7 @@ def test_the_path_may_be_any_text(measured: Measured) -> None:
     for path in ("/nope/" + "\udcff" * 3, "/nope/" + "é" * 70_000, "/nope/%"):
         answered(measured, scope_of(path, headers=[(b"user-agent", b"\xff" * 70_000)]))
     assert measured.counts() == {RequestKind("GET", "", 404): 3}
-    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 0}
+    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 0, "ring_full": 0}
     assert (measured.spans.spans[0].attributes or {})["url.path"] == "/nope/ÿÿÿ"
 
 
