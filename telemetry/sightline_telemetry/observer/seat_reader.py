@@ -43,7 +43,7 @@ class SeatReader:
         n_refused = 0
         for ring in self._rings:
             published = ring.published
-            if ring.position > published:  # the word was overwritten by a foreign hand
+            if ring.position > published:  # another program has overwritten the word
                 n_refused += 1
                 ring.position = published
             while ring.position < published:

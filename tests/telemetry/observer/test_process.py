@@ -208,7 +208,7 @@ def test_an_event_that_cannot_be_counted_costs_itself_alone(board: Board, model:
 
 
 def test_a_ring_goes_on_after_its_words_were_overwritten(board: Board, model: DescribedModel) -> None:
-    """A position that a foreign hand has moved ahead costs what lies between, not all that follows."""
+    """A position that another program has moved ahead costs what lies between, not all that follows."""
     sink, observer = sink_of(board, 0, model), observer_of(board)
     sink.write(written(ENDED))
     board.seat(0).request_ring.cast("Q")[0] = 1 << 40
