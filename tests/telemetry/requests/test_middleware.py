@@ -255,12 +255,11 @@ def scope_of(path: str = "/items/7", **more: Any) -> Scope:
 
 def answered(measured: Measured, scope: Scope, send: Callable[[Message], None] = lambda _: None) -> None:
     """Has the app answer one request. send: gets each part of the answer."""
-
     body: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
 
     async def receive() -> Message:
-        while not body:  # the client stays connected
-            await asyncio.sleep(3600)
+        if not body:
+            await asyncio.Event().wait()  # the client stays connected
         return body.pop()
 
     async def sending(message: Message) -> None:
