@@ -21,10 +21,10 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_socket_is_private_and_found_by_its_port(folder: Path) -> None:
     """Folder and socket are closed to others, and who knows the port finds it."""
-    assert find(8000) is None
-    listening, path = listen_privately(8000)
+    assert find(59321) is None
+    listening, path = listen_privately(59321)
     with listening:
-        assert path == folder / "8000.sock" == find(8000)
+        assert path == folder / "59321.sock" == find(59321)
         assert [stat.S_IMODE(each.stat().st_mode) for each in (folder, path)] == [0o700, 0o600]
         assert not listening.get_inheritable()
         assert find(8001) is None
@@ -32,24 +32,24 @@ def test_a_socket_is_private_and_found_by_its_port(folder: Path) -> None:
 
 def test_what_a_killed_service_left_is_replaced(folder: Path) -> None:
     """A socket on which no process listens does not stand in the way, and is not found."""
-    listening, path = listen_privately(8000)
+    listening, path = listen_privately(59321)
     listening.close()
     assert list(folder.iterdir()) == [path]
-    assert find(8000) is None
-    again, same = listen_privately(8000)
+    assert find(59321) is None
+    again, same = listen_privately(59321)
     with again:
-        assert same == path == find(8000)
+        assert same == path == find(59321)
 
 
 def test_a_running_service_keeps_its_socket(folder: Path) -> None:
     """A second service of the same port, in another container that shares the folder, gets another name."""
-    first, path = listen_privately(8000)
-    second, other = listen_privately(8000)
+    first, path = listen_privately(59321)
+    second, other = listen_privately(59321)
     with first, second:
-        assert other == folder / f"8000-{os.getpid()}.sock"
-        assert find(8000) == path
+        assert other == folder / f"59321-{os.getpid()}.sock"
+        assert find(59321) == path
     path.unlink()
-    third, other = listen_privately(8000)
+    third, other = listen_privately(59321)
     with third:
         assert other == path
 
@@ -69,7 +69,7 @@ def test_no_folder_is_an_error(folder: Path) -> None:
     """Without any folder the message names those that were tried."""
     del folder
     with patch.object(Path, "mkdir", side_effect=OSError), pytest.raises(OSError, match=r"tried .*; set TMPDIR"):
-        listen_privately(8000)
+        listen_privately(59321)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
