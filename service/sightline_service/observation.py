@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from threading import Lock
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +12,13 @@ from opentelemetry.trace import TracerProvider
 from sightline_service.errors import BundleReplacedError, ObserverDownError
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.copies import TornMemoryError
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.export.exporters import Exporters
 from sightline_telemetry.export.guest import GuestProviders
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.answers import NoAnswerError, ask
+from sightline_telemetry.observer.board_scrape import BoardScrape
 from sightline_telemetry.observer.description import describe
 from sightline_telemetry.observer.in_process import InProcessObserver
 from sightline_telemetry.observer.inheritance import Inheritance
@@ -80,6 +83,9 @@ class OnBoard:
         self._is_head_sampled = False
         instance_id = UUID(bytes=self._board.instance_id)
         self._providers = GuestProviders({"service.instance.id": f"{instance_id}-w{self._index}"})
+        self._table: SeriesTable
+        self._board_scrape: BoardScrape | None = None
+        self._lock = Lock()
 
     @property
     def tracers(self) -> TracerProvider | None:
@@ -98,14 +104,26 @@ class OnBoard:
             raise BundleReplacedError(
                 "bundle or settings are not those that the other workers have: restart the service to serve them"
             )
-        self.sink.describe(SeriesTable(description))
+        self._table = SeriesTable(description)
+        self.sink.describe(self._table)
         self._is_head_sampled = options.is_head_sampled
         return options.has_ring or Exporters(os.environ).exports("TRACES")
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
-        """Returns the body of `/metrics` as the observer has rendered it. Raises ObserverDownError."""
-        head, body = await self._ask({"what": "metrics", "accept": accept})
-        return body, head["content_type"]
+        """Returns the body of `/metrics` and its content type: from the observer, or without one from the board.
+
+        Raises ObserverDownError if there is an observer that does not answer in time.
+        """
+        observer = self._board.observer
+        if observer.is_serving:
+            try:
+                head, body = await self._ask({"what": "metrics", "accept": accept})
+            except ObserverDownError:
+                if observer.is_serving:
+                    raise
+            else:
+                return body, head["content_type"]
+        return await asyncio.to_thread(self._render, accept)
 
     async def read_trace(self, trace_id: int) -> dict[str, Any] | None:
         """Returns a kept trace that the observer holds. Raises ObserverDownError."""
@@ -127,6 +145,15 @@ class OnBoard:
     def stop(self) -> None:
         """Sends what others have measured in this process."""
         self._providers.stop()
+
+    def _render(self, accept: str) -> tuple[bytes, str]:
+        with self._lock:  # made when it is first needed: most workers never need it
+            if self._board_scrape is None:
+                self._board_scrape = BoardScrape(self._board, self._table)
+        try:
+            return self._board_scrape.render(accept)
+        except TornMemoryError as error:  # an observer has come in between
+            raise ObserverDownError(f"{error}; try again in a second") from error
 
     async def _ask(self, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         try:

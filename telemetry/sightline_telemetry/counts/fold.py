@@ -30,6 +30,7 @@ from sightline_telemetry.events.layout import (
     event_body,
     read_batch,
     read_request,
+    type_of,
 )
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Codes, Floats
@@ -46,7 +47,7 @@ def fold(events: Iterable[bytes], table: SeriesTable) -> Counts:
     """
     block = Block(table)
     for event in events:
-        if event[0] == REQUEST:
+        if type_of(event) == REQUEST:
             block.add_request(read_request(event))
         else:
             block.add(event)
@@ -90,7 +91,7 @@ class Block:
 
     def add(self, event: bytes) -> None:
         """Adds an event that is no request."""
-        kind = event[0]
+        kind = type_of(event)
         if kind == BATCH:
             self.add_batch(*read_batch(event))
         elif kind == COUNTS:

@@ -23,8 +23,10 @@ MAX_KINDS = 2000
 """Largest number of kinds of requests with a series of their own, as in OpenTelemetry's SDK; others share one."""
 
 RING_FULL = "ring_full"
-OWN_PLACES = ("reading", RING_FULL)
-"""Where an observer itself notes faults: an event that cannot be read, and one that found no room in its ring."""
+CHECKPOINT = "checkpoint"
+OWN_PLACES = ("reading", RING_FULL, CHECKPOINT)
+"""Where faults are noted in every service: an event that cannot be read, one that found no room in its ring, and what
+an observer has committed and its successor cannot read."""
 
 MetricAttributes = Mapping[str, str | int | bool]
 

@@ -45,6 +45,14 @@ COUNTED = (REQUEST, BATCH, COUNTS, FAULT)
 """The types of events that add to the counts; the others are shown as they are."""
 
 
+_VERSION_BYTE = bytes((VERSION,))
+_TYPES = range(REQUEST, LABELS + 1)
+
+
+class ForeignEventError(ValueError):
+    """The bytes are no event of this version."""
+
+
 class RowLayout:
     """The layout of a predicted row: its numeric values, its codes, its outcome with probabilities, or its value.
 
@@ -145,6 +153,16 @@ _BATCH = Struct("<4BIII")
 _MARKS = tuple(Struct(f"<{n}Q") for n in range(64))
 """For the numbers of marks that pipelines have; a pipeline of more than 62 steps has its layout made for each event."""
 _MAX_TEXTS_BYTES = 4 * MAX_TEXT_BYTES
+
+
+def type_of(event: bytes) -> int:
+    """Returns the type of an event.
+
+    Raises ForeignEventError for an event of another version, or of no known type.
+    """
+    if event[1:2] != _VERSION_BYTE or event[0] not in _TYPES:
+        raise ForeignEventError(f"no event of version {VERSION}: it begins with {event[:2]!r}")
+    return event[0]
 
 
 def request_event(fields: Sequence[int], marks: Sequence[int], texts: Sequence[bytes], rows: bytes) -> bytes:

@@ -16,8 +16,9 @@ N_DEATHS = 65  # one word per signal; the first is of processes that ended by th
 
 PAGE_BYTES = 16_384  # the largest page of the systems that this runs on: no two parts share a page
 PROCESS_WORDS = 16
-_PID, _GENERATION, _ENDED = 0, 1, 8  # two records of four words each, by parity of the generation
-_READY, _HEARTBEAT, _ASKED = 16, 17, 18
+_PID, _GENERATION, _READY = 0, 1, 2
+_ENDED = 8  # two records of four words each, by parity of the generation
+_HEARTBEAT, _ASKED = 17, 18
 _ACTIVE_AT = 24
 _DEATHS_AT = 48
 _QUEUED_AT = 114
@@ -64,7 +65,10 @@ class Ended(NamedTuple):
 
 
 class ProcessWords:
-    """What the supervisor stores of one process that it starts again when it dies."""
+    """What is known of one process that the supervisor starts again when it dies.
+
+    The process stores `ready`, the supervisor the rest.
+    """
 
     def __init__(self, words: memoryview) -> None:
         self._words = words
@@ -82,6 +86,20 @@ class ProcessWords:
     @pid.setter
     def pid(self, pid: int) -> None:
         self._words[_PID] = pid
+
+    @property
+    def ready(self) -> int:
+        """The generation of the last process that was able to serve, 0 if there was none."""
+        return self._words[_READY]
+
+    @ready.setter
+    def ready(self, generation: int) -> None:
+        self._words[_READY] = generation
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether a process runs, and was able to serve."""
+        return self.pid != 0 and self.ready == self.generation
 
     def begin(self) -> int:
         """Counts one more process, which is about to be started; returns its generation."""
@@ -137,15 +155,6 @@ class Seat:
         The worker of the generation calls `clear` before it takes the first slot.
         """
         return SlotTable(self._tables[generation & 1])
-
-    @property
-    def ready(self) -> int:
-        """The generation of the last worker that was able to serve, 0 if there was none."""
-        return self._words[_READY]
-
-    @ready.setter
-    def ready(self, generation: int) -> None:
-        self._words[_READY] = generation
 
     @property
     def heartbeat_ns(self) -> int:

@@ -59,8 +59,8 @@ class Providers:
     """Holds the SDK of one process; only `start` starts it, because threads do not survive a fork.
 
     ring: holds kept traces in memory, if given.
-    is_guest: the process belongs to another application, so nothing global is set, and neither spans nor process
-    metrics are made.
+    is_guest: the process belongs to another application, so nothing global is set, no spans are made, and the process
+    is not measured.
     is_head_sampled: another instrumentation makes the server spans, and the SDK's sampler (OTEL_TRACES_SAMPLER)
     decides at the start of each span whether it is recorded.
     attributes: of the resource, unless the environment sets them. workers: the processes that are measured; empty for
@@ -171,7 +171,7 @@ class Providers:
             readers.append(ExportReader(self._exporters.metrics(), self._producer, self._exporters.interval_ms))
         meters = MeterProvider(readers, resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False)
         self._producer.register(meters.get_meter("sightline"))
-        if not self._is_guest:
+        if self._workers or not self._is_guest:
             # Imported here because a guest does not measure the process, and needs no psutil.
             from sightline_telemetry.export.processes import PROCESS_INSTRUMENTS, Processes
 

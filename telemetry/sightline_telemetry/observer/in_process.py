@@ -6,7 +6,8 @@ from threading import Event, Thread
 
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.observer.observer import Gauges, Observer, ObserverOptions
+from sightline_telemetry.observer.gauges import Gauges
+from sightline_telemetry.observer.observer import Observer, ObserverOptions
 from sightline_telemetry.requests.recording import EventList
 
 _FOLDS_EVERY_S = 0.05

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from types import MappingProxyType
-from typing import NamedTuple
 
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import Description
@@ -18,6 +17,7 @@ from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.export.sdk import Providers
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.followers import Followers
+from sightline_telemetry.observer.gauges import Gauges
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.traces.exemplars import Exemplars
 from sightline_telemetry.traces.lost import MAX_LOST, ORDERLY, LostRequest, death_line, lost_line, name_of_signal
@@ -42,14 +42,6 @@ class ObserverOptions:
     is_guest: bool = False
     standstill_s: float = 5.0
     ends_standstill: bool = False
-
-
-class Gauges(NamedTuple):
-    """What rises and falls: requests that run and rows that wait, as EventSink has them, and workers that died."""
-
-    active: Iterable[int]
-    queued: Iterable[int]
-    deaths: Mapping[str, int] = MappingProxyType({})
 
 
 class Observer:

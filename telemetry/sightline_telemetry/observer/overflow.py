@@ -1,15 +1,16 @@
 """What a worker counts itself while its ring is full: in shared memory, so that a kill loses none of it."""
 
-from contextlib import suppress
+from collections.abc import Iterable
 from struct import Struct
 
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.fold import Block
 from sightline_telemetry.counts.series import RING_FULL, SeriesTable
 from sightline_telemetry.events.copies import TornMemoryError
-from sightline_telemetry.events.layout import COUNTED, REQUEST, read_request
+from sightline_telemetry.events.layout import COUNTED, REQUEST, read_request, type_of
 from sightline_telemetry.events.ring import RingReader, RingWriter
 from sightline_telemetry.events.seats import Seat
+from sightline_telemetry.faults import Faults
 
 PLACE = RING_FULL
 """Where a request is counted as a fault whose trace and log line were lost."""
@@ -63,17 +64,35 @@ def read_overflow(seat: Seat, table: SeriesTable) -> Counts | None:
     raise TornMemoryError("the events that a worker counts itself cannot be read")
 
 
+def read_overflows(seats: Iterable[Seat], table: SeriesTable, faults: Faults) -> Counts | None:
+    """Returns what all workers have counted themselves; None if no ring was ever full.
+
+    What cannot be read is noted as a fault, and left out.
+    """
+    total: Counts | None = None
+    for seat in seats:
+        with faults.contained("reading"):
+            counts = read_overflow(seat, table)
+            if counts is not None:
+                total = counts if total is None else total + counts
+    return total
+
+
 def fold_lost(events: list[bytes], table: SeriesTable) -> Counts:
     """Folds events whose log line and trace are lost, which is counted too."""
     block = Block(table)
     for event in events:
-        with suppress(Exception):  # an event that cannot be read costs itself alone
-            if event[0] == REQUEST:
+        try:
+            kind = type_of(event)
+            if kind == REQUEST:
                 block.add_request(read_request(event))
                 block.add_fault(PLACE)
-            elif event[0] in COUNTED:
+            elif kind in COUNTED:
                 block.add(event)
-    block.drop_misfits()
+        except Exception:  # an event that cannot be read costs itself alone
+            block.add_fault("reading")
+    for _ in range(block.drop_misfits()):
+        block.add_fault("reading")
     return block.counts()
 
 

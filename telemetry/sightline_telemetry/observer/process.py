@@ -11,32 +11,31 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from threading import RLock
+from threading import Lock
 from uuid import UUID
 
-from sightline_telemetry.counts.counts import Counts, ForeignCountsError
-from sightline_telemetry.events.copies import TornMemoryError
+from sightline_telemetry.counts.series import CHECKPOINT
 from sightline_telemetry.events.layout import FAULT, body_event
 from sightline_telemetry.events.memory import Board
+from sightline_telemetry.events.seats import Ended
+from sightline_telemetry.events.slots import InFlight
 from sightline_telemetry.export.logs import log_config
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.answers import AnswerServer
-from sightline_telemetry.observer.checkpoint import Checkpoint
+from sightline_telemetry.observer.checkpoint import Checkpoint, read_checkpoint
 from sightline_telemetry.observer.description import read_described
+from sightline_telemetry.observer.gauges import read_gauges
 from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.log_handler import send_lines
-from sightline_telemetry.observer.observer import Gauges, Observer
-from sightline_telemetry.observer.overflow import PLACE, read_overflow
+from sightline_telemetry.observer.observer import Observer
+from sightline_telemetry.observer.overflow import PLACE, read_overflows
 from sightline_telemetry.observer.scrape_port import ScrapePort
 from sightline_telemetry.observer.seat_reader import SeatReader
 from sightline_telemetry.observer.standstill import Standstill
 from sightline_telemetry.requests.recording import EventList
-from sightline_telemetry.traces.lost import name_of_signal
 
 _FOLDS_EVERY_S = 0.02
-_USUAL_SIGNALS = (0, signal.SIGSEGV, signal.SIGKILL)
 _NICE = 10  # at normal priority it would slow the caches of the worker beside it
 
 
@@ -52,84 +51,83 @@ class BoardObserver:
         self._own = EventList()
         faults = Faults(self._own.write_aside)
         resource = {"service.instance.id": str(UUID(bytes=board.instance_id))}
+        self._seats = seats = [board.seat(index) for index in range(board.n_workers)]
         self.observer = Observer(
             described,
             options,
             faults,
-            self._gauges,
+            lambda: read_gauges(seats),
             self.fold_all,
             resource=resource,
             start_ns=board.start_unix_ns,
-            workers=[board.seat(index).process for index in range(board.n_workers)],
+            workers=[seat.process for seat in seats],
         )
         self.standstill = Standstill(options.standstill_s, self.observer.log.write, ends=options.ends_standstill)
-        self._lock = RLock()
+        self._lock = Lock()
         self._faults = faults
-        checkpoint = self._checkpoint()
+        committed = None
+        with faults.contained(CHECKPOINT):
+            committed = board.committed()
+        checkpoint = read_checkpoint(committed, seats, self.observer.table, faults)
         self.observer.counts = checkpoint.counts
         self.seats = [
-            SeatReader(index, board.seat(index), (requests, others), reported)
-            for index, (requests, others, reported) in enumerate(checkpoint.seats)
+            SeatReader(index, seat, (requests, others), reported)
+            for index, (seat, (requests, others, reported)) in enumerate(zip(seats, checkpoint.seats, strict=True))
         ]
 
     def fold(self) -> None:
-        """Counts all events that are published now, commits the counts, and only then lets workers overwrite them."""
+        """Counts all events that are published now, block by block; then reports the workers that have died."""
         with self._lock:
-            events, deaths = self._own.read(), []
-            for seat in self.seats:
-                found = seat.deaths()  # before its rings are read: they are then read to their end
-                read, n_refused = seat.read()
-                events += read + [body_event(FAULT, PLACE.encode())] * n_refused
-                deaths += [(seat.index, ended, in_flight, seat.unfinished(in_flight)) for ended, in_flight in found]
-            if not events and not deaths:
-                return
-            self.observer.take(lambda: events)
-            for index, ended, in_flight, unfinished in deaths:
-                with self._faults.contained("reading"):
-                    self.observer.report_death(index, ended, unfinished, len(in_flight) - len(unfinished))
-            seats = tuple((*seat.positions, seat.reported) for seat in self.seats)
-            self._board.commit(Checkpoint(seats, self.observer.counts).to_bytes())
-            for seat in self.seats:
-                seat.release()
+            deaths = [(seat, *each) for seat in self.seats for each in seat.deaths()]
+            ends = [seat.published for seat in self.seats]  # after the deaths: what the dead have published is read
+        while self._fold_block(ends):
+            pass
+        if deaths:
+            self._report(deaths)
 
     def fold_all(self) -> None:
         """Counts all events, and reads what workers have counted themselves while their rings were full."""
-        with self._lock:
-            self.fold()
-            total: Counts | None = None
-            for seat in self.seats:
-                with self._faults.contained("reading"):
-                    counts = read_overflow(seat.seat, self.observer.table)
-                    if counts is not None:
-                        total = counts if total is None else total + counts
-            self.observer.overflow = total
+        self.fold()
+        with self._lock:  # held until it is stored: what was read later is stored later
+            self.observer.overflow = read_overflows(self._seats, self.observer.table, self._faults)
 
     def check_standstill(self) -> None:
         """Reports workers whose event loop stands still."""
         with self._faults.contained("reading"):
             self.standstill.check(self.seats, self.observer.table.description.routes)
 
-    def _gauges(self) -> Gauges:
-        seats = [seat.seat for seat in self.seats]
-        deaths = _added([seat.deaths for seat in seats])
-        return Gauges(
-            _added([seat.active for seat in seats]),
-            _added([seat.queued for seat in seats]),
-            {name_of_signal(number): n for number, n in enumerate(deaths) if n or number in _USUAL_SIGNALS},
-        )
+    def _fold_block(self, ends: list[tuple[int, int]]) -> bool:
+        """Counts a block of events, commits the counts, and only then lets workers overwrite the events.
 
-    def _checkpoint(self) -> Checkpoint:
-        """Returns where the observer before this one has stopped, or the beginning."""
-        table = self.observer.table
-        with suppress(TornMemoryError, ForeignCountsError):
-            data = self._board.committed()
-            if data is not None:
-                return Checkpoint.from_bytes(data, self._board.n_workers, table.digest)
-        return Checkpoint(((0, 0, 0),) * self._board.n_workers, Counts.zero(table))
+        ends: positions in the rings of each seat, up to which is read. Returns False when all of it was read, or the
+        rest cannot be read yet.
+        """
+        with self._lock:
+            before = [seat.positions for seat in self.seats]
+            events = self._own.read()
+            for seat, end in zip(self.seats, ends, strict=True):
+                read, n_refused = seat.read(end)
+                events += read + [body_event(FAULT, PLACE.encode())] * n_refused
+            has_moved = before != [seat.positions for seat in self.seats]
+            if events or has_moved:
+                self.observer.take(lambda: events)
+                self._commit()
+            return has_moved and any(seat.is_before(end) for seat, end in zip(self.seats, ends, strict=True))
 
+    def _report(self, deaths: list[tuple[SeatReader, Ended, list[InFlight]]]) -> None:
+        with self._lock:
+            for seat, ended, in_flight in deaths:
+                unfinished = seat.unfinished(in_flight)
+                with self._faults.contained("reading"):
+                    self.observer.report_death(seat.index, ended, unfinished, len(in_flight) - len(unfinished))
+                seat.reported = ended.generation
+            self._commit()
 
-def _added(words: Sequence[memoryview]) -> list[int]:
-    return [sum(each) for each in zip(*words, strict=True)]
+    def _commit(self) -> None:
+        seats = tuple((*seat.positions, seat.reported) for seat in self.seats)
+        self._board.commit(Checkpoint(seats, self.observer.counts).to_bytes())
+        for seat in self.seats:
+            seat.release()
 
 
 def run(inheritance: Inheritance) -> bool:
@@ -147,6 +145,7 @@ def run(inheritance: Inheritance) -> bool:
         AnswerServer(inheritance.answers, process).start()
     if inheritance.metrics is not None:
         ScrapePort(inheritance.metrics, process.observer.providers.scrape.render).start()
+    board.observer.ready = board.observer.generation
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
         process.check_standstill()

@@ -1,9 +1,11 @@
 """Reads the rings of one worker, and its slots when it has died."""
 
 import logging
+import struct
+from contextlib import suppress
 from time import monotonic
 
-from sightline_telemetry.events.layout import REQUEST, slot_of
+from sightline_telemetry.events.layout import REQUEST, ForeignEventError, slot_of, type_of
 from sightline_telemetry.events.ring import RingReader
 from sightline_telemetry.events.seats import Ended, Seat
 from sightline_telemetry.events.slots import InFlight
@@ -17,7 +19,8 @@ _log = logging.getLogger(__name__)
 class SeatReader:
     """Reads what one worker leaves.
 
-    positions: of both rings, up to which their events are counted. reported: the last generation whose death was seen.
+    positions: of both rings, up to which their events are counted.
+    reported: the last generation whose death was reported; what `deaths` has returned is to be reported next.
     """
 
     def __init__(self, index: int, seat: Seat, positions: tuple[int, int], reported: int) -> None:
@@ -29,7 +32,7 @@ class SeatReader:
         )
         self._torn_since_s: dict[RingReader, float] = {}
         self._finished: dict[int, int] = {}
-        self.reported = reported
+        self.reported = self._seen = reported
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -37,25 +40,36 @@ class SeatReader:
         requests, others = self._rings
         return requests.position, others.position
 
-    def read(self) -> tuple[list[bytes], int]:
-        """Returns all events that are published now, and how many rings were refused because of a torn one."""
+    @property
+    def published(self) -> tuple[int, int]:
+        """The positions behind the last published events."""
+        requests, others = self._rings
+        return requests.published, others.published
+
+    def is_before(self, end: tuple[int, int]) -> bool:
+        """Returns whether events before these positions in the two rings are not read yet."""
+        return any(position < each for position, each in zip(self.positions, end, strict=True))
+
+    def read(self, end: tuple[int, int]) -> tuple[list[bytes], int]:
+        """Returns the next events, about 1 MB per ring, and how many rings were refused because of a torn one.
+
+        end: positions that `published` had; later events are left.
+        """
         events: list[bytes] = []
         n_refused = 0
-        for ring in self._rings:
-            published = ring.published
-            if ring.position > published:  # another program has overwritten the word
+        for ring, until in zip(self._rings, end, strict=True):
+            before, published = ring.position, ring.published
+            if before > published:  # another program has overwritten the word
                 n_refused += 1
                 ring.position = published
-            while ring.position < published:
-                before = ring.position
-                found = ring.read(published)
+            elif before < until:
+                found = ring.read(until)
                 self._note_finished(found)
                 events += found
                 if ring.position == before:
                     n_refused += self._refuse_if_old(ring)
-                    break
-            else:
-                self._torn_since_s.pop(ring, None)
+                else:
+                    self._torn_since_s.pop(ring, None)
         return events, n_refused
 
     def release(self) -> None:
@@ -66,16 +80,16 @@ class SeatReader:
     def deaths(self) -> list[tuple[Ended, list[InFlight]]]:
         """Returns the worker's processes that have ended since the last call, each with all that has a slot.
 
-        Called before `read`, which then reads what they have published to its end, and `unfinished` after it.
+        Called before the rings are read to their ends, and `unfinished` after it.
         """
         found = []
         current = self.seat.process.generation
-        for generation in range(max(self.reported, current - 2) + 1, current + 1):
+        for generation in range(max(self._seen, current - 2) + 1, current + 1):
             ended = self.seat.process.ended(generation)
             if ended is not None:
                 found.append((ended, self.seat.slots(generation).read()))
             if ended is not None or generation < current:
-                self.reported = generation
+                self._seen = generation
         return found
 
     def unfinished(self, in_flight: list[InFlight]) -> list[InFlight]:
@@ -85,9 +99,10 @@ class SeatReader:
     def _note_finished(self, events: list[bytes]) -> None:
         """Notes which requests have ended: one that was published but keeps its slot is not in flight any more."""
         for event in events:
-            if event[0] == REQUEST:
-                slot, span_id = slot_of(event)
-                self._finished[slot] = span_id
+            with suppress(ForeignEventError, struct.error):  # noted where it is counted
+                if type_of(event) == REQUEST:
+                    slot, span_id = slot_of(event)
+                    self._finished[slot] = span_id
 
     def _refuse_if_old(self, ring: RingReader) -> int:
         now_s = monotonic()

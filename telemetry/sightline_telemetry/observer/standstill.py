@@ -37,8 +37,7 @@ class Standstill:
             return
         for seat in seats:
             beat_ns, words = seat.seat.heartbeat_ns, seat.seat.process
-            is_serving = words.pid and seat.seat.ready == words.generation
-            if not is_serving or now_ns - beat_ns < self._after_ns or self._reported.get(seat.index) == beat_ns:
+            if not words.is_serving or now_ns - beat_ns < self._after_ns or self._reported.get(seat.index) == beat_ns:
                 continue
             self._reported[seat.index] = beat_ns
             in_flight = seat.seat.slots(words.generation).read()

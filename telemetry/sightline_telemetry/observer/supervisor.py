@@ -133,7 +133,7 @@ class Supervisor:
             self._sleep(None if self._has_served else monotonic() + _READY_POLL_S)
             if self._is_stopping:
                 return 0
-            if not self._has_served and any(seat.ready for seat in self._seats):
+            if not self._has_served and any(seat.process.ready for seat in self._seats):
                 self._has_served = True
                 for worker in self._workers[1:]:
                     worker.due_s = monotonic()

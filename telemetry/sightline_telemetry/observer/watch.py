@@ -8,7 +8,7 @@ from typing import Protocol
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.fold import Block, fold, request_kind
 from sightline_telemetry.counts.series import KEPT_REASONS, SeriesTable
-from sightline_telemetry.events.layout import LABELS, LOG, REQUEST, RequestEvent, event_body, read_request
+from sightline_telemetry.events.layout import LABELS, LOG, REQUEST, RequestEvent, event_body, read_request, type_of
 from sightline_telemetry.export.logs import request_line
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
@@ -83,7 +83,7 @@ class Watch:
         return counts
 
     def _watch(self, block: Block, event: bytes) -> None:
-        kind = event[0]
+        kind = type_of(event)
         if kind == REQUEST:
             self._end(block, read_request(event))
         elif kind == LOG:

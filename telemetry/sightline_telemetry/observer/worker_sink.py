@@ -69,7 +69,7 @@ class WorkerSink:
 
     def is_ready(self) -> None:
         """Marks this worker as one that can serve."""
-        self._seat.ready = self._seat.process.generation
+        self._seat.process.ready = self._seat.process.generation
 
     def _end_in_child(self) -> None:
         self._append = _append_nothing

@@ -263,7 +263,9 @@ def test_a_batch_of_many_steps_is_counted(model: DescribedModel) -> None:
 def test_faults_and_kept_traces(table: SeriesTable) -> None:
     """A fault counts at its place; a place that the description does not name is refused."""
     counted = folded(table, *[body_event(FAULT, b"reading")] * 3, body_event(LOG, b"a line"))
-    assert counted.numbers(instruments.FAULTS) == {"middleware": 0, "reading": 3, "request_log": 0, "ring_full": 0}
+    faults = counted.numbers(instruments.FAULTS)
+    assert {place: n for place, n in faults.items() if n} == {"reading": 3}
+    assert {"middleware", "request_log", "ring_full"} < faults.keys()
     with pytest.raises(ValueError, match="not in"):
         folded(table, body_event(FAULT, b"elsewhere"))
     block = Block(table)

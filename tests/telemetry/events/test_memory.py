@@ -193,12 +193,12 @@ def test_two_generations_have_two_tables(board: Board) -> None:
 def test_words_of_a_seat_are_its_own(board: Board) -> None:
     """What one worker stores is read by others, and changes no other seat."""
     seat, other = board.seat(0), _other(board).seat(0)
-    seat.ready = 3
+    seat.process.ready = 3
     seat.heartbeat_ns = 99
     seat.grant(1_764_288_000)
     seat.grant(1_764_288_000)
     seat.overflow.commit(b"overflow")
-    assert (other.ready, other.heartbeat_ns, other.overflow.committed()) == (3, 99, b"overflow")
+    assert (other.process.ready, other.heartbeat_ns, other.overflow.committed()) == (3, 99, b"overflow")
     assert (other.granted(1_764_288_000), other.granted(1_764_288_001)) == (2, 0)
     seat.grant(1_764_288_001)
     assert (other.granted(1_764_288_000), other.granted(1_764_288_001)) == (0, 1)
@@ -207,9 +207,9 @@ def test_words_of_a_seat_are_its_own(board: Board) -> None:
             assert words[index] == 0
             words[index] = 1
     assert [set(words) for words in (other.active, other.deaths, other.queued)] == [{1}] * 3
-    assert (other.ready, other.heartbeat_ns, other.process.pid) == (3, 99, 0)
+    assert (other.process.ready, other.heartbeat_ns, other.process.pid) == (3, 99, 0)
     neighbour = board.seat(1)
-    assert (neighbour.ready, neighbour.heartbeat_ns, neighbour.overflow.committed()) == (0, 0, None)
+    assert (neighbour.process.ready, neighbour.heartbeat_ns, neighbour.overflow.committed()) == (0, 0, None)
 
 
 def test_parts_of_a_seat_do_not_overlap(board: Board) -> None:

@@ -90,7 +90,7 @@ class StandIn:
             orphan=orphan,
             socket=self.given.observer_socket,
         )
-        seat.ready = generation
+        seat.process.ready = generation
         for _ in self.lives(self.given.listening or 0):
             pass
 

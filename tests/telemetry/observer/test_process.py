@@ -1,9 +1,7 @@
 """The observer of a board, against workers whose events this process writes itself."""
 
 import json
-import os
 import signal
-from collections.abc import Iterator
 from io import StringIO
 from unittest.mock import patch
 
@@ -11,50 +9,20 @@ import pytest
 
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel
-from sightline_telemetry.counts.series import SeriesTable
-from sightline_telemetry.events.memory import Board, BoardSizes
-from sightline_telemetry.events.seats import SeatSizes
+from sightline_telemetry.events.memory import Board
+from sightline_telemetry.events.ring import RingReader
 from sightline_telemetry.events.slots import PREDICTING
 from sightline_telemetry.observer.description import describe as describe_service
 from sightline_telemetry.observer.description import read_described
 from sightline_telemetry.observer.observer import ObserverOptions
 from sightline_telemetry.observer.process import BoardObserver
 from sightline_telemetry.observer.standstill import Standstill
-from sightline_telemetry.observer.worker_sink import SharedAllowance, WorkerSink
+from sightline_telemetry.observer.worker_sink import SharedAllowance
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
+from tests.telemetry.observer.boards import faults_of, observer_of, sink_of
 from tests.telemetry.serving import ENDED, describe, written
 
-SMALL = BoardSizes(counts=1 << 20, seat=SeatSizes(request_ring=65_536, side_ring=16_384, overflow_block=8_192))
-OPTIONS = ObserverOptions(has_ring=True)
-
-
 pytestmark = pytest.mark.usefixtures("no_otel_variables")
-
-
-@pytest.fixture
-def board(model: DescribedModel) -> Iterator[Board]:
-    """The board of a service with two workers, which have begun."""
-    made = Board.create(2, SMALL)
-    for index in range(2):
-        made.seat(index).process.begin()
-        made.seat(index).process.pid = os.getpid()
-    made.describe(describe_service(describe(model), OPTIONS))
-    yield made
-    made.close()
-
-
-def sink_of(board: Board, index: int, model: DescribedModel) -> WorkerSink:
-    """What one worker writes its events into."""
-    sink = WorkerSink(board, index)
-    sink.describe(SeriesTable(describe(model)))
-    return sink
-
-
-def observer_of(board: Board) -> BoardObserver:
-    """A new observer, as after each start of its process."""
-    description = board.description()
-    assert description is not None
-    return BoardObserver(board, description)
 
 
 def n_requests(observer: BoardObserver) -> int:
@@ -106,6 +74,53 @@ def test_a_full_ring_loses_no_count(board: Board, model: DescribedModel) -> None
     assert n_requests(observer) == 2_501
 
 
+@pytest.mark.parametrize("committed", [b"torn", None], ids=["foreign", "torn"])
+def test_a_checkpoint_that_cannot_be_read_is_a_fault(
+    board: Board, model: DescribedModel, committed: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was committed is lost then, and that is logged and counted; what workers still keep is counted once."""
+    sink = sink_of(board, 0, model)
+    sink.write(written(ENDED))
+    assert n_requests(observer_of(board)) == 1
+    if committed is None:
+        with patch("sightline_telemetry.events.copies.crc32", return_value=1):
+            board.commit(b"whatever")
+    else:
+        board.commit(committed)
+    sink.write(written(ENDED))
+    observer = observer_of(board)
+    assert n_requests(observer) == 1
+    assert faults_of(observer)["checkpoint"] == 1
+    assert [record.levelname for record in caplog.records if "checkpoint" in record.message] == ["ERROR"]
+
+
+def test_a_long_backlog_is_counted_in_blocks(board: Board, model: DescribedModel) -> None:
+    """Between blocks the counts are committed and the ring is free again; what is published later is left."""
+    sink, observer = sink_of(board, 0, model), observer_of(board)
+    reader, commit = RingReader(board.seat(0).request_ring, 0), board.commit
+    released: list[int] = []
+
+    def note_and_commit(data: bytes) -> None:
+        commit(data)
+        sink.write(written(ENDED))
+        released.append(reader.released)
+
+    for _ in range(200):
+        sink.write(written(ENDED))
+    published = reader.published
+    with (
+        patch.object(RingReader.read, "__defaults__", (None, 8_192)),
+        patch.object(board, "commit", note_and_commit),
+    ):
+        observer.fold()
+    n_blocks = len(released)
+    assert n_blocks > 3
+    assert released[1] > 8_000
+    assert sum(s.count for _, s in observer.observer.counts.durations(observer.observer.table)) == 200
+    assert reader.released == published
+    assert n_requests(observer) == 200 + n_blocks
+
+
 def test_a_torn_event_costs_its_ring_only(board: Board, model: DescribedModel) -> None:
     """A ring with a broken event is refused after a while; the other ring, and what comes later, are counted."""
     first, second = sink_of(board, 0, model), sink_of(board, 1, model)
@@ -118,12 +133,7 @@ def test_a_torn_event_costs_its_ring_only(board: Board, model: DescribedModel) -
         assert n_requests(observer) == 1
     first.write(written(ENDED))
     assert n_requests(observer) == 2
-    lost = {
-        s.attributes["place"]: n
-        for s, n in observer.observer.counts.numbers(observer.observer.table)
-        if "place" in s.attributes
-    }
-    assert lost["ring_full"] == 1
+    assert faults_of(observer)["ring_full"] == 1
 
 
 def test_a_dead_worker_names_its_requests(board: Board, model: DescribedModel) -> None:
@@ -205,6 +215,19 @@ def test_an_event_that_cannot_be_counted_costs_itself_alone(board: Board, model:
     board.seat(0).end(signal.SIGSEGV, is_death=True)
     assert n_requests(observer_of(board)) == 2
     assert n_requests(observer_of(board)) == 2
+
+
+@pytest.mark.parametrize(
+    "foreign", [b"", b"\x01", b"\x01\x01", b"\x01\x02", b"\x01\x02" + written(ENDED)[2:], b"\x63\x01"]
+)
+def test_a_foreign_event_is_refused(board: Board, model: DescribedModel, foreign: bytes) -> None:
+    """Bytes that are no event of this version are a fault, and what comes later is counted."""
+    sink, observer = sink_of(board, 0, model), observer_of(board)
+    for event in (written(ENDED), foreign, written(ENDED)):
+        sink.write(event)
+    assert n_requests(observer) == 2
+    assert n_requests(observer) == 2
+    assert faults_of(observer)["reading"] == 1
 
 
 def test_a_ring_goes_on_after_its_words_were_overwritten(board: Board, model: DescribedModel) -> None:

@@ -215,6 +215,11 @@ def test_only_the_first_of_a_bucket_is_kept(measured: Measured) -> None:
     assert shown == pytest.approx(durations)
 
 
+def faults(measured: Measured) -> dict[str, int]:
+    """The faults that were counted, by their place."""
+    return {place: int(n) for place, n in measured.read().numbers(FAULTS).items() if n}
+
+
 def test_a_fault_of_the_telemetry_stays_there(measured: Measured, caplog: pytest.LogCaptureFixture) -> None:
     """An event that cannot be written is logged once, counted each time, and no request notices."""
     measured.app.middleware_stack = measured.app.build_middleware_stack()
@@ -223,7 +228,7 @@ def test_a_fault_of_the_telemetry_stays_there(measured: Measured, caplog: pytest
         middleware = middleware.app  # type: ignore[attr-defined]  # every middleware of Starlette has it
     middleware._write = lambda _: 1 / 0  # type: ignore[assignment]  # noqa: SLF001
     assert [measured.get("/items/1", traceparent=CALLER).status_code for _ in range(3)] == [200, 200, 200]
-    assert measured.read().numbers(FAULTS) == {"middleware": 3, "reading": 0, "ring_full": 0}
+    assert faults(measured) == {"middleware": 3}
     assert len(caplog.records) == 1
     assert not any(measured.events.active)
 
@@ -233,7 +238,7 @@ def test_a_span_that_cannot_be_written_stays_there_too(measured: Measured, caplo
     measured.spans.on_end = lambda _: 1 / 0  # type: ignore[method-assign, assignment]
     assert [measured.get("/items/1", traceparent=CALLER).status_code for _ in range(3)] == [200, 200, 200]
     assert sum(measured.counts().values()) == 3
-    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 3, "ring_full": 0}
+    assert faults(measured) == {"reading": 3}
     assert len(caplog.records) == 1
 
 
@@ -281,7 +286,7 @@ def test_the_path_may_be_any_text(measured: Measured) -> None:
     for path in ("/nope/" + "\udcff" * 3, "/nope/" + "é" * 70_000, "/nope/%"):
         answered(measured, scope_of(path, headers=[(b"user-agent", b"\xff" * 70_000)]))
     assert measured.counts() == {RequestKind("GET", "", 404): 3}
-    assert measured.read().numbers(FAULTS) == {"middleware": 0, "reading": 0, "ring_full": 0}
+    assert faults(measured) == {}
     assert (measured.spans.spans[0].attributes or {})["url.path"] == "/nope/ÿÿÿ"
 
 
