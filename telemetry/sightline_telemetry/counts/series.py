@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sightline_telemetry import instruments
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.events.layout import ERROR_REASONS
+from sightline_telemetry.events.slots import SLOTS_FULL
 from sightline_telemetry.instruments import BATCH_SIZE_BOUNDS, DURATION_BOUNDS_S, STEP_BOUNDS_S, Instrument
 from sightline_telemetry.model.histogram import Bins
 from sightline_telemetry.model.profile import SCORE_BOUNDS, NumericFeature
@@ -24,9 +25,9 @@ MAX_KINDS = 2000
 
 RING_FULL = "ring_full"
 CHECKPOINT = "checkpoint"
-OWN_PLACES = ("reading", RING_FULL, CHECKPOINT)
-"""Where faults are noted in every service: an event that cannot be read, one that found no room in its ring, and what
-an observer has committed and its successor cannot read."""
+OWN_PLACES = ("reading", RING_FULL, SLOTS_FULL, CHECKPOINT)
+"""Where faults are noted in every service: an event that cannot be read, one that found no room in its ring, a request
+without a slot, and what an observer has committed and its successor cannot read."""
 
 MetricAttributes = Mapping[str, str | int | bool]
 

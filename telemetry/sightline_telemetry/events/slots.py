@@ -16,6 +16,10 @@ from typing import NamedTuple
 READING = 1  # the request's body is read and checked
 WAITING = 2  # for other requests, or for the model's thread
 PREDICTING = 3
+ANSWERED = 4  # its event is published; its answer may not be written yet
+
+SLOTS_FULL = "slots_full"
+"""The place of faults for requests without a slot, which no other process sees in flight."""
 
 SLOT_BYTES = 64
 _SLOT_WORDS = SLOT_BYTES // 8

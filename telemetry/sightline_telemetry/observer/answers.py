@@ -20,7 +20,7 @@ MAX_REQUEST_BYTES = 65_536
 MAX_CONNECTIONS = 32
 TIMEOUT_S = 5.0
 _PAUSE_S = 0.1
-PHASES = ("free", "reading", "waiting", "predicting")
+PHASES = ("free", "reading", "waiting", "predicting", "answered")
 
 
 class Observing(Protocol):

@@ -8,7 +8,7 @@ from time import monotonic
 from sightline_telemetry.events.layout import REQUEST, ForeignEventError, slot_of, type_of
 from sightline_telemetry.events.ring import RingReader
 from sightline_telemetry.events.seats import Ended, Seat
-from sightline_telemetry.events.slots import InFlight
+from sightline_telemetry.events.slots import ANSWERED, InFlight
 
 TORN_S = 1.0
 """An event that is not whole for so long will never be: the ring is refused up to what is published."""
@@ -93,8 +93,11 @@ class SeatReader:
         return found
 
     def unfinished(self, in_flight: list[InFlight]) -> list[InFlight]:
-        """Leaves out the requests that were published as ended, but were not released any more."""
-        return [each for each in in_flight if self._finished.get(each.slot) != each.span_id]
+        """Leaves out the requests that were published as ended, but were not released any more.
+
+        A worker may die between an event and the phase that follows it; an earlier observer may have read the event.
+        """
+        return [each for each in in_flight if each.phase != ANSWERED and self._finished.get(each.slot) != each.span_id]
 
     def _note_finished(self, events: list[bytes]) -> None:
         """Notes which requests have ended: one that was published but keeps its slot is not in flight any more."""

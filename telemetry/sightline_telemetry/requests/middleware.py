@@ -27,6 +27,7 @@ from sightline_telemetry.events.layout import (
     SCHEME_CODES,
     request_event,
 )
+from sightline_telemetry.events.slots import ANSWERED, SLOTS_FULL, SlotTable
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.asgi import ASGIApp, Message, Receive, Scope, Send
@@ -149,10 +150,7 @@ class TelemetryMiddleware:
         scheme = SCHEME_CODES.get(scope["scheme"], 0)
         self._active[method * N_SCHEMES + scheme] += 1
         if self._slots is not None:
-            trace_id, route = timeline.trace_id, self._routes.get(scope["path"], NO_ROUTE)
-            timeline.slot = self._slots.take(
-                trace_id >> 64, trace_id & _LOW_64, timeline.span_id, timeline.unix_ns, timeline.start_ns, route, method
-            )
+            timeline.slot = self._take_slot(self._slots, timeline, self._routes.get(scope["path"], NO_ROUTE), method)
         return RunningRequest(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
 
     def leave(self, request: RunningRequest) -> None:
@@ -171,8 +169,22 @@ class TelemetryMiddleware:
         timeline.end_ns = perf_counter_ns()
         try:
             self._write(self._event(request, timeline, status, error))
+            if self._slots is not None:
+                self._slots.phase(timeline.slot, ANSWERED)
         except Exception:
             self._faults.note("middleware")
+
+    def _take_slot(self, slots: SlotTable, timeline: Timeline, route: int, method: int) -> int:
+        """Returns the slot of a request that begins; -1 if there is none, and the request runs without one."""
+        high, low = timeline.trace_id >> 64, timeline.trace_id & _LOW_64
+        try:
+            slot = slots.take(high, low, timeline.span_id, timeline.unix_ns, timeline.start_ns, route, method)
+        except Exception:
+            self._faults.note("middleware")
+            return -1
+        if slot < 0:
+            self._faults.lose(SLOTS_FULL)
+        return slot
 
     def _release_when_written(self, slot: int) -> None:
         """Keeps the slot until the answer is written: servers join the writes of one turn of the event loop.

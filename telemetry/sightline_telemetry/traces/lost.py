@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sightline_telemetry.events.layout import METHODS
 from sightline_telemetry.events.seats import Ended
-from sightline_telemetry.events.slots import PREDICTING, InFlight
+from sightline_telemetry.events.slots import ANSWERED, PREDICTING, InFlight
 
 MAX_LOST = 64
 """Largest number of requests that are reported of one dead worker."""
@@ -94,7 +94,8 @@ def death_line(worker: int, ended: Ended, signal_name: str, n_in_flight: int, n_
 
 def standstill_line(worker: int, seconds: float, in_flight: list[InFlight], routes: tuple[str, ...]) -> bytes:
     """Returns the log line of a worker whose event loop stands still, with the requests that it began."""
-    begun = [request for request in in_flight if request.phase == PREDICTING] or in_flight
+    running = [request for request in in_flight if request.phase != ANSWERED]
+    begun = [request for request in running if request.phase == PREDICTING] or running
     shown = [
         {
             "request": f"{METHODS[each.method]} {routes[each.route] if each.route < len(routes) else ''}".rstrip(),
@@ -102,7 +103,7 @@ def standstill_line(worker: int, seconds: float, in_flight: list[InFlight], rout
         }
         for each in begun[:8]
     ]
-    message = f"the event loop of worker {worker} has stood still for {seconds:.1f} s with {len(in_flight)} requests"
+    message = f"the event loop of worker {worker} has stood still for {seconds:.1f} s with {len(running)} requests"
     return _line(time_ns(), "sightline_telemetry.workers", message, {"worker": worker, "in_flight": shown})
 
 

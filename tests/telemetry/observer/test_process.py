@@ -11,7 +11,7 @@ from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.events.ring import RingReader
-from sightline_telemetry.events.slots import PREDICTING
+from sightline_telemetry.events.slots import ANSWERED, PREDICTING
 from sightline_telemetry.observer.description import describe as describe_service
 from sightline_telemetry.observer.description import read_described
 from sightline_telemetry.observer.observer import ObserverOptions
@@ -175,6 +175,23 @@ def test_a_request_that_was_published_did_not_fail(board: Board, model: Describe
     observer.observer.log.flush()
     *_, last = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert (last["in_flight"], last["unsent"]) == (0, 1)
+
+
+def test_a_request_that_an_earlier_observer_counted_did_not_fail(board: Board, model: DescribedModel) -> None:
+    """An observer that starts after a request was counted, and before its slot was released, does not name it."""
+    sink = sink_of(board, 0, model)
+    assert sink.slots is not None
+    slot = sink.slots.take(ENDED.trace_hi, ENDED.trace_lo, ENDED.span_id, 10, 20, 0, 7)
+    sink.write(written(ENDED._replace(slot=slot)))
+    sink.slots.phase(slot, ANSWERED)
+    observer_of(board).fold()
+    board.seat(0).end(signal.SIGKILL, is_death=True)
+    observer = observer_of(board)
+    observer.observer.log._stream = stream = StringIO()  # noqa: SLF001
+    observer.fold_all()
+    observer.observer.log.flush()
+    (line,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (line["in_flight"], line["unsent"]) == (0, 1)
 
 
 def test_workers_share_one_allowance(board: Board) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2 as httpx
 import pytest
@@ -20,7 +21,7 @@ from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.events.layout import METHOD_CODES, read_request
-from sightline_telemetry.events.slots import READING, SlotTable
+from sightline_telemetry.events.slots import ANSWERED, READING, SlotTable
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import FAULTS, TRACES_KEPT, TRACES_OVER_BUDGET
 from sightline_telemetry.observer.watch import Watch
@@ -303,6 +304,32 @@ def test_a_request_in_flight_has_a_slot() -> None:
     assert (found.slot, found.trace_id, found.span_id) == (event.slot, event.trace_id, event.span_id)
     assert (found.phase, found.unix_ns, found.start_ns) == (READING, event.unix_ns, event.start_ns)
     assert (ROUTES[found.route], found.method) == ("/stream", METHOD_CODES["GET"])
+
+
+def test_a_published_request_is_answered() -> None:
+    """As soon as the event of a request is published, its slot says so."""
+    slots = SlotTable(memoryview(bytearray(64)))
+    measured = Measured(slots=slots)
+    phases = []
+    answered(measured, scope_of(), lambda message: phases.append((message["type"], slots.read()[0].phase)))
+    assert phases == [("http.response.start", READING), ("http.response.body", ANSWERED)]
+
+
+def test_a_request_without_a_slot_runs_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    """One that finds no free slot is counted; so is one whose slot cannot be written, which is logged too."""
+    slots = SlotTable(memoryview(bytearray(64)))
+    measured = Measured(slots=slots)
+    slots.take(1, 2, 3, 4, 5, 6, 7)
+    for _ in range(2):
+        answered(measured, scope_of())
+    assert faults(measured) == {"slots_full": 2}
+    with patch.object(slots, "take", side_effect=OverflowError):
+        answered(measured, scope_of())
+    assert faults(measured) == {"slots_full": 2, "middleware": 1}
+    assert len(caplog.records) == 1
+    assert not any(measured.events.active)
+    assert measured.counts() == {RequestKind("GET", "/items/{item}", 200): 3}
+    assert len(slots.read()) == 1
 
 
 def test_callers_cannot_make_the_service_pay(measured: Measured) -> None:
