@@ -23,6 +23,7 @@ _MAGIC = b"sightlin"
 _VERSION = 1
 _HEADER = Struct("8sQQ16s8Q")  # magic, version, start time, instance id, workers, sizes
 _HEADER_BYTES = 4096
+_MAP_FIXED = 0x10  # on Linux, macOS and the BSDs; Python's mmap does not name it
 _OBSERVER_AT = 2048  # words of the observer's process, within the header
 
 
@@ -51,7 +52,8 @@ class Board:
         self.fd = fd
         self.n_workers = n_workers
         self.sizes = sizes
-        self._memory = memoryview(mmap.mmap(fd, _total_bytes(n_workers, sizes)))
+        self._mapping = mmap.mmap(fd, _total_bytes(n_workers, sizes))
+        self._memory = memoryview(self._mapping)
         _, _, self.start_unix_ns, self.instance_id, *_ = _HEADER.unpack_from(self._memory)
         self.observer = ProcessWords(self._memory[_OBSERVER_AT : _OBSERVER_AT + 8 * PROCESS_WORDS].cast("Q"))
         at = page_aligned(_HEADER_BYTES)
@@ -125,9 +127,27 @@ class Board:
         """
         return self._counts.committed()
 
-    def close(self) -> None:
-        """Closes the descriptor; the memory is freed when the last process has dropped its views."""
-        os.close(self.fd)
+    def leave_in_children(self) -> None:
+        """From now on, a forked child of this process finds private zeros in the place of the shared memory.
+
+        So every view of it stays usable there, and nothing that the child stores is seen by the service. The board
+        must not be freed afterwards, and is not: the hook of the system holds it.
+        """
+        if not hasattr(os, "register_at_fork"):
+            return
+        import ctypes  # here, because the supervisor needs no such module
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.mmap.restype = ctypes.c_void_p
+        libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(ctypes.c_int,) * 3, ctypes.c_long)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
+        protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+
+        def replace() -> None:
+            if libc.mmap(address, len(self._mapping), protection, flags, -1, 0) != address:
+                raise OSError(ctypes.get_errno(), "the memory of the service cannot be left by a forked child")
+
+        os.register_at_fork(after_in_child=replace)
 
 
 def _total_bytes(n_workers: int, sizes: BoardSizes) -> int:

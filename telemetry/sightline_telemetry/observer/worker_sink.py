@@ -15,7 +15,7 @@ from sightline_telemetry.requests.recording import Words
 
 
 class WorkerSink:
-    """Writes a worker's events into its rings; a forked child of the worker writes nothing.
+    """Writes a worker's events into its rings; a forked child of the worker changes nothing in shared memory.
 
     `write` belongs to the event loop's thread. A full ring of requests loses no count: the worker counts itself then.
     A full ring of other events drops them, and counts that.
@@ -34,6 +34,7 @@ class WorkerSink:
         self._waiting: deque[bytes] = deque()
         self._n_dropped = 0
         self._overflow: Overflow | None = None
+        board.leave_in_children()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._end_in_child)
 
@@ -72,19 +73,10 @@ class WorkerSink:
         self._seat.process.ready = self._seat.process.generation
 
     def _end_in_child(self) -> None:
-        self._append = _append_nothing
+        """Counts nothing in a forked child, and waits for no thread of its parent."""
         self._overflow = None
-        self._side = _NoRing()  # type: ignore[assignment]  # it has the one method that is used
         self._lock = Lock()
-
-
-class _NoRing:
-    def append(self, payload: bytes) -> bool:  # noqa: ARG002
-        return True
-
-
-def _append_nothing(payload: bytes) -> bool:  # noqa: ARG001
-    return True
+        self._waiting.clear()
 
 
 class SharedAllowance:
