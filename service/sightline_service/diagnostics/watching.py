@@ -63,7 +63,7 @@ async def _print_ended(requests: AsyncIterator[dict[str, Any]], wanted: Wanted, 
                 line = f"{each['time']}  {each['duration_s'] * 1000:9.2f} ms  {each['status'] or 'gone'}  "
                 console.print(f"{line}{each['name']}  {each['trace_id']}{kept}", style=style, soft_wrap=True)
     except NoAnswerError as error:
-        raise SettingsError(f"{error}: was the service stopped?") from error
+        raise SettingsError(str(error)) from error
 
 
 async def _ask(path: Path, question: dict[str, Any]) -> tuple[dict[str, Any], bytes]:

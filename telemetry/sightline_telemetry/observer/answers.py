@@ -5,21 +5,30 @@ bytes to the end of the connection.
 """
 
 import asyncio
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from threading import BoundedSemaphore, Thread
 from time import sleep
 from typing import Any, Protocol
 
 from sightline_telemetry.events.layout import METHODS
+from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.observer import Observer
 from sightline_telemetry.observer.seat_reader import SeatReader
 
 MAX_REQUEST_BYTES = 65_536
 MAX_CONNECTIONS = 32
+MAX_FOLLOWERS = 8
 TIMEOUT_S = 5.0
+PULSE_S = 1.0
+"""A client that follows gets an empty line at least so often: one that has left gives its place back."""
+FOLLOWER_TIMEOUT_S = 60.0
+"""Who follows may be paused for so long; the lines that wait meanwhile are bounded."""
 _PAUSE_S = 0.1
+_CLOSED = (errno.EBADF, errno.EINVAL)  # what `accept` raises for ever
 PHASES = ("free", "reading", "waiting", "predicting", "answered")
 
 
@@ -34,16 +43,21 @@ class Observing(Protocol):
 
 
 class NoAnswerError(Exception):
-    """The observer does not answer in time: it is starting, or it was stopped."""
+    """The observer does not answer in time, or refuses to."""
 
 
 class AnswerServer:
-    """Answers on a listening Unix socket, one thread per connection."""
+    """Answers on a listening Unix socket, one thread per connection.
 
-    def __init__(self, descriptor: int, observing: Observing) -> None:
+    Those who follow requests have a bound of their own: however many they are, scrapes are answered.
+    """
+
+    def __init__(self, descriptor: int, observing: Observing, faults: Faults) -> None:
         self._listening = socket.socket(fileno=descriptor)
         self._observing = observing
+        self._faults = faults
         self._free = BoundedSemaphore(MAX_CONNECTIONS)
+        self._free_to_follow = BoundedSemaphore(MAX_FOLLOWERS)
 
     def start(self) -> None:
         """Starts the thread that accepts."""
@@ -53,8 +67,11 @@ class AnswerServer:
         while True:
             try:
                 connection, _ = self._listening.accept()
-            except OSError:  # no descriptor is free
-                sleep(_PAUSE_S)
+            except OSError as error:
+                if error.errno in _CLOSED:
+                    self._listening.close()
+                    return
+                sleep(_PAUSE_S)  # no descriptor is free
                 continue
             self._free.acquire()
             try:
@@ -65,44 +82,49 @@ class AnswerServer:
                 sleep(_PAUSE_S)
 
     def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # the client has left, or is too slow
+            connection.settimeout(TIMEOUT_S)
+            try:
+                question = connection.makefile("rb").readline(MAX_REQUEST_BYTES)
+                answer = self._answer(question) if question else b""
+                if answer is not None:
+                    connection.sendall(answer)
+            finally:
+                self._free.release()
+            if answer is None:
+                self._follow(connection)
+
+    def _answer(self, question: bytes) -> bytes | None:
+        """Returns the answer; None if the client wants to follow, nothing if there is a fault."""
+        with self._faults.contained("reading"):
+            asked: dict[str, Any] = json.loads(question)
+            what = asked["what"]
+            if what == "tail":
+                return None
+            if what == "metrics":
+                body, content_type = self._observing.observer.providers.scrape.render(asked["accept"])
+                return _line({"content_type": content_type, "length": len(body)}) + body
+            if what == "trace":
+                self._observing.fold()
+                ring = self._observing.observer.ring
+                return _with_length(None if ring is None else ring.read(int(asked["trace_id"], 16)))
+            if what == "inflight":
+                return _with_length(list(self._in_flight()))
+        return b""
+
+    def _follow(self, connection: socket.socket) -> None:
+        """Sends a line per request that ends; a client that is too slow misses some, and reads how many."""
+        if not self._free_to_follow.acquire(blocking=False):
+            connection.sendall(_line({"refused": f"{MAX_FOLLOWERS} others follow this service already"}))
+            return
         try:
-            with connection:
-                connection.settimeout(TIMEOUT_S)
-                asked = json.loads(connection.makefile("rb").readline(MAX_REQUEST_BYTES))
-                for part in self._answer(asked):
-                    connection.sendall(part)
-        except (OSError, ValueError):
-            pass  # the client has left, or has sent something else than a line of JSON
+            connection.settimeout(FOLLOWER_TIMEOUT_S)
+            with self._observing.observer.followers.following() as follower:
+                connection.sendall(_line({}))
+                while True:  # an empty line finds out whether the client is still there
+                    connection.sendall(b"".join(follower.wait(PULSE_S)) or b"\n")
         finally:
-            self._free.release()
-
-    def _answer(self, asked: dict[str, Any]) -> Iterator[bytes]:
-        what = asked["what"]
-        if what == "metrics":
-            body, content_type = self._observing.observer.providers.scrape.render(asked["accept"])
-            yield _line({"content_type": content_type, "length": len(body)})
-            yield body
-        elif what == "trace":
-            self._observing.fold()
-            ring = self._observing.observer.ring
-            found = None if ring is None else ring.read(int(asked["trace_id"], 16))
-            encoded = json.dumps(found).encode()
-            yield _line({"is_held": found is not None, "length": len(encoded)})
-            yield encoded
-        elif what == "tail":
-            yield _line({})
-            yield from self._ended()
-        elif what == "inflight":
-            encoded = json.dumps(list(self._in_flight())).encode()
-            yield _line({"length": len(encoded)})
-            yield encoded
-
-    def _ended(self) -> Iterator[bytes]:
-        """Yields a line per request that ends; a reader that is too slow misses some, and reads how many."""
-        with self._observing.observer.followers.following() as follower:
-            while True:
-                lines = follower.wait(TIMEOUT_S)
-                yield b"".join(lines) or b"\n"  # the empty line finds out whether the reader is still there
+            self._free_to_follow.release()
 
     def _in_flight(self) -> Iterator[dict[str, Any]]:
         routes = self._observing.observer.table.description.routes
@@ -137,12 +159,14 @@ async def ask(path: str, question: dict[str, Any], timeout_s: float = 1.0) -> tu
 
 
 async def follow(path: str) -> AsyncIterator[dict[str, Any]]:
-    """Yields each request as it ends. Raises NoAnswerError when the observer ends."""
+    """Yields each request as it ends. Raises NoAnswerError when the observer ends, or refuses one more who follows."""
     try:
         reader, writer = await asyncio.open_unix_connection(path)
         try:
             writer.write(_line({"what": "tail"}))
-            await reader.readline()
+            head = json.loads(await reader.readline())
+            if "refused" in head:
+                raise NoAnswerError(head["refused"])
             while line := await reader.readline():
                 if line.strip():
                     yield json.loads(line)
@@ -150,7 +174,12 @@ async def follow(path: str) -> AsyncIterator[dict[str, Any]]:
             writer.close()
     except (OSError, ValueError) as error:
         raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
-    raise NoAnswerError("the observer has ended")
+    raise NoAnswerError("the observer has ended: was the service stopped?")
+
+
+def _with_length(content: Any) -> bytes:
+    encoded = json.dumps(content).encode()
+    return _line({"length": len(encoded)}) + encoded
 
 
 def _line(content: dict[str, Any]) -> bytes:

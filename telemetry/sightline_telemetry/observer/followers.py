@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from threading import Condition
+from threading import Condition, Lock
 
 from sightline_telemetry.events.layout import RequestEvent
 from sightline_telemetry.requests.request_kind import RequestKind
@@ -45,6 +45,7 @@ class Followers:
 
     def __init__(self) -> None:
         self._all: tuple[Follower, ...] = ()
+        self._lock = Lock()  # of those who come and go; `show` reads what was last stored
 
     def show(self, event: RequestEvent, kind: RequestKind, kept: str | None) -> None:
         """Shows an ended request to all followers; no value of a feature is in it."""
@@ -69,8 +70,10 @@ class Followers:
     def following(self) -> Iterator[Follower]:
         """Adds a follower for the length of the block."""
         follower = Follower()
-        self._all = (*self._all, follower)
+        with self._lock:
+            self._all = (*self._all, follower)
         try:
             yield follower
         finally:
-            self._all = tuple(each for each in self._all if each is not follower)
+            with self._lock:
+                self._all = tuple(each for each in self._all if each is not follower)

@@ -49,7 +49,7 @@ class BoardObserver:
         described, options = read_described(description)
         self._board = board
         self._own = EventList()
-        faults = Faults(self._own.write_aside)
+        self.faults = faults = Faults(self._own.write_aside)
         resource = {"service.instance.id": str(UUID(bytes=board.instance_id))}
         self._seats = seats = [board.seat(index) for index in range(board.n_workers)]
         self.observer = Observer(
@@ -64,7 +64,6 @@ class BoardObserver:
         )
         self.standstill = Standstill(options.standstill_s, self.observer.log.write, ends=options.ends_standstill)
         self._lock = Lock()
-        self._faults = faults
         committed = None
         with faults.contained(CHECKPOINT):
             committed = board.committed()
@@ -89,11 +88,11 @@ class BoardObserver:
         """Counts all events, and reads what workers have counted themselves while their rings were full."""
         self.fold()
         with self._lock:  # held until it is stored: what was read later is stored later
-            self.observer.overflow = read_overflows(self._seats, self.observer.table, self._faults)
+            self.observer.overflow = read_overflows(self._seats, self.observer.table, self.faults)
 
     def check_standstill(self) -> None:
         """Reports workers whose event loop stands still."""
-        with self._faults.contained("reading"):
+        with self.faults.contained("reading"):
             self.standstill.check(self.seats, self.observer.table.description.routes)
 
     def _fold_block(self, ends: list[tuple[int, int]]) -> bool:
@@ -118,7 +117,7 @@ class BoardObserver:
         with self._lock:
             for seat, ended, in_flight in deaths:
                 unfinished = seat.unfinished(in_flight)
-                with self._faults.contained("reading"):
+                with self.faults.contained("reading"):
                     self.observer.report_death(seat.index, ended, unfinished, len(in_flight) - len(unfinished))
                 seat.reported = ended.generation
             self._commit()
@@ -142,9 +141,9 @@ def run(inheritance: Inheritance) -> bool:
     process.observer.start()  # before the first fold, which may find traces to write
     send_lines(process.observer.log.write)
     if inheritance.answers is not None:
-        AnswerServer(inheritance.answers, process).start()
+        AnswerServer(inheritance.answers, process, process.faults).start()
     if inheritance.metrics is not None:
-        ScrapePort(inheritance.metrics, process.observer.providers.scrape.render).start()
+        ScrapePort(inheritance.metrics, process.observer.providers.scrape.render, process.faults).start()
     board.observer.ready = board.observer.generation
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()

@@ -5,32 +5,46 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+from sightline_telemetry.faults import Faults
+
+TIMEOUT_S = 5.0
+"""A client that sends or reads nothing for so long is disconnected."""
+
 
 class ScrapePort:
     """Answers `GET /metrics` on a listening socket, from threads.
 
-    render: returns the body and its content type, for an Accept header.
+    render: returns the body and its content type, for an Accept header; if it raises, the answer is 503.
     """
 
-    def __init__(self, descriptor: int, render: Callable[[str], tuple[bytes, str]]) -> None:
+    def __init__(self, descriptor: int, render: Callable[[str], tuple[bytes, str]], faults: Faults) -> None:
         listening = socket.socket(fileno=descriptor)
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = TIMEOUT_S
+
             def do_GET(self) -> None:  # http.server's name
                 if self.path.partition("?")[0] != "/metrics":
                     self.send_error(404, explain="only /metrics is answered here")
                     return
-                body, content_type = render(self.headers.get("Accept", ""))
-                self.send_response(200)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
+                status, body, headers = 503, b"", {"Retry-After": "1"}
+                with faults.contained("reading"):
+                    body, content_type = render(self.headers.get("Accept", ""))
+                    status, headers = 200, {"Content-Type": content_type}
+                self.send_response(status)
+                for name, value in (headers | {"Content-Length": str(len(body))}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 """Writes no line: the log has the requests of the service."""
 
-        self._server = ThreadingHTTPServer(listening.getsockname()[:2], Handler, bind_and_activate=False)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """Writes no traceback to stderr: the client has left, or was too slow."""
+
+        self._server = Server(listening.getsockname()[:2], Handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = listening
 
