@@ -1,5 +1,6 @@
 """CPU time, memory, threads and open files of the processes of a service, as the semantic conventions name them."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import psutil
@@ -20,26 +21,27 @@ class Processes:
 
     def __init__(self, workers: Sequence[ProcessWords]) -> None:
         self._workers = workers
-        self._found: dict[int, psutil.Process] = {}
+        self._found: dict[int, psutil.Process] = {}  # by the index of the worker
 
     def read(self, instrument: Instrument) -> list[tuple[MetricAttributes, float]]:
         """Returns the series of one of PROCESS_INSTRUMENTS: one per process, named by `worker` if there are workers."""
         if not self._workers:
-            return list(_READ[instrument](self._process(None)))
+            return list(_READ[instrument](self._process(0, os.getpid())))
         series: list[tuple[MetricAttributes, float]] = []
         for index, words in enumerate(self._workers):
+            pid, own = words.pid, {"worker": str(index)}  # read once: another process may take its place meanwhile
             try:
-                if words.pid:
-                    own = {"worker": str(index)}
-                    series += [({**own, **more}, value) for more, value in _READ[instrument](self._process(words.pid))]
+                if pid:
+                    process = self._process(index, pid)
+                    series += [({**own, **more}, value) for more, value in _READ[instrument](process)]
             except (psutil.Error, OSError):
-                self._found.pop(words.pid, None)  # it has just ended
+                self._found.pop(index, None)  # it has just ended
         return series
 
-    def _process(self, pid: int | None) -> psutil.Process:
-        process = self._found.get(pid or 0)
-        if process is None:
-            process = self._found[pid or 0] = psutil.Process(pid)
+    def _process(self, index: int, pid: int) -> psutil.Process:
+        process = self._found.get(index)
+        if process is None or process.pid != pid:
+            process = self._found[index] = psutil.Process(pid)
         return process
 
 
