@@ -25,7 +25,7 @@ from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.log_handler import send_logs
 from sightline_telemetry.observer.observer import ObserverOptions
 from sightline_telemetry.observer.standstill import BEATS_EVERY_S
-from sightline_telemetry.observer.worker_sink import SharedAllowance, WorkerSink
+from sightline_telemetry.observer.worker_sink import GrantedByWorkers, WorkerSink
 from sightline_telemetry.requests.allowance import Allowance
 from sightline_telemetry.requests.recording import EventList
 
@@ -92,9 +92,9 @@ class OnBoard:
         """The provider of spans that others make in this process; None before `start`."""
         return self._providers.tracers
 
-    def allowance(self, per_s: float) -> SharedAllowance:
+    def allowance(self, per_s: float) -> Allowance:
         """Returns the allowance for requested traces, which all workers share."""
-        return SharedAllowance(self._board, self._index, per_s)
+        return Allowance(per_s, granted=GrantedByWorkers(self._board, self._index))
 
     def describe(self, description: Description, options: ObserverOptions, faults: Faults) -> bool:  # noqa: ARG002
         """Leaves on the board what the workers serve; returns whether traces can be kept."""

@@ -165,14 +165,14 @@ class Seat:
     def heartbeat_ns(self, now_ns: int) -> None:
         self._words[_HEARTBEAT] = now_ns
 
-    def granted(self, second: int) -> int:
-        """Returns how many traces that clients asked for this worker has granted in a second."""
+    def granted(self, window: int) -> int:
+        """Returns how many traces that clients asked for this worker has granted in a window of its allowance."""
         word = self._words[_ASKED]  # both in one word: another worker never sees the one without the other
-        return word & (1 << _GRANTED_BITS) - 1 if word >> _GRANTED_BITS == second else 0
+        return word & (1 << _GRANTED_BITS) - 1 if word >> _GRANTED_BITS == window else 0
 
-    def grant(self, second: int) -> None:
-        """Counts one more trace that a client asked for in a second."""
-        self._words[_ASKED] = second << _GRANTED_BITS | self.granted(second) + 1
+    def grant(self, window: int) -> None:
+        """Counts one more trace that a client asked for in a window."""
+        self._words[_ASKED] = window << _GRANTED_BITS | self.granted(window) + 1
 
     def end(self, wait_status: int, *, is_death: bool) -> None:
         """Stores how the worker's process ended, and clears what ended with it; a death is counted by its signal."""

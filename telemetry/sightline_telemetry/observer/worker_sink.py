@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from threading import Lock
-from time import monotonic_ns, perf_counter_ns
+from time import perf_counter_ns
 
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.events.layout import FAULT, body_event
@@ -79,22 +79,21 @@ class WorkerSink:
         self._waiting.clear()
 
 
-class SharedAllowance:
-    """Limits the traces that are requested at their start, over all workers of a board.
+class GrantedByWorkers:
+    """Counts the traces that are granted at the start of their requests, over all workers of a board.
 
-    Each worker has a word of its own and sums all words before it grants one: at most one too many per other worker
-    in a second, none too few.
+    Each worker has a word of its own, and reads all words before it grants one: at most one too many per other worker
+    in a window, none too few.
     """
 
-    def __init__(self, board: Board, index: int, per_s: float) -> None:
+    def __init__(self, board: Board, index: int) -> None:
         self._seats = [board.seat(each) for each in range(board.n_workers)]
         self._own = self._seats[index]
-        self._per_s = per_s
 
-    def take(self) -> bool:
-        """Takes one of this second's traces and returns True, or returns False if none is left."""
-        second = monotonic_ns() // 1_000_000_000
-        if sum(seat.granted(second) for seat in self._seats) >= self._per_s:
-            return False
-        self._own.grant(second)
-        return True
+    def granted(self, window: int) -> int:
+        """Returns how many all workers have granted in a window."""
+        return sum(seat.granted(window) for seat in self._seats)
+
+    def grant(self, window: int) -> None:
+        """Counts one more of this worker."""
+        self._own.grant(window)

@@ -17,8 +17,10 @@ from sightline_telemetry.observer.description import read_described
 from sightline_telemetry.observer.observer import ObserverOptions
 from sightline_telemetry.observer.process import BoardObserver
 from sightline_telemetry.observer.standstill import Standstill
-from sightline_telemetry.observer.worker_sink import SharedAllowance
+from sightline_telemetry.observer.worker_sink import GrantedByWorkers
+from sightline_telemetry.requests.allowance import Allowance
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
+from tests.telemetry.clock import Clock
 from tests.telemetry.observer.boards import faults_of, observer_of, sink_of
 from tests.telemetry.serving import ENDED, describe, written
 
@@ -196,9 +198,8 @@ def test_a_request_that_an_earlier_observer_counted_did_not_fail(board: Board, m
 
 def test_workers_share_one_allowance(board: Board) -> None:
     """Two workers together grant as many requested traces as one may, at most one more each."""
-    with patch("sightline_telemetry.observer.worker_sink.monotonic_ns", return_value=5_000_000_000):
-        allowances = [SharedAllowance(board, index, 10) for index in range(2)]
-        granted = sum(allowance.take() for _ in range(20) for allowance in allowances)
+    allowances = [Allowance(10, Clock(), GrantedByWorkers(board, index)) for index in range(2)]
+    granted = sum(allowance.take() for _ in range(20) for allowance in allowances)
     assert 10 <= granted <= 11
 
 

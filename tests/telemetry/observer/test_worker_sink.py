@@ -15,7 +15,7 @@ from sightline_telemetry.events.layout import LOG, body_event
 from sightline_telemetry.events.memory import Board, BoardSizes
 from sightline_telemetry.events.seats import SeatSizes
 from sightline_telemetry.events.slots import PREDICTING
-from sightline_telemetry.observer.worker_sink import SharedAllowance, WorkerSink
+from sightline_telemetry.observer.worker_sink import GrantedByWorkers, WorkerSink
 
 def memory():
     return os.pread(board.fd, os.fstat(board.fd).st_size, 0)
@@ -30,11 +30,11 @@ def work():
     sink.is_ready()
     sink.slots.release(slot)
     sink.slots.phase(sink.slots.take(1, 2, 3, 4, 5, 6, 7), PREDICTING)
-    assert allowance.take()
+    granted.grant(7)
 
 board = Board.create(2, BoardSizes(seat=SeatSizes(65536, 65536, overflow_block=8192)))
 board.seat(0).process.begin()
-sink, allowance = WorkerSink(board, 0), SharedAllowance(board, 0, 1e6)
+sink, granted = WorkerSink(board, 0), GrantedByWorkers(board, 0)
 sink.describe(SeriesTable(Description(())))
 slot = sink.slots.take(1, 2, 3, 4, 5, 6, 7)
 sink.write(body_event(LOG, b"before"))
