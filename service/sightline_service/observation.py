@@ -74,7 +74,8 @@ class OnBoard:
     """The observer process reads the events of this worker from shared memory."""
 
     def __init__(self, inheritance: Inheritance) -> None:
-        assert inheritance.worker is not None and inheritance.observer_socket is not None  # noqa: S101, PT018
+        if inheritance.worker is None or inheritance.observer_socket is None:
+            raise ValueError("the supervisor has started no observer for this worker")
         self._board = Board.attach(inheritance.board)
         self._path = inheritance.observer_socket
         self._index = inheritance.worker

@@ -8,11 +8,14 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 from starlette.routing import BaseRoute
 
+from sightline_service.errors import SettingsError
 from sightline_service.observation import InProcess, OnBoard
 from sightline_service.settings import Settings
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.seats import N_ACTIVE, N_QUEUES
+from sightline_telemetry.events.slots import SlotTable
 from sightline_telemetry.export.exporters import is_disabled
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
@@ -24,11 +27,11 @@ from sightline_telemetry.observer.observer import ObserverOptions
 from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware
 from sightline_telemetry.requests.middleware import IdsMiddleware, TelemetryMiddleware
-from sightline_telemetry.requests.recording import EventList, EventSink
+from sightline_telemetry.requests.recording import EventSink, Words
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
 
-FAULT_PLACES = ("middleware", "recorder", "reading", "ledger", "request_log", "ring_full")
+FAULT_PLACES = ("middleware", "recording", "ledger", "request_log")
 
 
 class Telemetry(Protocol):
@@ -65,7 +68,7 @@ class Off:
     """Measures nothing. Requests have ids all the same, and `/metrics` answers without a series of ours."""
 
     def __init__(self, settings: Settings) -> None:
-        self.sink: EventSink = _Discarding()
+        self.sink: EventSink = _Discard()
         self.faults = Faults(self.sink.write_aside)
         self.has_ring = settings.trace_ring
         table = SeriesTable(Description(()))
@@ -95,12 +98,19 @@ class Off:
         self._providers.shutdown()
 
 
-class _Discarding(EventList):
-    """Keeps no event."""
+class _Discard:
+    """Takes events, and keeps none."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.write = self.write_aside = lambda event: None  # noqa: ARG005
+        self.active: Words = [0] * N_ACTIVE
+        self.queued: Words = [0] * N_QUEUES
+        self.slots: SlotTable | None = None
+
+    def write(self, event: bytes) -> None:
+        """Forgets an event."""
+
+    def write_aside(self, event: bytes) -> None:
+        """Forgets an event."""
 
 
 class _Measuring:
@@ -134,10 +144,13 @@ class _Measuring:
     @property
     def process(self) -> InProcessObserver:
         """The observer in this process, for tests and for those who embed the app."""
-        assert isinstance(self._observation, InProcess), "another process observes this one"  # noqa: S101
+        if not isinstance(self._observation, InProcess):
+            raise TypeError("another process observes this one")
         return self._observation.process
 
     def add_model(self, model: DescribedModel) -> int:
+        if len(self._models) == N_QUEUES:
+            raise SettingsError(f"{model.id.name} is one model too many: a process serves {N_QUEUES} at most")
         self._models.append(model)
         return len(self._models) - 1
 

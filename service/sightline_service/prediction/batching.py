@@ -211,7 +211,7 @@ class Batcher:
                 for batch in batch_events(self._model, outcomes):
                     self._write(batch)
             except Exception:  # those who wait for the answers must get them
-                self._faults.note("recorder")
+                self._faults.note("recording")
         for item, outcome in zip(items, outcomes, strict=True):
             if item.future.cancelled():
                 continue

@@ -146,7 +146,7 @@ class PredictionEndpoint(Generic[Asked]):
                     flags,
                 )
             except Exception:
-                self._faults.note("recorder")
+                self._faults.note("recording")
         return reply
 
     def _refused(self, scope: Scope, error: SightlineError) -> Reply:

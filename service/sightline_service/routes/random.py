@@ -71,7 +71,7 @@ def random_route(model: int | None, sink: EventSink, faults: Faults) -> APIRoute
             raise
         marks = start_ns, perf_counter_ns()
         if model is not None:
-            with faults.contained("recorder"):
+            with faults.contained("recording"):
                 sink.write(batch_event(model, 1, marks, (start_ns - queued_ns,)))
         if random() < query.error_rate:  # noqa: S311  # not used for a secret
             note(request, FAILED._replace(queued_ns=queued_ns, marks=marks))

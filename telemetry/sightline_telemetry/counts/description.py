@@ -47,6 +47,10 @@ class Description:
     expected: tuple[RequestKind, ...] = ()
     fault_places: tuple[str, ...] = ()
 
+    def route(self, number: int) -> str:
+        """Returns the route with a number; nothing for one that no route has: words in shared memory may be garbage."""
+        return self.routes[number] if number < len(self.routes) else ""
+
     def to_bytes(self) -> bytes:
         """Writes it as JSON."""
         models = [

@@ -127,13 +127,13 @@ class AnswerServer:
             self._free_to_follow.release()
 
     def _in_flight(self) -> Iterator[dict[str, Any]]:
-        routes = self._observing.observer.table.description.routes
+        description = self._observing.observer.table.description
         for seat in self._observing.seats:
             for request in seat.seat.slots(seat.seat.process.generation).read():
                 yield {
                     "worker": seat.index,
                     "method": METHODS[request.method],
-                    "route": routes[request.route] if request.route < len(routes) else "",
+                    "route": description.route(request.route),
                     "phase": PHASES[request.phase],
                     "trace_id": f"{request.trace_id:032x}",
                     "start_ns": request.start_ns,

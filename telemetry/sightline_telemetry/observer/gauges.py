@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from sightline_telemetry.events.endings import name_of_signal
 from sightline_telemetry.events.seats import Seat
-from sightline_telemetry.traces.lost import name_of_signal
 
 _USUAL_SIGNALS = (0, signal.SIGSEGV, signal.SIGKILL)
 """Their series exist before a worker has died of them."""

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.endings import ORDERLY, name_of_signal
 from sightline_telemetry.events.seats import Ended, ProcessWords
 from sightline_telemetry.events.slots import PREDICTING, InFlight
 from sightline_telemetry.export.logs import LogWriter
@@ -20,7 +21,7 @@ from sightline_telemetry.observer.followers import Followers
 from sightline_telemetry.observer.gauges import Gauges
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.traces.exemplars import Exemplars
-from sightline_telemetry.traces.lost import MAX_LOST, ORDERLY, LostRequest, death_line, lost_line, name_of_signal
+from sightline_telemetry.traces.lost import MAX_LOST, LostRequest, death_line, lost_line
 from sightline_telemetry.traces.tail_sampling import HeadSampled, SamplingRules, TailSampler
 from sightline_telemetry.traces.trace_ring import TraceRing
 
@@ -121,10 +122,9 @@ class Observer:
         n_unsent: requests that were counted, but whose answers may not have been sent.
         """
         signal_name = name_of_signal(ended.wait_status)
-        routes = self.table.description.routes
         ordered = sorted(in_flight, key=lambda request: request.phase != PREDICTING)
         for request in ordered[:MAX_LOST]:
-            lost = LostRequest(request, routes[request.route] if request.route < len(routes) else "", index, ended)
+            lost = LostRequest(request, self.table.description.route(request.route), index, ended)
             self.log.write(lost_line(lost, signal_name))
             if self.providers.keeps_traces:
                 self.providers.write_lost(lost, signal_name)

@@ -93,7 +93,7 @@ class BoardObserver:
     def check_standstill(self) -> None:
         """Reports workers whose event loop stands still."""
         with self.faults.contained("reading"):
-            self.standstill.check(self.seats, self.observer.table.description.routes)
+            self.standstill.check(self.seats, self.observer.table.description)
 
     def _fold_block(self, ends: list[tuple[int, int]]) -> bool:
         """Counts a block of events, commits the counts, and only then lets workers overwrite the events.

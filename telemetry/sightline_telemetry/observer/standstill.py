@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter_ns
 
+from sightline_telemetry.counts.description import Description
 from sightline_telemetry.observer.seat_reader import SeatReader
 from sightline_telemetry.traces.lost import standstill_line
 
@@ -29,7 +30,7 @@ class Standstill:
         self._checked_ns = perf_counter_ns()
         self._reported: dict[int, int] = {}
 
-    def check(self, seats: list[SeatReader], routes: tuple[str, ...]) -> None:
+    def check(self, seats: list[SeatReader], description: Description) -> None:
         """Reports the workers that stand still now, and were not reported."""
         now_ns = perf_counter_ns()
         is_late, self._checked_ns = now_ns - self._checked_ns > _LATE_NS, now_ns
@@ -41,7 +42,7 @@ class Standstill:
                 continue
             self._reported[seat.index] = beat_ns
             in_flight = seat.seat.slots(words.generation).read()
-            self._write(standstill_line(seat.index, (now_ns - beat_ns) / 1e9, in_flight, routes))
+            self._write(standstill_line(seat.index, (now_ns - beat_ns) / 1e9, in_flight, description))
             if self._ends:
                 with suppress(ProcessLookupError):
                     os.kill(words.pid, signal.SIGKILL)

@@ -21,7 +21,9 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple, Self
 
-from sightline_telemetry.events.memory import Board
+from sightline_telemetry.events.endings import ORDERLY, name_of_signal
+from sightline_telemetry.events.memory import Board, BoardSizes
+from sightline_telemetry.events.seats import SeatSizes
 from sightline_telemetry.observer import sockets
 from sightline_telemetry.observer.child import Child
 from sightline_telemetry.observer.inheritance import Inheritance
@@ -30,7 +32,6 @@ _OBSERVER_GRACE_S = 3.0  # this much of the grace period is left for the observe
 _READY_POLL_S = 0.05
 _KILL_S = 2.0  # a killed process that is not gone by then waits in the kernel, for instance for a disk
 _REPEAT_S = 60.0  # a message about an observer that keeps dying is written as often as this
-_ORDERLY = (0, signal.SIGINT, signal.SIGTERM)  # wait statuses of workers that were stopped
 _STOPPED_BY_USER = 130  # as a shell reports a command that SIGINT has ended
 
 
@@ -40,6 +41,7 @@ class Plan(NamedTuple):
     observer, worker: commands; an empty one of the observer starts none.
     metrics_port: a port of its own for scrapes, None without.
     grace_s: how long a stop may take; the workers get 3 s less, or half of it if that is more.
+    ring_bytes, slots: of each worker, in the shared memory.
     """
 
     observer: list[str]
@@ -49,6 +51,8 @@ class Plan(NamedTuple):
     port: int
     metrics_port: int | None = None
     grace_s: float = 8.0
+    ring_bytes: int = SeatSizes().request_ring
+    slots: int = SeatSizes().slots
 
     def to_json(self) -> str:
         """Returns the argument from which the supervisor reads this plan."""
@@ -68,7 +72,8 @@ class Supervisor:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._board = Board.create(plan.n_workers)
+        seat = SeatSizes(request_ring=plan.ring_bytes, slots=plan.slots)
+        self._board = Board.create(plan.n_workers, BoardSizes(seat=seat))
         self._seats = [self._board.seat(index) for index in range(plan.n_workers)]
         self._listening = sockets.listen(plan.host, plan.port)
         self._metrics = None if plan.metrics_port is None else sockets.listen(plan.host, plan.metrics_port)
@@ -152,7 +157,7 @@ class Supervisor:
         for worker in self._workers:
             worker.due_s = None
             worker.send(signal.SIGTERM)
-        self._await(self._workers, now_s + max(grace_s - _OBSERVER_GRACE_S, grace_s / 2))
+        self._await(self._workers, now_s + workers_grace_s(grace_s))
         self._kill(self._workers)
         self._observer_starts = 1
         if self._observer.due_s is not None:  # it died a moment ago: a last one starts at once, to export what there is
@@ -217,7 +222,7 @@ class Supervisor:
             for worker, seat in zip(self._workers, self._seats, strict=True):
                 if pid == worker.pid:
                     worker.reaped(wait_status)
-                    seat.end(wait_status, is_death=not self._is_stopping or wait_status not in _ORDERLY)
+                    seat.end(wait_status, is_death=not self._is_stopping or wait_status not in ORDERLY)
                     yield worker, wait_status
 
     def _restart_observer(self, problem: str) -> None:
@@ -246,6 +251,15 @@ class Supervisor:
                     raise KeyboardInterrupt
 
 
+def workers_grace_s(grace_s: float) -> float:
+    """Returns how much of a stop's time the workers have.
+
+    >>> workers_grace_s(8.0), workers_grace_s(2.0)
+    (5.0, 1.0)
+    """
+    return max(grace_s - _OBSERVER_GRACE_S, grace_s / 2)
+
+
 def _signal_pipe() -> int:
     """Has the numbers of the signals that this process gets written into a pipe; returns the end to read from."""
     read, write = os.pipe()
@@ -259,10 +273,7 @@ def _signal_pipe() -> int:
 def _how(wait_status: int) -> str:
     if not os.WIFSIGNALED(wait_status):
         return f"ended with exit code {os.WEXITSTATUS(wait_status)}"
-    number = os.WTERMSIG(wait_status)
-    with suppress(ValueError):  # real-time signals have no name
-        return f"was ended by {signal.Signals(number).name}"
-    return f"was ended by signal {number}"
+    return f"was ended by {name_of_signal(wait_status)}"
 
 
 def _exit_code(wait_status: int) -> int:

@@ -1,21 +1,17 @@
 """What is known of the requests that a dead worker was serving."""
 
 import json
-import signal
-from contextlib import suppress
 from datetime import UTC, datetime
 from time import time_ns
 from typing import NamedTuple
 
+from sightline_telemetry.counts.description import Description
 from sightline_telemetry.events.layout import METHODS
 from sightline_telemetry.events.seats import Ended
 from sightline_telemetry.events.slots import ANSWERED, PREDICTING, InFlight
 
 MAX_LOST = 64
 """Largest number of requests that are reported of one dead worker."""
-
-ORDERLY = (0, signal.SIGINT, signal.SIGTERM)
-"""Wait statuses of workers that were stopped."""
 
 
 class LostRequest(NamedTuple):
@@ -45,20 +41,6 @@ class LostRequest(NamedTuple):
     def name(self) -> str:
         """Returns method and route."""
         return f"{METHODS[self.request.method]} {self.route}".rstrip()
-
-
-def name_of_signal(wait_status: int) -> str:
-    """Returns the name of the signal that ended a process; `exit` if it ended by itself.
-
-    >>> name_of_signal(9), name_of_signal(0)
-    ('SIGKILL', 'exit')
-    """
-    number = wait_status & 0x7F
-    if not number:
-        return "exit"
-    with suppress(ValueError):
-        return signal.Signals(number).name
-    return f"signal {number}"
 
 
 def lost_line(lost: LostRequest, signal_name: str) -> bytes:
@@ -92,13 +74,13 @@ def death_line(worker: int, ended: Ended, signal_name: str, n_in_flight: int, n_
     )
 
 
-def standstill_line(worker: int, seconds: float, in_flight: list[InFlight], routes: tuple[str, ...]) -> bytes:
+def standstill_line(worker: int, seconds: float, in_flight: list[InFlight], description: Description) -> bytes:
     """Returns the log line of a worker whose event loop stands still, with the requests that it began."""
     running = [request for request in in_flight if request.phase != ANSWERED]
     begun = [request for request in running if request.phase == PREDICTING] or running
     shown = [
         {
-            "request": f"{METHODS[each.method]} {routes[each.route] if each.route < len(routes) else ''}".rstrip(),
+            "request": f"{METHODS[each.method]} {description.route(each.route)}".rstrip(),
             "trace_id": f"{each.trace_id:032x}",
         }
         for each in begun[:8]

@@ -137,7 +137,7 @@ def test_a_fault_of_counting_fails_no_request(bundle: Bundle, row_ns: int) -> No
 
     answers = run(predictor, use, events, row_ns=row_ns)
     assert [[len(answer.prediction) for answer in each] for each in answers] == [[1, 2], [1, 2]]
-    assert events.read() == [body_event(FAULT, b"recorder")] * 2
+    assert events.read() == [body_event(FAULT, b"recording")] * 2
 
 
 def test_those_who_come_while_the_model_works_go_together(bundle: Bundle) -> None:

@@ -210,14 +210,14 @@ def test_a_standstill_is_reported_once_with_its_request(board: Board, model: Des
     sink.beat()
     sink.is_ready()
     assert sink.slots is not None
-    sink.slots.phase(sink.slots.take(0, 9, 3, 10, 20, 0, 7), PREDICTING)
+    sink.slots.phase(sink.slots.take(0, 9, 3, 10, 20, 1, 7), PREDICTING)
     lines: list[bytes] = []
     patient = Standstill(3600.0, lines.append, ends=False)
-    patient.check(observer.seats, ("/predict/model",))
+    patient.check(observer.seats, observer.observer.table.description)
     assert lines == []
     strict = Standstill(0.0, lines.append, ends=False)
     for _ in range(2):
-        strict.check(observer.seats, ("/predict/model",))
+        strict.check(observer.seats, observer.observer.table.description)
     (line,) = map(json.loads, lines)
     assert line["in_flight"] == [{"request": "POST /predict/model", "trace_id": f"{9:032x}"}]
 
