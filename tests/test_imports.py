@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry.testing": {"telemetry.export"},
     "service.errors": set(),
     "service.settings": {"service.errors"},
+    "service.memory_limit": set(),
     "service.server": {"service.errors", "telemetry.requests"},
     "service.diagnostics": {"service.errors", "telemetry.instruments", "telemetry.observer", "telemetry.requests"},
     "service.prediction": {
@@ -101,9 +102,11 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.requests",
     },
     "service.telemetry": {
+        "service.errors",
         "service.observation",
         "service.settings",
         "telemetry.counts",
+        "telemetry.events",
         "telemetry.export",
         "telemetry.faults",
         "telemetry.observer",
@@ -123,8 +126,21 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.model",
         "telemetry.observer",
     },
-    "service.worker": {"service.app", "service.errors", "service.server", "telemetry.observer"},
-    "service.serving": {"service.app", "service.server", "service.settings", "telemetry.export", "telemetry.observer"},
+    "service.worker": {
+        "service.app",
+        "service.errors",
+        "service.server",
+        "service.settings",
+        "telemetry.observer",
+    },
+    "service.serving": {
+        "service.app",
+        "service.memory_limit",
+        "service.server",
+        "service.settings",
+        "telemetry.export",
+        "telemetry.observer",
+    },
     "service.demo": {
         "service.app",
         "service.bundles",
@@ -356,9 +372,11 @@ def test_only_an_observer_imports_the_providers(module: str) -> None:
     assert _within(_imports(module), "sightline_telemetry.export.sdk") == []
 
 
-@pytest.mark.parametrize("module", sorted(OURS.keys() - {"sightline_service.app", "sightline_service.settings"}))
-def test_only_the_app_builds_settings(module: str) -> None:
-    """Settings are read once, where the parts are wired; everything else is handed them."""
+@pytest.mark.parametrize(
+    "module", sorted(OURS.keys() - {f"sightline_service.{each}" for each in ("app", "serving", "settings", "worker")})
+)
+def test_only_what_starts_builds_settings(module: str) -> None:
+    """Settings are read where the supervisor, a worker and the parts of an app are wired; all else is handed them."""
     assert {"Settings", "load_settings"}.isdisjoint(_calls(module))
 
 

@@ -30,7 +30,7 @@ _VERSIONS = (
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-ObserverKind = Literal["process", "off"]
+ObserverKind = Literal["auto", "process", "off"]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")]
 
 
@@ -131,23 +131,26 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that serve.")] = 1,
-    observer: Annotated[ObserverKind, typer.Option(help="Where events are folded, exported and logged.")] = "process",
+    observer: Annotated[ObserverKind, typer.Option(help="Where events are folded, exported and logged.")] = "auto",
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="A port of its own for /metrics, beside the service's.")
     ] = None,
 ) -> None:
     """Serve a bundle over HTTP: workers write events, an observer process watches them."""
-    from sightline_service.serving import serve_in_process, serve_supervised
+    from sightline_service.serving import little_memory, serve_in_process, serve_supervised
     from sightline_telemetry.export.exporters import is_disabled
 
-    if observer == "process" and not is_disabled():
+    too_little = little_memory() if observer == "auto" else ""
+    if observer != "off" and not too_little and not is_disabled():
         serve_supervised(bundle, host, port, workers, metrics_port)
     if workers > 1 or metrics_port is not None:
         raise SettingsError(
             "--workers and --metrics-port need the observer process: without it, each worker would have counts of its "
             "own, and a scrape would get those of one; leave out --observer off and OTEL_SDK_DISABLED, or run one "
-            "worker"
+            f"worker{f'; {too_little}: --observer process starts it all the same' if too_little else ''}"
         )
+    if too_little:
+        typer.echo(f"sightline: no observer process: {too_little}; --observer process starts it all the same", err=True)
     serve_in_process(bundle, host, port)
 
 

@@ -90,6 +90,18 @@ class Settings(BaseSettings):
     Only if the model is quick enough and the app has no other middleware. With false every request goes through ASGI.
     """
 
+    grace_s: Annotated[float, Field(ge=1, le=3600)] = 8.0
+    """Seconds that an orderly stop may take; the workers have 3 less, or half of it if that is more.
+
+    Docker kills after 10 seconds, Kubernetes after 30. Only `sightline serve` with an observer process heeds it.
+    """
+
+    slots: Annotated[int, Field(ge=1, le=65_535)] = 1024
+    """Requests per worker that other processes see while they run: a request above that is not named if it is lost."""
+
+    ring_mb: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Megabytes per worker in which events wait for the observer; memory is used only as they do."""
+
     standstill_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 5.0
     """Seconds that a worker's event loop may stand still before that is logged, with the request that it stands in."""
 

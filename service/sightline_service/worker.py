@@ -18,8 +18,8 @@ from rich.console import Console
 from sightline_service.errors import StartupError, naming_extras
 from sightline_telemetry.observer.inheritance import Inheritance
 
-GRACE_S = 2
-"""Requests may take so long to end when the worker is stopped: of the 5 s that it gets, its parts need some, too."""
+_PARTS_S = 3.0
+"""Of the time that the worker has for an orderly stop, its parts need this much; its last requests have the rest."""
 
 ENDS_S = 5.0
 """How long a worker may take to end when its supervisor is gone."""
@@ -46,10 +46,13 @@ def _serve(inheritance: Inheritance, listening: socket.socket) -> None:
 
     from sightline_service.app import create_app
     from sightline_service.server.options import server_options
+    from sightline_service.settings import load_settings
+    from sightline_telemetry.observer.supervisor import workers_grace_s
 
+    grace_s = max(1, int(workers_grace_s(load_settings().grace_s) - _PARTS_S))
     app = create_app(inheritance=inheritance)
     host, port = listening.getsockname()[:2]
-    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=grace_s)
     uvicorn.Server(config).run(sockets=[listening])
 
 
