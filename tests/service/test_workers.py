@@ -24,6 +24,7 @@ import pytest
 
 from sightline_service.bundles.bundle import save_bundle
 from sightline_service.bundles.profiling import make_bundle
+from sightline_telemetry.observer.supervisor import Plan
 from tests.service.deadly import DEADLY, DeadlyClassifier
 from tests.service.running import NO_TLS
 from tests.stack.polling import poll_until
@@ -130,14 +131,24 @@ def total(scraped: str, name: str, *parts: str) -> float:
 
 
 @contextmanager
-def serving(bundle: Path, log: Path, stdout: int | IO[bytes] | None = None) -> Iterator[Service]:
-    """Runs a service of three workers. stdout: of the service; otherwise it goes into the log."""
+def serving(
+    bundle: Path, log: Path, stdout: int | IO[bytes] | None = None, observer: str | None = None
+) -> Iterator[Service]:
+    """Runs a service of three workers.
+
+    stdout: of the service; otherwise it goes into the log. observer: a program in the place of the observer.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = int(listener.getsockname()[1])
     command = [str(SIGHTLINE), "serve", str(bundle), "--port", str(port), "--workers", str(N_WORKERS)]
+    if observer is not None:
+        worker = [sys.executable, "-m", "sightline_service.worker"]
+        plan = Plan([observer], worker, N_WORKERS, "127.0.0.1", port)
+        command = [sys.executable, "-m", "sightline_telemetry.observer.supervisor", plan.to_json()]
+    environment = ENVIRONMENT | {"SIGHTLINE_BUNDLE": str(bundle)}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=stdout or output, stderr=output, env=ENVIRONMENT)
+        process = subprocess.Popen(command, stdout=stdout or output, stderr=output, env=environment)
     service = Service(process, port, log)
 
     def is_ready() -> bool:
@@ -257,6 +268,19 @@ def test_a_killed_observer_is_continued(service: Service) -> None:
     service.observer.send_signal(signal.SIGKILL)
     received += send(service, 80)
     assert service.n_rows() == before + received
+
+
+def test_without_an_observer_workers_are_scraped(deadly_bundle: Path, tmp_path: Path) -> None:
+    """Where the observer dies at once, again and again, each worker's scrape has all rows that were answered."""
+    with serving(deadly_bundle, tmp_path / "log", observer="/bin/false") as service:
+        instances = set()
+        for n_sent in range(8, 41, 8):
+            assert send(service, 8) == 24
+            text = service.get("/metrics").raise_for_status().text
+            assert total(text, "ml_predictions_total", 'model_name="deadly"') == 3 * n_sent
+            instances |= set(re.findall(r'service_instance_id="([^"]+)"', text))
+        assert len(instances) == 1
+        assert service.get(f"/traces/{1:032x}").status_code == 503
 
 
 def test_a_stopped_observer_stops_no_prediction(service: Service) -> None:
