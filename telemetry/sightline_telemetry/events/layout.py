@@ -49,7 +49,7 @@ _VERSION_BYTE = bytes((VERSION,))
 _TYPES = range(REQUEST, LABELS + 1)
 
 
-class ForeignEventError(ValueError):
+class UnknownEventError(ValueError):
     """The bytes are no event of this version."""
 
 
@@ -158,10 +158,10 @@ _MAX_TEXTS_BYTES = 4 * MAX_TEXT_BYTES
 def type_of(event: bytes) -> int:
     """Returns the type of an event.
 
-    Raises ForeignEventError for an event of another version, or of no known type.
+    Raises UnknownEventError for an event of another version, or of no known type.
     """
     if event[1:2] != _VERSION_BYTE or event[0] not in _TYPES:
-        raise ForeignEventError(f"no event of version {VERSION}: it begins with {event[:2]!r}")
+        raise UnknownEventError(f"no event of version {VERSION}: it begins with {event[:2]!r}")
     return event[0]
 
 

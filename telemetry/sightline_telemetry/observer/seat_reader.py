@@ -5,7 +5,7 @@ import struct
 from contextlib import suppress
 from time import monotonic
 
-from sightline_telemetry.events.layout import REQUEST, ForeignEventError, slot_of, type_of
+from sightline_telemetry.events.layout import REQUEST, UnknownEventError, slot_of, type_of
 from sightline_telemetry.events.ring import RingReader
 from sightline_telemetry.events.seats import Ended, Seat
 from sightline_telemetry.events.slots import ANSWERED, InFlight
@@ -102,7 +102,7 @@ class SeatReader:
     def _note_finished(self, events: list[bytes]) -> None:
         """Notes which requests have ended: one that was published but keeps its slot is not in flight any more."""
         for event in events:
-            with suppress(ForeignEventError, struct.error):  # noted where it is counted
+            with suppress(UnknownEventError, struct.error):  # noted where it is counted
                 if type_of(event) == REQUEST:
                     slot, span_id = slot_of(event)
                     self._finished[slot] = span_id

@@ -50,7 +50,7 @@ class Allowance:
 
     def __init__(self, per_s: float, clock: Clock = monotonic, granted: Granted | None = None) -> None:
         self._window_s = 1 / per_s if 0 < per_s < 1 else 1.0
-        self._per_window = per_s * self._window_s
+        self._per_window = max(per_s, 1.0) if per_s else 0.0
         self._clock = clock
         self._granted: Granted = GrantedHere() if granted is None else granted
 

@@ -64,7 +64,7 @@ def test_a_scrape_leaves_all_to_the_next_observer(board: Board, model: Described
 
 
 def test_what_cannot_be_read_costs_itself(board: Board, model: DescribedModel, scrape: BoardScrape) -> None:
-    """A foreign event and a checkpoint of another description are faults of the scrape, which counts the rest."""
+    """An event of no known type and a checkpoint of another description are faults; the rest is counted."""
     sink = sink_of(board, 0, model)
     sink.write(b"?")
     sink.write(written(ENDED))

@@ -76,7 +76,7 @@ def test_a_full_ring_loses_no_count(board: Board, model: DescribedModel) -> None
     assert n_requests(observer) == 2_501
 
 
-@pytest.mark.parametrize("committed", [b"torn", None], ids=["foreign", "torn"])
+@pytest.mark.parametrize("committed", [b"torn", None], ids=["of another service", "torn"])
 def test_a_checkpoint_that_cannot_be_read_is_a_fault(
     board: Board, model: DescribedModel, committed: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,12 +236,12 @@ def test_an_event_that_cannot_be_counted_costs_itself_alone(board: Board, model:
 
 
 @pytest.mark.parametrize(
-    "foreign", [b"", b"\x01", b"\x01\x01", b"\x01\x02", b"\x01\x02" + written(ENDED)[2:], b"\x63\x01"]
+    "strange", [b"", b"\x01", b"\x01\x01", b"\x01\x02", b"\x01\x02" + written(ENDED)[2:], b"\x63\x01"]
 )
-def test_a_foreign_event_is_refused(board: Board, model: DescribedModel, foreign: bytes) -> None:
+def test_bytes_that_are_no_event_are_refused(board: Board, model: DescribedModel, strange: bytes) -> None:
     """Bytes that are no event of this version are a fault, and what comes later is counted."""
     sink, observer = sink_of(board, 0, model), observer_of(board)
-    for event in (written(ENDED), foreign, written(ENDED)):
+    for event in (written(ENDED), strange, written(ENDED)):
         sink.write(event)
     assert n_requests(observer) == 2
     assert n_requests(observer) == 2
