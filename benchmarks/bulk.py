@@ -36,7 +36,8 @@ from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.recording import RowEncoder
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel, Description
-from sightline_telemetry.counts.fold import Block, row_dtype
+from sightline_telemetry.counts.fold import Block
+from sightline_telemetry.counts.row_arrays import row_array
 from sightline_telemetry.counts.series import SeriesTable
 from sightline_telemetry.model.model_id import ModelId
 
@@ -218,11 +219,11 @@ def _counting(bundle: Bundle, body: bytes) -> Callable[[], Any]:
     predictor = Predictor(bundle.model, bundle.profile)
     prediction = predictor.predict(columns)
     model = DescribedModel(ModelId("flights", "1"), bundle.profile, predictor.steps)
-    encoder, table, dtype = RowEncoder(model), SeriesTable(Description((model,))), row_dtype(model.row_layout)
+    encoder, table = RowEncoder(model), SeriesTable(Description((model,)))
 
     def count() -> Counts:
         block = Block(table)
-        block.add_rows(0, np.frombuffer(encoder.encode(columns, prediction), dtype))
+        block.add_rows(0, row_array(model, [encoder.encode(columns, prediction, is_small=False)]))
         return block.counts()
 
     return count

@@ -176,12 +176,10 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.counts",
         "telemetry.events",
         "telemetry.export",
-        "telemetry.faults",
         "telemetry.measurement",
         "telemetry.model",
         "telemetry.observer",
         "telemetry.requests",
-        "telemetry.traces",
     },
 }
 

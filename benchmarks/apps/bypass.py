@@ -3,6 +3,7 @@
 python -m benchmarks.apps.bypass {no-joined-writes,no-busy-rule} BUNDLE PORT
 """
 
+import asyncio
 import os
 import sys
 
@@ -20,9 +21,10 @@ class DirectTransport(CoalescingTransport):
         """Writes now."""
         self._transport.write(data)
 
-    def write_answer(self, data: bytes) -> None:
+    def write_answer(self, data: bytes, slot: int) -> None:
         """Writes now."""
         self._transport.write(data)
+        self._batch.release([slot] if slot >= 0 else [])
 
 
 class PatientBatch(WriteBatch):
@@ -32,8 +34,8 @@ class PatientBatch(WriteBatch):
         super().__init__()
         self.is_busy = True
 
-    def _end(self) -> None:
-        super()._end()
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        super()._end(loop)
         self.is_busy = True
 
 

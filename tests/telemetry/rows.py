@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sightline_telemetry.counts.description import DescribedModel
-from sightline_telemetry.counts.fold import row_dtype
+from sightline_telemetry.counts.row_arrays import row_dtype
 from sightline_telemetry.instruments import MISSING, UNSEEN
 from sightline_telemetry.model.rows import Rows
 

@@ -1,9 +1,8 @@
 """What a serving process leaves: the event of a request, with values that a test changes."""
 
-from typing import Any
-
 from sightline_telemetry.counts.description import DescribedModel, Description
-from sightline_telemetry.events.layout import METHOD_CODES, NO_MODEL, NO_SLOT, RequestEvent, Texts, request_event
+from sightline_telemetry.events.http_codes import METHOD_CODES
+from sightline_telemetry.events.layout import NO_MODEL, NO_SLOT, VERSION, RequestEvent, Texts, write_request
 from sightline_telemetry.model.rows import Rows
 from sightline_telemetry.requests.request_kind import RequestKind
 from tests.telemetry.rows import encoded
@@ -11,9 +10,9 @@ from tests.telemetry.rows import encoded
 UNIX_NS = 1_700_000_000_000_000_000
 START_NS = 5_000_000_000
 FAULT_PLACES = ("middleware", "reading", "request_log")
-N_FIELDS = RequestEvent._fields.index("marks")
 
 ENDED = RequestEvent(
+    layout=VERSION,
     flags=0,
     method=METHOD_CODES["GET"],
     scheme=0,
@@ -44,8 +43,7 @@ ENDED = RequestEvent(
 
 def written(event: RequestEvent) -> bytes:
     """The event as bytes."""
-    fields: Any = event[:N_FIELDS]
-    return request_event(fields, event.marks, event.texts, event.rows)
+    return write_request(event)
 
 
 def lasting(duration_s: float, event: RequestEvent = ENDED) -> RequestEvent:

@@ -25,6 +25,10 @@ Asked = TypeVar("Asked")
 """The part of a request that a dialect needs again for the answer."""
 
 
+SMALL_BYTES = 65_536
+"""The event of a request with a larger body carries no text of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class PredictionParts:
     """What the endpoints of one model share, whatever their protocol.
@@ -95,7 +99,7 @@ class PredictionEndpoint(Generic[Asked]):
             if answer is None:
                 self._phase(scope, WAITING)
                 flags, answer = 0, await self._predict(columns, partial(client_gone, receive), slot)
-            reply = self._answered(scope, columns, asked, answer, flags)
+            reply = self._answered(scope, columns, asked, answer, flags, len(body))
         except SightlineError as error:
             reply = self._refused(scope, error)
         except ClientGoneError:
@@ -113,7 +117,7 @@ class PredictionEndpoint(Generic[Asked]):
             columns, asked = self._dialect.read(scope, body)
             self._phase(scope, PREDICTING)
             answer = self._predict_at_once(columns)
-            return None if answer is None else self._answered(scope, columns, asked, answer, IS_OWN_BATCH)
+            return None if answer is None else self._answered(scope, columns, asked, answer, IS_OWN_BATCH, len(body))
         except SightlineError as error:
             return self._refused(scope, error)
 
@@ -125,15 +129,18 @@ class PredictionEndpoint(Generic[Asked]):
         self._slots.phase(timeline.slot, phase)
         return timeline.slot
 
-    def _answered(self, scope: Scope, columns: Columns, asked: Asked, answer: Answer, flags: int) -> Reply:
+    def _answered(
+        self, scope: Scope, columns: Columns, asked: Asked, answer: Answer, flags: int, n_bytes: int
+    ) -> Reply:
         timeline: Timeline = scope[TIMELINE]
         prediction = answer.prediction
         ids = self._make_ids(prediction) if self._dialect.wants_ids(asked) else []
         reply = self._dialect.answer(Predicted(prediction, ids, timeline.trace_id_hex), asked)
         if self._model is not None:
             try:
-                rows = self._encode(columns, prediction)
-                timeline.prediction = PredictionRecord(
+                rows = self._encode(columns, prediction, is_small=n_bytes <= SMALL_BYTES)
+                # A plain tuple of the same items: a named one costs each request half a microsecond more.
+                timeline.prediction = (  # type: ignore[assignment]
                     self._model,
                     0,
                     len(prediction),

@@ -53,7 +53,9 @@ class BypassApp(FastAPI):
         if classes in ([TelemetryMiddleware], [IdsMiddleware]) and not is_instrumented:
             (ours,) = self.user_middleware
             routes = {path: pair for path, pair in self._bypassed.items() if self._is_routed_to(pair[0])}
-            self.asgi_bypass = AsgiBypass(classes[0](stack, **ours.kwargs), routes)
+            telemetry = classes[0](stack, **ours.kwargs)
+            self.asgi_bypass = AsgiBypass(telemetry, routes)
+            self.writes.release = telemetry.release
         return stack
 
     def _is_routed_to(self, route: Route) -> bool:
@@ -74,21 +76,22 @@ class AsgiBypass:
         self.paths = frozenset(routes)
 
     def answer(self, scope: Scope, body: bytes) -> Reply | None:
-        """Answers a POST request to one of the paths, and counts it before it is written.
+        """Answers a POST request to one of the paths, and counts it before it is written; its slot is then kept.
 
         None if the request has to go through ASGI, with nothing counted and with the ids that it has now.
         """
         scope["route"], endpoint = self._routes[scope["raw_path"]]
         telemetry = self._telemetry
         request = telemetry.begin(scope)
+        reply = None
         try:
             reply = endpoint.answer_now(scope, body)
-            if reply is None:
-                return None
-            telemetry.end(request, reply.status)
+            if reply is not None:
+                telemetry.end(request, reply.status)
         except Exception:
-            request.timeline.prediction = None
-            return None
+            request.timeline.prediction = reply = None
         finally:
             telemetry.leave(request)
+        if reply is None and request.timeline.slot >= 0:
+            telemetry.release([request.timeline.slot])
         return reply

@@ -1,6 +1,7 @@
 """Joins the writes of one iteration of the event loop: one system call per connection, when the iteration ends."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,6 +21,9 @@ class WriteBatch:
 
     def __init__(self) -> None:
         self._waiting: list[CoalescingTransport] = []
+        self._slots: list[int] = []
+        self.release: Callable[[list[int]], None] = _release_nothing
+        """Frees the slots of requests whose answers are written."""
         self._n_answered = 0
         self.is_busy = False
         """True if the last iteration answered more than one request."""
@@ -27,19 +31,29 @@ class WriteBatch:
     def add(self, transport: "CoalescingTransport", loop: asyncio.AbstractEventLoop) -> None:
         """Adds a transport that has parts to write; transports write in the order in which they were added."""
         if not self._waiting:
-            loop.call_soon(self._end)
+            loop.call_soon(self._end, loop)
         self._waiting.append(transport)
 
-    def answered(self) -> None:
-        """Notes that a request was answered in this iteration."""
-        self._n_answered += 1
+    def answered(self, slot: int) -> None:
+        """Notes that a request was answered in this iteration; its slot (-1: none) is freed when that is written.
 
-    def _end(self) -> None:
+        Of a request whose answer was not written when its process died, other processes then know.
+        """
+        self._n_answered += 1
+        if slot >= 0:
+            self._slots.append(slot)
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         waiting, self._waiting = self._waiting, []
-        self.is_busy, self._n_answered = self._n_answered > 1, 0
+        slots, self._slots = self._slots, []
+        was_busy, self.is_busy, self._n_answered = self.is_busy, self._n_answered > 1, 0
         for transport in waiting:
             with suppress(RuntimeError):  # this one was closed meanwhile; the others' answers must not be lost
                 transport.flush()
+        if was_busy:  # a transport may write when the iteration ends, too
+            loop.call_soon(self.release, slots)
+        else:
+            self.release(slots)
 
 
 class CoalescingTransport:
@@ -68,10 +82,13 @@ class CoalescingTransport:
         if len(data) > LARGE_BYTES or len(self._parts) >= MAX_PARTS:
             self.flush()
 
-    def write_answer(self, data: bytes) -> None:
-        """Writes a whole response: at once if its request came alone, otherwise when the iteration ends."""
+    def write_answer(self, data: bytes, slot: int) -> None:
+        """Writes a whole response: at once if its request came alone, otherwise when the iteration ends.
+
+        slot: of the request among those in flight; -1 without one.
+        """
         self.write(data)
-        self._batch.answered()
+        self._batch.answered(slot)
         if not self._batch.is_busy:
             self.flush()
 
@@ -85,3 +102,7 @@ class CoalescingTransport:
         """Writes the parts that wait, then closes."""
         self.flush()
         self._transport.close()
+
+
+def _release_nothing(slots: list[int]) -> None:
+    """Stands in until there is telemetry: no request has a slot."""

@@ -152,7 +152,8 @@ class BypassProtocol(HttpToolsProtocol):
         line, length = STATUS_LINE[reply.status], len(reply.body)
         self._coalescing.write_answer(
             b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%btraceresponse: %b\r\n\r\n%b"
-            % (line, defaults, reply.content_type, length, more, timeline.traceresponse(), reply.body)
+            % (line, defaults, reply.content_type, length, more, timeline.traceresponse(), reply.body),
+            timeline.slot,
         )
 
     def _leave(self) -> None:

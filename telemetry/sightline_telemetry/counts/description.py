@@ -9,9 +9,20 @@ from typing import Any, Self
 
 from sightline_telemetry.events.layout import RowLayout
 from sightline_telemetry.model.model_id import ModelId
-from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.model.profile import CategoricalFeature, ReferenceProfile
 from sightline_telemetry.model.profile_file import profile_from_dict
 from sightline_telemetry.requests.request_kind import RequestKind
+
+
+class CategoryCodes(dict[Any, int]):
+    """The codes of a feature's values; a value that is not known is unseen."""
+
+    def __init__(self, feature: CategoricalFeature) -> None:
+        super().__init__(feature.vocabulary())
+        self._unseen = self[None] - 1
+
+    def __missing__(self, value: Any) -> int:
+        return self._unseen
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,11 @@ class DescribedModel:
             len(profile.outcomes) if profile.scores else 0,
             has_outcomes=profile.task != "regression",
         )
+
+    @cached_property
+    def codes(self) -> tuple[CategoryCodes, ...]:
+        """Returns the codes of each categorical feature."""
+        return tuple(map(CategoryCodes, self.profile.categorical))
 
 
 @dataclass(frozen=True)

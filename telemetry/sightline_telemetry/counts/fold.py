@@ -12,21 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sightline_telemetry.counts.counts import Counts, ForeignCountsError
+from sightline_telemetry.counts.row_arrays import row_array
 from sightline_telemetry.counts.series import MAX_KINDS, HistogramSeries, ModelSeries, SeriesTable
+from sightline_telemetry.events.http_codes import HTTP_VERSIONS, METHODS, SCHEMES
 from sightline_telemetry.events.layout import (
     BATCH,
     COUNTS,
     ERROR_REASONS,
     FAULT,
-    HTTP_VERSIONS,
     IS_OWN_BATCH,
-    METHODS,
     NO_MODEL,
     NO_ROUTE,
     REQUEST,
-    SCHEMES,
+    RawRows,
     RequestEvent,
-    RowLayout,
     event_body,
     read_batch,
     read_request,
@@ -68,7 +67,7 @@ class Block:
         self._fixed = np.zeros(table.n_integers, dtype=np.int64)
         self._sums = np.zeros(table.n_sums)
         self._durations: defaultdict[RequestKind, list[float]] = defaultdict(list)
-        self._rows: defaultdict[int, list[bytes]] = defaultdict(list)
+        self._rows: defaultdict[int, list[RawRows | bytes]] = defaultdict(list)
         self._measured: defaultdict[HistogramSeries, list[float]] = defaultdict(list)
         self._others: list[Counts] = []
 
@@ -193,16 +192,18 @@ class Block:
         """Leaves out the rows of requests that do not fit their model, and returns of how many requests."""
         n_dropped = 0
         for model, parts in self._rows.items():
-            if not self._fit(model, parts):
-                self._rows[model] = [part for part in parts if self._fit(model, [part])]
-                n_dropped += len(parts) - len(self._rows[model])
+            fitting = self._fitting(model, parts)
+            if fitting is None:
+                each = [self._fitting(model, [part]) for part in parts]
+                n_dropped += each.count(None)
+                fitting = b"".join(filter(None, each))
+            self._rows[model] = [fitting]
         return n_dropped
 
     def counts(self) -> Counts:
         """Returns the counts of all events that were added. Raises ValueError for rows that do not fit their model."""
         for model, parts in self._rows.items():
-            layout = self._table.description.models[model].row_layout
-            self.add_rows(model, np.frombuffer(b"".join(parts), row_dtype(layout)))
+            self.add_rows(model, row_array(self._table.description.models[model], parts))
         for series, values in self._measured.items():
             stop = series.start + len(series.bounds) + 1
             self._fixed[series.start : stop] += _buckets(np.array(series.bounds), values)
@@ -212,17 +213,21 @@ class Block:
             counts += other
         return counts
 
-    def _fit(self, model: int, parts: Sequence[bytes]) -> bool:
+    def _fitting(self, model: int, parts: Sequence[RawRows | bytes]) -> bytes | None:
+        """Returns rows in the layout of their model; None if some do not fit it."""
         described = self._table.description.models[model]
-        dtype = row_dtype(described.row_layout)
-        if any(len(part) % dtype.itemsize for part in parts):
-            return False
-        rows, profile = np.frombuffer(b"".join(parts), dtype), described.profile
+        size = described.row_layout.struct.size
+        if any(isinstance(part, bytes) and len(part) % size for part in parts):
+            return None
+        try:
+            rows, profile = row_array(described, parts), described.profile
+        except (ValueError, TypeError):
+            return None
         n_codes = [len(feature.series_values) for feature in profile.categorical]
         has_outcomes = described.row_layout.has_outcomes
-        return bool(
-            (rows["codes"] < n_codes).all() and (not has_outcomes or (rows["outcome"] < len(profile.outcomes)).all())
-        )
+        if (rows["codes"] < n_codes).all() and (not has_outcomes or (rows["outcome"] < len(profile.outcomes)).all()):
+            return rows.tobytes()
+        return None
 
     def _with_durations(self) -> Counts:
         known = dict.fromkeys(self._table.kinds)
@@ -239,17 +244,6 @@ class Block:
             sums[at] += sum(values)
         integers = np.concatenate([self._fixed, buckets.ravel()])
         return Counts(self._table.digest, integers, np.concatenate([self._sums, sums]), kinds)
-
-
-def row_dtype(layout: RowLayout) -> "np.dtype[Any]":
-    """Returns the dtype of rows in an event, as `layout.struct` writes them.
-
-    Fields: numeric (n_numeric,), codes (n_codes,), then outcome and probabilities (n_probabilities,), or value.
-    """
-    inputs = [("numeric", "<f8", (layout.n_numeric,)), ("codes", "<u4", (layout.n_codes,))]
-    if layout.has_outcomes:
-        return np.dtype([*inputs, ("outcome", "<u4"), ("probabilities", "<f8", (layout.n_probabilities,))])
-    return np.dtype([*inputs, ("value", "<f8")])
 
 
 def _buckets(bounds: Floats, values: Sequence[float]) -> NDArray[np.intp]:

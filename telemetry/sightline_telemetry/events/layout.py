@@ -1,25 +1,20 @@
 """The layout of events: what a serving process writes about a request, a batch or a fault, and an observer reads.
 
-An event is little-endian bytes: one byte for its type, one for VERSION, then the fields of its type. Writing the event
-of a request is one `pack` of fixed fields, its marks, its texts and its rows; nothing is formatted while serving.
+An event begins with one byte for its type and one for VERSION, then come the fields of its type. The event of a
+request is one array of MessagePack, as a whole: its first byte is that of such arrays, and its first item is VERSION.
+So writing it is one call; nothing is formatted or looked up while serving.
 """
 
 from collections.abc import Sequence
-from struct import Struct, calcsize, pack, unpack_from
-from typing import NamedTuple
+from struct import Struct, pack, unpack_from
+from typing import Any, NamedTuple
+
+import msgspec
 
 VERSION = 1
 
-METHODS = ("_OTHER", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE")
-"""Methods by their code; a method that is not among them is `_OTHER`, as in the semantic conventions."""
-SCHEMES = ("http", "https")
-HTTP_VERSIONS = ("other", "1.0", "1.1", "2", "3")
 ERROR_REASONS = ("rejected", "failed", "cancelled")
 """Why a request got no prediction."""
-
-METHOD_CODES = {method: code for code, method in enumerate(METHODS)}
-SCHEME_CODES = {scheme: code for code, scheme in enumerate(SCHEMES)}
-HTTP_VERSION_CODES = {version: code for code, version in enumerate(HTTP_VERSIONS)}
 
 NO_MODEL = 0xFF
 NO_ROUTE = 0xFFFF
@@ -37,16 +32,17 @@ IS_OVER_BUDGET = 8
 MAX_TEXT_BYTES = 1024
 """Longer texts of a request (its path, its user agent) are cut; a span shows 256 characters of them."""
 
-
-REQUEST, BATCH, COUNTS, FAULT, LOG, LABELS = range(1, 7)
-"""The type of an event: its first byte. Plain integers, because an enum costs as much as the rest of the header."""
+REQUEST = 0xDC
+BATCH, COUNTS, FAULT, LOG, LABELS = range(1, 6)
+"""The type of an event: its first byte."""
 
 COUNTED = (REQUEST, BATCH, COUNTS, FAULT)
 """The types of events that add to the counts; the others are shown as they are."""
 
 
+_TYPES = {REQUEST: 3, **dict.fromkeys((BATCH, COUNTS, FAULT, LOG, LABELS), 1)}
+"""Where each type of events has its VERSION."""
 _VERSION_BYTE = bytes((VERSION,))
-_TYPES = range(REQUEST, LABELS + 1)
 
 
 class UnknownEventError(ValueError):
@@ -69,14 +65,47 @@ class RowLayout:
         self.struct = Struct(f"<{n_numeric}d{n_codes}I{outputs}")
 
 
-class RequestEvent(NamedTuple):
-    """One ended request, as an observer reads it.
+class RawRows(NamedTuple):
+    """Rows as they were read, before they become numbers; a reader looks categories up.
 
-    start_ns, end_ns, queued_ns, marks: readings of the monotonic clock; unix_ns: Unix time of the start.
-    marks: (n_steps + 1,) times at which the steps of the model began, and the last one ended.
-    rows: n_rows rows in the RowLayout of the model.
+    rows: n_rows tuples, first the numeric, then the categorical values in the order of the profile, None where missing.
+    outcomes: indices of classes, with probabilities if the model has them; or values of a regression.
     """
 
+    rows: list[tuple[Any, ...]]
+    outcomes: list[int] | None
+    probabilities: list[tuple[float, ...]] | None
+    values: list[float] | None
+
+
+class Texts(NamedTuple):
+    """The texts of a request, as bytes; an absent one is empty, and those at the end may be left out.
+
+    path: without the query string; empty if it is that of the route. error: the type of the exception.
+    route: only if the route has no number.
+    """
+
+    path: bytes = b""
+    user_agent: bytes = b""
+    client: bytes = b""
+    server: bytes = b""
+    prediction_id: bytes = b""
+    tracestate: bytes = b""
+    error: bytes = b""
+    method: bytes = b""
+    route: bytes = b""
+    http_version: bytes = b""
+
+
+class RequestEvent(NamedTuple):
+    """One ended request, as an observer reads it. Its writer gives a tuple of the same items to `write_request`.
+
+    layout: VERSION. start_ns, end_ns, queued_ns, marks: readings of the monotonic clock; unix_ns: Unix time of the
+    start. marks: (n_steps + 1,) times at which the steps of the model began, and the last one ended.
+    rows: n_rows rows, as they were read or in the RowLayout of the model.
+    """
+
+    layout: int
     flags: int
     method: int
     scheme: int
@@ -99,8 +128,8 @@ class RequestEvent(NamedTuple):
     end_ns: int
     queued_ns: int
     marks: tuple[int, ...]
-    texts: "Texts"
-    rows: bytes
+    texts: Texts
+    rows: RawRows | bytes
 
     @property
     def trace_id(self) -> int:
@@ -117,24 +146,6 @@ class RequestEvent(NamedTuple):
         return self.unix_ns + (mark_ns - self.start_ns)
 
 
-class Texts(NamedTuple):
-    """The texts of a request, as bytes, in the order in which they stand in its event; an absent one is empty.
-
-    route: only if the route has no number. path: without the query string. error: the type of the exception.
-    """
-
-    path: bytes
-    user_agent: bytes = b""
-    client: bytes = b""
-    server: bytes = b""
-    tracestate: bytes = b""
-    prediction_id: bytes = b""
-    error: bytes = b""
-    method: bytes = b""
-    route: bytes = b""
-    http_version: bytes = b""
-
-
 class BatchEvent(NamedTuple):
     """One run of a model. queued_ns: how long each of its requests waited. marks: as in RequestEvent."""
 
@@ -144,15 +155,13 @@ class BatchEvent(NamedTuple):
     queued_ns: tuple[int, ...]
 
 
-_N_TEXTS = len(Texts._fields)
-_REQUEST = Struct(f"<2BH7B3H2I9Q{_N_TEXTS}H")
-_N_FIELDS = 21
-_SLOT = Struct("<H2I4Q")  # from the slot to the span id
-_SLOT_AT = calcsize("<2BH7B2H")
 _BATCH = Struct("<4BIII")
-_MARKS = tuple(Struct(f"<{n}Q") for n in range(64))
-"""For the numbers of marks that pipelines have; a pipeline of more than 62 steps has its layout made for each event."""
-_MAX_TEXTS_BYTES = 4 * MAX_TEXT_BYTES
+
+
+write_request = msgspec.msgpack.Encoder().encode
+"""Writes the event of an ended request: a tuple of the items of a RequestEvent, none of which is checked."""
+
+_read_request = msgspec.msgpack.Decoder(RequestEvent).decode
 
 
 def type_of(event: bytes) -> int:
@@ -160,41 +169,18 @@ def type_of(event: bytes) -> int:
 
     Raises UnknownEventError for an event of another version, or of no known type.
     """
-    if event[1:2] != _VERSION_BYTE or event[0] not in _TYPES:
-        raise UnknownEventError(f"no event of version {VERSION}: it begins with {event[:2]!r}")
+    at = _TYPES.get(event[0], 0) if event else 0
+    if at == 0 or event[at : at + 1] != _VERSION_BYTE:
+        raise UnknownEventError(f"no event of version {VERSION}: it begins with {event[:4]!r}")
     return event[0]
 
 
-def request_event(fields: Sequence[int], marks: Sequence[int], texts: Sequence[bytes], rows: bytes) -> bytes:
-    """Writes the event of an ended request.
-
-    fields: those of RequestEvent before `marks`, in their order. texts: those of Texts, in their order.
-    """
-    joined = b"".join(texts)
-    if len(joined) > _MAX_TEXTS_BYTES:
-        texts = [*map(_cut, texts)]
-        joined = b"".join(texts)
-    head = _REQUEST.pack(REQUEST, VERSION, len(marks), *fields, *map(len, texts))
-    return b"".join((head, _marks(len(marks)).pack(*marks), joined, rows))
-
-
 def read_request(event: bytes) -> RequestEvent:
-    """Reads the event of a request."""
-    numbers = _REQUEST.unpack_from(event)
-    marks = _marks(numbers[2])
-    at = _REQUEST.size + marks.size
-    texts = []
-    for length in numbers[3 + _N_FIELDS :]:
-        texts.append(event[at : at + length])
-        at += length
-    fields = numbers[3 : 3 + _N_FIELDS]
-    return RequestEvent._make((*fields, marks.unpack_from(event, _REQUEST.size), Texts._make(texts), event[at:]))
-
-
-def slot_of(event: bytes) -> tuple[int, int]:
-    """Returns the slot that a request had while it was in flight, and its span id."""
-    slot, _, _, _, _, _, span_id = _SLOT.unpack_from(event, _SLOT_AT)
-    return slot, span_id
+    """Reads the event of a request. Raises UnknownEventError if it is none."""
+    try:
+        return _read_request(event)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise UnknownEventError(f"no event of a request: {error}") from error
 
 
 def batch_event(model: int, n_rows: int, marks: Sequence[int], queued_ns: Sequence[int]) -> bytes:
@@ -221,11 +207,7 @@ def event_body(event: bytes) -> bytes:
     return event[2:]
 
 
-def _marks(n: int) -> Struct:
-    return _MARKS[n] if n < len(_MARKS) else Struct(f"<{n}Q")
-
-
-def _cut(text: bytes) -> bytes:
+def cut(text: bytes) -> bytes:
     """Returns the first MAX_TEXT_BYTES of a text, less the bytes of a character of UTF-8 that would be cut in two."""
     if len(text) <= MAX_TEXT_BYTES:
         return text

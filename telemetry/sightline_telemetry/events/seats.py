@@ -7,7 +7,7 @@ from time import perf_counter_ns
 from typing import NamedTuple
 
 from sightline_telemetry.events.copies import TwoCopies
-from sightline_telemetry.events.layout import METHODS, SCHEMES
+from sightline_telemetry.events.http_codes import METHODS, SCHEMES
 from sightline_telemetry.events.slots import SLOT_BYTES, SlotTable
 
 N_ACTIVE = len(METHODS) * len(SCHEMES)

@@ -11,6 +11,7 @@ after it copied the rest has read one request, not parts of two.
 """
 
 from struct import Struct
+from sys import byteorder
 from typing import NamedTuple
 
 READING = 1  # the request's body is read and checked
@@ -24,6 +25,7 @@ SLOTS_FULL = "slots_full"
 SLOT_BYTES = 64
 _SLOT_WORDS = SLOT_BYTES // 8
 _REQUEST = Struct("QQQQQII")
+_PHASE_AT = 0 if byteorder == "little" else 7  # the lowest byte of the state
 
 
 class InFlight(NamedTuple):
@@ -73,8 +75,7 @@ class SlotTable:
     def phase(self, slot: int, phase: int) -> None:
         """Stores the phase that a request has come to; a request without a slot (-1) is passed over."""
         if slot >= 0:
-            words = self._words
-            words[slot * 8] = words[slot * 8] & -256 | phase
+            self._memory[slot * SLOT_BYTES + _PHASE_AT] = phase
 
     def release(self, slot: int) -> None:
         """Frees the slot of a request that has ended; a request without a slot (-1) is passed over."""

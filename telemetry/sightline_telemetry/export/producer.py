@@ -32,7 +32,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from sightline_telemetry import instruments
 from sightline_telemetry.counts.reference import reference_histograms, reference_numbers
 from sightline_telemetry.counts.series import MetricAttributes, SeriesTable
-from sightline_telemetry.events.layout import METHODS, SCHEMES
+from sightline_telemetry.events.http_codes import METHODS, SCHEMES
 from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import Instrument

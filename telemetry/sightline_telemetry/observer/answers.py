@@ -14,7 +14,7 @@ from threading import BoundedSemaphore, Thread
 from time import sleep
 from typing import Any, Protocol
 
-from sightline_telemetry.events.layout import METHODS
+from sightline_telemetry.events.http_codes import METHODS
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.observer import Observer
 from sightline_telemetry.observer.seat_reader import SeatReader

@@ -1,11 +1,10 @@
 """Reads the rings of one worker, and its slots when it has died."""
 
 import logging
-import struct
 from contextlib import suppress
 from time import monotonic
 
-from sightline_telemetry.events.layout import REQUEST, UnknownEventError, slot_of, type_of
+from sightline_telemetry.events.layout import REQUEST, UnknownEventError, read_request
 from sightline_telemetry.events.ring import RingReader
 from sightline_telemetry.events.seats import Ended, Seat
 from sightline_telemetry.events.slots import ANSWERED, InFlight
@@ -31,7 +30,7 @@ class SeatReader:
             for memory, position in zip((seat.request_ring, seat.side_ring), positions, strict=True)
         )
         self._torn_since_s: dict[RingReader, float] = {}
-        self._finished: dict[int, int] = {}
+        self._last_request: bytes | None = None
         self.reported = self._seen = reported
 
     @property
@@ -64,7 +63,7 @@ class SeatReader:
                 ring.position = published
             elif before < until:
                 found = ring.read(until)
-                self._note_finished(found)
+                self._note_last(found)
                 events += found
                 if ring.position == before:
                     n_refused += self._refuse_if_old(ring)
@@ -95,17 +94,17 @@ class SeatReader:
     def unfinished(self, in_flight: list[InFlight]) -> list[InFlight]:
         """Leaves out the requests that were published as ended, but were not released any more.
 
-        A worker may die between an event and the phase that follows it; an earlier observer may have read the event.
+        A worker may die between its last event and the phase that follows it.
         """
-        return [each for each in in_flight if each.phase != ANSWERED and self._finished.get(each.slot) != each.span_id]
+        found = [each for each in in_flight if each.phase != ANSWERED]
+        if self._last_request is not None:
+            with suppress(UnknownEventError):  # noted where it is counted
+                last = read_request(self._last_request)
+                found = [each for each in found if (each.slot, each.span_id) != (last.slot, last.span_id)]
+        return found
 
-    def _note_finished(self, events: list[bytes]) -> None:
-        """Notes which requests have ended: one that was published but keeps its slot is not in flight any more."""
-        for event in events:
-            with suppress(UnknownEventError, struct.error):  # noted where it is counted
-                if type_of(event) == REQUEST:
-                    slot, span_id = slot_of(event)
-                    self._finished[slot] = span_id
+    def _note_last(self, events: list[bytes]) -> None:
+        self._last_request = next((each for each in reversed(events) if each[0] == REQUEST), self._last_request)
 
     def _refuse_if_old(self, ring: RingReader) -> int:
         now_s = monotonic()

@@ -71,12 +71,12 @@ class AskedSampler:
     """
 
     def __init__(self, share: float, allowance: Allowance) -> None:
-        self._share = share
+        self.share = share
         self._allowance = allowance
 
     def is_asked(self, is_sampled_by_caller: bool) -> bool:
         """Returns True if the trace is requested."""
-        return is_sampled_by_caller or bool(self._share and random() < self._share)  # noqa: S311  # not a secret
+        return is_sampled_by_caller or bool(self.share and random() < self.share)  # noqa: S311  # not a secret
 
     def take(self) -> bool:
         """Returns True if one more requested trace is allowed now."""

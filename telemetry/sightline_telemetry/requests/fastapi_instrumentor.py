@@ -35,7 +35,7 @@ class ExternalSpanMiddleware(TelemetryMiddleware):
         ids = span.get_span_context()
         if not ids.is_valid or ids.is_remote:
             return super().begin(scope)
-        timeline = Timeline(Caller(ids.trace_id, ids.span_id, ids.trace_flags, ids.trace_state.to_header()))
+        timeline = Timeline(Caller(ids.trace_id, ids.span_id, int(ids.trace_flags), ids.trace_state.to_header()))
         timeline.span_id = ids.span_id
         timeline.is_asked = span.is_recording() and ids.trace_flags.sampled
         scope[TIMELINE] = timeline

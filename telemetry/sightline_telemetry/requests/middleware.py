@@ -15,17 +15,18 @@ from typing import Protocol
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
+from sightline_telemetry.events.http_codes import HTTP_VERSION_CODES, METHOD_CODES, SCHEME_CODES
 from sightline_telemetry.events.layout import (
     HAS_CALLER,
-    HTTP_VERSION_CODES,
     IS_ASKED,
     IS_OVER_BUDGET,
-    METHOD_CODES,
+    MAX_TEXT_BYTES,
     NO_MODEL,
     NO_ROUTE,
     NO_SLOT,
-    SCHEME_CODES,
-    request_event,
+    VERSION,
+    cut,
+    write_request,
 )
 from sightline_telemetry.events.slots import ANSWERED, SLOTS_FULL, SlotTable
 from sightline_telemetry.faults import Faults
@@ -89,6 +90,10 @@ class RequestTelemetry(Protocol):
         """Removes the request's ids from the context."""
         ...
 
+    def release(self, slots: list[int]) -> None:
+        """Frees the slots of requests whose answers are written."""
+        ...
+
 
 class TelemetryMiddleware:
     """Measures every HTTP request of an ASGI application: each leaves one event when it has ended.
@@ -105,8 +110,11 @@ class TelemetryMiddleware:
         self._active = sink.active
         self._slots = sink.slots
         self._answered: list[int] = []
+        self._written: list[int] = []
+        self._is_turning = False
         self._routes = routes
         self._asked = asked
+        self._share = 0.0 if asked is None else asked.share
         self._faults = faults
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,6 +145,8 @@ class TelemetryMiddleware:
             if not timeline.end_ns:  # the request was cancelled, or the response is incomplete
                 self.end(request, status)
             self.leave(request)
+            if timeline.slot >= 0:
+                self._release_when_written(timeline.slot)
 
     def begin(self, scope: Scope) -> RunningRequest:
         """Gives a request its ids, in its scope and in the context; it counts as running from now on."""
@@ -144,13 +154,16 @@ class TelemetryMiddleware:
         if timeline is None or timeline.is_running:  # an app may be mounted within another
             timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
         if timeline.is_asked is None:
-            self._decide(timeline)
+            if timeline.caller is None and not self._share:
+                timeline.is_asked = False
+            else:
+                self._decide(timeline)
         timeline.is_running = True
         method = METHOD_CODES.get(scope["method"], _OTHER_METHOD)
         scheme = SCHEME_CODES.get(scope["scheme"], 0)
         self._active[method * N_SCHEMES + scheme] += 1
         if self._slots is not None:
-            timeline.slot = self._take_slot(self._slots, timeline, self._routes.get(scope["path"], NO_ROUTE), method)
+            self._take_slot(self._slots, timeline, self._routes.get(scope["path"], NO_ROUTE), method)
         return RunningRequest(scope, timeline, method, scheme, attach(set_span_in_context(RequestSpan(timeline))))
 
     def leave(self, request: RunningRequest) -> None:
@@ -158,10 +171,14 @@ class TelemetryMiddleware:
         index = request.method * N_SCHEMES + request.scheme
         if self._active[index]:  # words of shared memory that were cleared must not fail a request
             self._active[index] -= 1
-        if self._slots is not None:
-            self._release_when_written(request.timeline.slot)
         request.timeline.is_running = False
         detach(request.token)
+
+    def release(self, slots: list[int]) -> None:
+        """Frees the slots of requests whose answers are written."""
+        if self._slots is not None:
+            for slot in slots:
+                self._slots.release(slot)
 
     def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
         """Writes the event of an ended request; status is 0 if no response was started."""
@@ -174,92 +191,100 @@ class TelemetryMiddleware:
         except Exception:
             self._faults.note("middleware")
 
-    def _take_slot(self, slots: SlotTable, timeline: Timeline, route: int, method: int) -> int:
-        """Returns the slot of a request that begins; -1 if there is none, and the request runs without one."""
-        high, low = timeline.trace_id >> 64, timeline.trace_id & _LOW_64
+    def _take_slot(self, slots: SlotTable, timeline: Timeline, route: int, method: int) -> None:
+        """Gives a request that begins a slot; if there is none, it runs without one."""
+        ids = timeline.trace_id
         try:
-            slot = slots.take(high, low, timeline.span_id, timeline.unix_ns, timeline.start_ns, route, method)
+            timeline.slot = slots.take(
+                ids >> 64, ids & _LOW_64, timeline.span_id, timeline.unix_ns, timeline.start_ns, route, method
+            )
         except Exception:
             self._faults.note("middleware")
-            return -1
-        if slot < 0:
+            return
+        if timeline.slot < 0:
             self._faults.lose(SLOTS_FULL)
-        return slot
 
     def _release_when_written(self, slot: int) -> None:
-        """Keeps the slot until the answer is written: servers join the writes of one turn of the event loop.
+        """Keeps the slot until the answer is written, at most two turns of the event loop later.
 
-        Of a request whose answer was not written when its process died, other processes then know.
+        Servers join the writes of one turn. Of a request whose answer was not written when its process died, other
+        processes then know.
         """
         self._answered.append(slot)
-        if len(self._answered) == 1:
-            get_running_loop().call_soon(self._wait_a_turn)
+        if not self._is_turning:
+            self._is_turning = True
+            get_running_loop().call_soon(self._turn)
 
-    def _wait_a_turn(self) -> None:
-        answered, self._answered = self._answered, []
-        get_running_loop().call_soon(self._release_all, answered)
-
-    def _release_all(self, slots: list[int]) -> None:
-        assert self._slots is not None  # noqa: S101  # a slot was taken
-        for slot in slots:
-            self._slots.release(slot)
+    def _turn(self) -> None:
+        written, self._written, self._answered = self._written, self._answered, []
+        self.release(written)
+        if self._written:
+            get_running_loop().call_soon(self._turn)
+        else:
+            self._is_turning = False
 
     def _decide(self, timeline: Timeline) -> None:
         caller, asked = timeline.caller, self._asked
-        is_wanted = asked is not None and asked.is_asked(caller is not None and caller.is_sampled)
-        timeline.is_asked = is_wanted and asked is not None and asked.take()
-        timeline.is_over_budget = is_wanted and not timeline.is_asked
+        timeline.is_asked = False
+        if asked is not None:
+            is_wanted = asked.is_asked(caller is not None and caller.is_sampled)
+            timeline.is_asked = is_wanted and asked.take()
+            timeline.is_over_budget = is_wanted and not timeline.is_asked
 
     def _event(self, request: RunningRequest, timeline: Timeline, status: int, error: str | None) -> bytes:
-        scope, caller, prediction = request.scope, timeline.caller, timeline.prediction or _NOT_PREDICTED
-        route = getattr(scope.get("route"), "path", "")
+        scope, caller = request.scope, timeline.caller
+        model, reason, n_rows, batch_rows, batch, queued_ns, marks, prediction_id, rows, flags = (
+            timeline.prediction or _NOT_PREDICTED
+        )
+        route, path = getattr(scope.get("route"), "path", ""), scope["path"]
         number = self._routes.get(route, NO_ROUTE)
-        version = scope.get("http_version", "1.1")
-        version_code = HTTP_VERSION_CODES.get(version, 0)
-        flags = prediction.flags
+        version = HTTP_VERSION_CODES.get(scope.get("http_version", "1.1"), 0)
         if timeline.is_asked:
             flags |= IS_ASKED
         elif timeline.is_over_budget:
             flags |= IS_OVER_BUDGET
+        caller_flags = caller_span_id = 0
         if caller is not None:
             flags |= HAS_CALLER
-        trace_id = timeline.trace_id
-        fields = (
-            flags,
-            request.method,
-            request.scheme,
-            version_code,
-            0 if caller is None else caller.flags,
-            prediction.model,
-            prediction.reason,
-            status,
-            number,
-            timeline.slot & NO_SLOT,
-            prediction.n_rows,
-            prediction.batch_rows,
-            prediction.batch,
-            trace_id >> 64,
-            trace_id & _LOW_64,
-            timeline.span_id,
-            0 if caller is None else caller.span_id,
-            timeline.unix_ns,
-            timeline.start_ns,
-            timeline.end_ns,
-            prediction.queued_ns,
+            caller_flags, caller_span_id = caller.flags, caller.span_id
+        is_usual = caller is None and error is None and number != NO_ROUTE and version and request.method
+        ids = timeline.trace_id
+        return write_request(
+            (
+                VERSION,
+                flags,
+                request.method,
+                request.scheme,
+                version,
+                caller_flags,
+                model,
+                reason,
+                status,
+                number,
+                timeline.slot & NO_SLOT,
+                n_rows,
+                batch_rows,
+                batch,
+                ids >> 64,
+                ids & _LOW_64,
+                timeline.span_id,
+                caller_span_id,
+                timeline.unix_ns,
+                timeline.start_ns,
+                timeline.end_ns,
+                queued_ns,
+                marks,
+                (
+                    b"" if path == route else cut(path.encode("utf-8", "surrogateescape")),
+                    _user_agent(scope["headers"]),
+                    _address(*(scope.get("client") or _NOWHERE)),
+                    _address(*(scope.get("server") or _NOWHERE)),
+                    prediction_id.encode(),
+                    *(() if is_usual else _rare_texts(request, caller, error, route if number == NO_ROUTE else "")),
+                ),
+                rows,
+            )
         )
-        texts = (
-            scope["path"].encode("utf-8", "surrogateescape"),
-            _user_agent(scope["headers"]),
-            _address(*(scope.get("client") or _NOWHERE)),
-            _address(*(scope.get("server") or _NOWHERE)),
-            b"" if caller is None or not caller.tracestate else caller.tracestate.encode("latin-1"),
-            prediction.prediction_id.encode(),
-            b"" if error is None else error.encode(),
-            scope["method"].encode() if request.method == _OTHER_METHOD else b"",
-            route.encode() if number == NO_ROUTE and route else b"",
-            version.encode() if not version_code else b"",
-        )
-        return request_event(fields, prediction.marks, texts, prediction.rows)
 
 
 class IdsMiddleware:
@@ -302,6 +327,9 @@ class IdsMiddleware:
         request.timeline.is_running = False
         detach(request.token)
 
+    def release(self, slots: list[int]) -> None:
+        """Does nothing: no request has a slot."""
+
 
 def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
     """Reads the caller's ids from the headers of a request; returns None if there are none."""
@@ -314,10 +342,24 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
     return parse_traceparent(traceparent, tracestate) if traceparent is not None else None
 
 
+def _rare_texts(request: RunningRequest, caller: Caller | None, error: str | None, route: str) -> list[bytes]:
+    """Returns the last texts of an event; the numbers of most requests say all of it."""
+    scope = request.scope
+    version = scope.get("http_version", "1.1")
+    texts = (
+        b"" if caller is None else caller.tracestate.encode("latin-1"),
+        b"" if error is None else error.encode(),
+        scope["method"].encode() if request.method == _OTHER_METHOD else b"",
+        route.encode(),
+        b"" if version in HTTP_VERSION_CODES else version.encode(),
+    )
+    return [*map(cut, texts)]
+
+
 def _user_agent(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     for name, value in headers:
         if name == b"user-agent":
-            return value
+            return value if len(value) <= MAX_TEXT_BYTES else cut(value)
     return b""
 
 

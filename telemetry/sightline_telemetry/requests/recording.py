@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from sightline_telemetry.events.layout import SCHEMES
+from sightline_telemetry.events.http_codes import SCHEMES
 from sightline_telemetry.events.seats import N_ACTIVE, N_QUEUES
 from sightline_telemetry.events.slots import SlotTable
 

@@ -11,6 +11,8 @@ from random import getrandbits
 from time import perf_counter_ns, time_ns
 from typing import NamedTuple
 
+from sightline_telemetry.events.layout import RawRows
+
 SAMPLED = 0x01
 RANDOM = 0x02
 
@@ -59,8 +61,8 @@ class PredictionRecord(NamedTuple):
     """What a request's event says of its prediction: the last fields of the event, as `events.layout` defines them.
 
     model: its place in the description. reason: its place in ERROR_REASONS plus 1; 0 if the rows were predicted.
-    marks: (n_steps + 1,) ns of the monotonic clock. rows: n_rows rows in the layout of the model; empty if they were
-    counted already.
+    marks: (n_steps + 1,) ns of the monotonic clock. rows: n_rows rows, as they were read or in the layout of the model;
+    empty if they were counted already.
     """
 
     model: int
@@ -71,7 +73,7 @@ class PredictionRecord(NamedTuple):
     queued_ns: int = 0
     marks: Sequence[int] = ()
     prediction_id: str = ""
-    rows: bytes = b""
+    rows: RawRows | bytes = b""
     flags: int = 0
 
 

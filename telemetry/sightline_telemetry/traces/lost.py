@@ -6,7 +6,7 @@ from time import time_ns
 from typing import NamedTuple
 
 from sightline_telemetry.counts.description import Description
-from sightline_telemetry.events.layout import METHODS
+from sightline_telemetry.events.http_codes import METHODS
 from sightline_telemetry.events.seats import Ended
 from sightline_telemetry.events.slots import ANSWERED, PREDICTING, InFlight
 

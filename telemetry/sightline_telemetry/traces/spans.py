@@ -16,8 +16,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from sightline_telemetry.counts.description import Description
-from sightline_telemetry.counts.fold import row_dtype
-from sightline_telemetry.events.layout import HAS_CALLER, METHODS, NO_MODEL, RequestEvent
+from sightline_telemetry.counts.row_arrays import row_array
+from sightline_telemetry.events.http_codes import METHODS
+from sightline_telemetry.events.layout import HAS_CALLER, NO_MODEL, RequestEvent
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.requests.timeline import RANDOM, SAMPLED, AttributeValue, SpanAttributes
 from sightline_telemetry.traces.lost import LostRequest
@@ -145,7 +146,7 @@ def segments(event: RequestEvent, description: Description) -> tuple[Segment, ..
     if event.texts.prediction_id:
         attributes["ml.prediction.id"] = event.texts.prediction_id.decode()
     if event.batch and event.rows and model.row_layout.has_outcomes:
-        outcomes = np.frombuffer(event.rows, row_dtype(model.row_layout))["outcome"]
+        outcomes = row_array(model, [event.rows])["outcome"]
         counted = zip(*np.unique(outcomes, return_counts=True), strict=True)
         attributes |= {f"ml.outcome.{model.profile.outcomes[code]}": int(count) for code, count in counted}
     predict = Segment("predict", marks[0], marks[-1], attributes, steps[:MAX_SEGMENTS])
@@ -158,7 +159,7 @@ def server_attributes(event: RequestEvent, kind: RequestKind) -> dict[str, Attri
     attributes: dict[str, AttributeValue] = {
         "http.request.method": kind.method,
         "url.scheme": kind.scheme,
-        "url.path": _text(texts.path),
+        "url.path": _text(texts.path) if texts.path else kind.route,
         "network.protocol.version": _text(texts.http_version) if texts.http_version else kind.version,
     }
     if texts.method:

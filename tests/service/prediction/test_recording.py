@@ -1,6 +1,7 @@
-"""Rows in an event: written one by one or by numpy they are the same bytes, and they are read back as they were."""
+"""Rows in an event: few as they were read or many by numpy, an observer reads the same numbers."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.recording import FEW_ROWS, RowEncoder
 from sightline_service.prediction.result import ListPrediction, OutputLists
 from sightline_telemetry.counts.description import DescribedModel
-from sightline_telemetry.counts.fold import row_dtype
+from sightline_telemetry.counts.row_arrays import row_array
+from sightline_telemetry.events.layout import RawRows, read_request
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
 from tests.service.zoo import CASES, many, table
+from tests.telemetry.serving import ENDED, written
 
 EXTREMES: tuple[Any, ...] = (0, -0.0, 2**53 + 1, -(2**63), 2**64, 10**300, 5e-324, -1.5e-310, 1e308)
 """Numbers that a client may send to any numeric feature: the smallest, the largest, and integers beyond float64."""
@@ -32,8 +35,8 @@ N_ROWS = 60
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 )
-def test_rows_are_the_same_bytes_one_by_one_and_by_numpy(name: str) -> None:
-    """Missing, unseen, huge, tiny and boolean values, and outputs of every kind, are written alike, and read back."""
+def test_rows_are_the_same_numbers_raw_and_by_numpy(name: str) -> None:
+    """Missing, unseen, huge, tiny and boolean values, and outputs of every kind, are the same numbers then."""
     case = CASES[name]
     data = many() if "shop" in case.columns else table()
     features = data[list(case.columns)]
@@ -43,21 +46,30 @@ def test_rows_are_the_same_bytes_one_by_one_and_by_numpy(name: str) -> None:
     reader, builder = InstanceReader(profile, N_ROWS), ColumnBuilder(profile)
     rows = reader.read(json.dumps({"instances": sent}).encode())
     predicted = Predictor(model, profile).predict(builder.build(reader.read(json.dumps({"instances": plain}).encode())))
-    encoder = RowEncoder(DescribedModel(ModelId(name, "1"), profile))
+    model_described = DescribedModel(ModelId(name, "1"), profile)
+    encoder = RowEncoder(model_described)
     few = ListPrediction(predicted.lists, predicted.marks)
     parts = [
-        encoder.encode(RowColumns(builder, rows[at : at + FEW_ROWS]), few.part(at, at + FEW_ROWS))
-        for at in range(0, N_ROWS, FEW_ROWS)
+        carried(encoder.encode(RowColumns(builder, rows[at:stop]), few.part(at, stop), is_small=True))
+        for at, stop in pairwise([*range(0, N_ROWS, FEW_ROWS), N_ROWS])
     ]
+    has_numbers = any(feature.dtype != "str" for feature in profile.categorical)
+    assert {isinstance(part, RawRows) for part in parts} == {not has_numbers}
     arrays = builder.arrays(rows)
-    assert b"".join(parts) == encoder.encode(ArrayColumns(arrays), predicted)
-    read = np.frombuffer(b"".join(parts), row_dtype(DescribedModel(ModelId(name, "1"), profile).row_layout))
+    read = row_array(model_described, parts)
+    by_numpy = encoder.encode(ArrayColumns(arrays), predicted, is_small=True)
+    assert read.tobytes() == row_array(model_described, [by_numpy]).tobytes()
     np.testing.assert_array_equal(read["numeric"].T, arrays.numeric)
     np.testing.assert_array_equal(read["codes"].T, arrays.codes)
     outcomes, probabilities, values = predicted.arrays
     for field, array in (("outcome", outcomes), ("probabilities", probabilities), ("value", values)):
         if array is not None:
             np.testing.assert_array_equal(read[field], array)
+
+
+def carried(rows: RawRows | bytes) -> RawRows | bytes:
+    """The rows as they arrive in an event."""
+    return read_request(written(ENDED._replace(rows=rows))).rows
 
 
 def sent_rows(profile: ReferenceProfile, data: pd.DataFrame) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -90,11 +102,29 @@ def strange_values(feature: Feature) -> list[Any]:
     return [*missing, *EXTREMES, *((True, False) if feature.dtype == "bool" else ())]
 
 
-def test_no_rows_are_no_bytes() -> None:
-    """A request of no rows leaves no bytes, whichever way they are written."""
+def test_no_rows_are_none() -> None:
+    """A request of no rows leaves none."""
     data = table()
     model = CASES["logistic"].make().fit(data[list(CASES["logistic"].columns)], data["answer"])
     profile = profile_training(model, data[list(CASES["logistic"].columns)], data["answer"])
-    encoder, builder = RowEncoder(DescribedModel(ModelId("m", "1"), profile)), ColumnBuilder(profile)
-    none = RowColumns(builder, [])
-    assert encoder.encode(none, ListPrediction(OutputLists([], []), ())) == b""
+    described, builder = DescribedModel(ModelId("m", "1"), profile), ColumnBuilder(profile)
+    none, outputs = RowColumns(builder, []), ListPrediction(OutputLists([], []), ())
+    rows = carried(RowEncoder(described).encode(none, outputs, is_small=True))
+    assert len(row_array(described, [rows])) == 0
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_a_long_text_is_no_part_of_an_event(is_small: bool) -> None:
+    """Of a small body the values are written as they are; a large one may have a long text, and leaves codes."""
+    data = table()
+    case = CASES["logistic"]
+    model = case.make().fit(data[list(case.columns)], data["answer"])
+    profile = profile_training(model, data[list(case.columns)], data["answer"])
+    described, builder = DescribedModel(ModelId("m", "1"), profile), ColumnBuilder(profile)
+    word = next(index for index, each in enumerate(profile.features) if isinstance(each, CategoricalFeature))
+    row = tuple("x" * 70_000 if index == word else None for index in range(len(profile.features)))
+    outputs = ListPrediction(OutputLists([0], [(0.75, 0.25)]), ())
+    rows = RowEncoder(described).encode(RowColumns(builder, [row]), outputs, is_small=is_small)
+    assert (len(written(ENDED._replace(rows=rows))) < 1000) != is_small
+    (read,) = row_array(described, [carried(rows)])["codes"]
+    assert read[0] == described.codes[0]["never seen"]

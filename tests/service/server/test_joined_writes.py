@@ -55,10 +55,30 @@ async def _answered(n_requests: int, n_iterations: int) -> list[list[Any]]:
     joined = [CoalescingTransport(each, asyncio.get_running_loop(), batch) for each in transports]
     for number in range(n_iterations):
         for each in joined:
-            each.write_answer(b"%d" % number)
+            each.write_answer(b"%d" % number, -1)
         before = [each.done.copy() for each in transports]
         await asyncio.sleep(0)
     return [*before, *(each.done for each in transports)]
+
+
+async def _releases(n_requests: int, n_iterations: int) -> list[list[int]]:
+    """The slots that are free after each iteration."""
+    batch, freed = WriteBatch(), list[int]()
+    batch.release = freed.extend
+    joined = [CoalescingTransport(Written(), asyncio.get_running_loop(), batch) for _ in range(n_requests)]
+    found = []
+    for number in range(n_iterations):
+        for index, each in enumerate(joined):
+            each.write_answer(b"answer", 10 * number + index)
+        found.append(freed.copy())
+        await asyncio.sleep(0)
+    return [*found, freed.copy()]
+
+
+def test_a_slot_is_kept_until_its_answer_is_written() -> None:
+    """Slots are freed an iteration after answers were written at once, two after answers that waited for its end."""
+    assert asyncio.run(_releases(1, 3)) == [[], [0], [0, 10], [0, 10, 20]]
+    assert asyncio.run(_releases(2, 4)) == [[], [0, 1], [0, 1], [0, 1, 10, 11], [0, 1, 10, 11, 20, 21]]
 
 
 def test_a_request_that_comes_alone_is_answered_at_once() -> None:

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.http_codes import METHODS
 from sightline_telemetry.events.layout import (
     ERROR_REASONS,
     FAULT,
     IS_OWN_BATCH,
     LOG,
-    METHODS,
     NO_MODEL,
     NO_ROUTE,
     Texts,

@@ -22,6 +22,7 @@ from sightline_telemetry.events.layout import (
     IS_OWN_BATCH,
     LOG,
     NO_ROUTE,
+    REQUEST,
     RequestEvent,
     Texts,
     batch_event,
@@ -385,4 +386,4 @@ def test_every_request_is_counted_once(events: list[bytes]) -> None:
     """The durations of all kinds together are as many as there are requests."""
     requests = Counted(REQUESTS.table, fold(events, REQUESTS.table)).requests()
     types = Counter(event[0] for event in events)
-    assert sum(requests.values()) == types[1]
+    assert sum(requests.values()) == types[REQUEST]

@@ -14,7 +14,8 @@ from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.counts.fold import fold
 from sightline_telemetry.counts.series import SeriesTable
-from sightline_telemetry.events.layout import METHOD_CODES, RequestEvent
+from sightline_telemetry.events.http_codes import METHOD_CODES
+from sightline_telemetry.events.layout import RequestEvent
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.faults import Faults

@@ -7,7 +7,8 @@ import pytest
 
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.counts.series import SeriesTable
-from sightline_telemetry.events.layout import LABELS, METHOD_CODES, SCHEMES, body_event
+from sightline_telemetry.events.http_codes import METHOD_CODES, SCHEMES
+from sightline_telemetry.events.layout import LABELS, body_event
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.observer.board_scrape import BoardScrape
 from tests.telemetry.observer.boards import observer_of, sink_of

@@ -107,7 +107,7 @@ def test_a_long_backlog_is_counted_in_blocks(board: Board, model: DescribedModel
         sink.write(written(ENDED))
         released.append(reader.released)
 
-    for _ in range(200):
+    for _ in range(400):
         sink.write(written(ENDED))
     published = reader.published
     with (
@@ -118,9 +118,9 @@ def test_a_long_backlog_is_counted_in_blocks(board: Board, model: DescribedModel
     n_blocks = len(released)
     assert n_blocks > 3
     assert released[1] > 8_000
-    assert sum(s.count for _, s in observer.observer.counts.durations(observer.observer.table)) == 200
+    assert sum(s.count for _, s in observer.observer.counts.durations(observer.observer.table)) == 400
     assert reader.released == published
-    assert n_requests(observer) == 200 + n_blocks
+    assert n_requests(observer) == 400 + n_blocks
 
 
 def test_a_torn_event_costs_its_ring_only(board: Board, model: DescribedModel) -> None:

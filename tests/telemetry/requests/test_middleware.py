@@ -20,7 +20,8 @@ from starlette.responses import PlainTextResponse, StreamingResponse
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.series import SeriesTable
-from sightline_telemetry.events.layout import METHOD_CODES, read_request
+from sightline_telemetry.events.http_codes import METHOD_CODES
+from sightline_telemetry.events.layout import read_request
 from sightline_telemetry.events.slots import ANSWERED, READING, SlotTable
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import FAULTS, TRACES_KEPT, TRACES_OVER_BUDGET
