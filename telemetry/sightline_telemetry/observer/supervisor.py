@@ -23,7 +23,7 @@ from typing import NamedTuple, Self
 
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.observer import sockets
-from sightline_telemetry.observer.child import Child
+from sightline_telemetry.observer.child import Child, how_it_ended
 from sightline_telemetry.observer.inheritance import Inheritance
 
 _OBSERVER_GRACE_S = 3.0  # this much of the grace period is left for the observer to export
@@ -140,7 +140,7 @@ class Supervisor:
             for worker, wait_status in self._reap():
                 if not self._has_served:
                     if os.WIFSIGNALED(wait_status):
-                        _say(f"the first worker {_how(wait_status)} before it was ready")
+                        _say(f"the first worker {how_it_ended(wait_status)} before it was ready")
                     return _exit_code(wait_status)
                 worker.restart()
 
@@ -213,7 +213,7 @@ class Supervisor:
                 self._observer.reaped(wait_status)
                 self._observer.words.end(wait_status)
                 if wait_status or self._observer_starts == inf:
-                    self._restart_observer(_how(wait_status))
+                    self._restart_observer(how_it_ended(wait_status))
             for worker, seat in zip(self._workers, self._seats, strict=True):
                 if pid == worker.pid:
                     worker.reaped(wait_status)
@@ -254,15 +254,6 @@ def _signal_pipe() -> int:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # without a handler, no number is written
     return read
-
-
-def _how(wait_status: int) -> str:
-    if not os.WIFSIGNALED(wait_status):
-        return f"ended with exit code {os.WEXITSTATUS(wait_status)}"
-    number = os.WTERMSIG(wait_status)
-    with suppress(ValueError):  # real-time signals have no name
-        return f"was ended by {signal.Signals(number).name}"
-    return f"was ended by signal {number}"
 
 
 def _exit_code(wait_status: int) -> int:
