@@ -13,6 +13,7 @@ from sightline_telemetry.model.profile import ReferenceProfile
 from sightline_telemetry.model.profile_file import save_profile
 from sightline_telemetry.observer.forked_workers import observe
 from tests.telemetry.observer.test_gunicorn import deaths_in, outcomes_in
+from tests.telemetry.sink import Sink
 
 pytestmark = [pytest.mark.usefixtures("no_otel_variables")]
 
@@ -173,6 +174,28 @@ def test_a_child_of_a_worker_counts_for_itself(profile: ReferenceProfile, tmp_pa
     )
     measured = [line for line in found.splitlines() if 'model_name="m"' in line]
     assert outcomes_in("\n".join(measured)) == {"no": 1, "yes": 2}
+
+
+@pytest.mark.slow
+def test_an_observer_killed_at_the_end_is_started_once_more(
+    profile: ReferenceProfile, sink: Sink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed observer has not exported leaves though the server ends at the same moment."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "600000")
+    run(
+        "import sightline_telemetry.observer.keeper as keeper\n"
+        "keeper._GRACE_S = 60\n"
+        "service.start()\n"
+        "while not observers(): time.sleep(0.01)\n"
+        "fork_all(2, lambda: measure_often(4))\n"
+        "observers()[0].kill()\n"
+        "result = None",
+        profile,
+        tmp_path,
+    )
+    (metrics,) = sink.last().values()
+    assert sum(point.as_int for point in metrics["ml.predictions"].sum.data_points) == 24
 
 
 @pytest.mark.slow
