@@ -156,6 +156,17 @@ def test_without_a_start_workers_count_for_themselves(profile: ReferenceProfile,
 
 
 @pytest.mark.slow
+def test_a_fault_in_a_worker_is_in_the_scrape_of_all(profile: ReferenceProfile, tmp_path: Path) -> None:
+    """Data without their features raise nothing in a worker; the fault is counted, and the rows are not."""
+    scraped, stderr = run(
+        "service.start()\nfork_all(2, lambda: measure({'age': [1]}, ['no']))\nresult = scrape()", profile, tmp_path
+    )
+    assert 'sightline_faults_total{place="measurement"} 2.0' in scraped
+    assert set(outcomes_in(scraped).values()) == {0}
+    assert stderr.count("telemetry fault in measurement") == 2
+
+
+@pytest.mark.slow
 def test_a_child_of_a_worker_counts_for_itself(profile: ReferenceProfile, tmp_path: Path) -> None:
     """A process that a worker forks writes nothing into its worker's ring."""
     found, _ = run(
