@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from sightline_telemetry.model.dataframes import profile_frame
     from sightline_telemetry.model.profile import ReferenceProfile
     from sightline_telemetry.model.profile_file import load_profile, save_profile
+    from sightline_telemetry.observer.forked_workers import observe
 
-__all__ = ["Measurement", "ReferenceProfile", "load_profile", "profile_frame", "save_profile"]
+__all__ = ["Measurement", "ReferenceProfile", "load_profile", "observe", "profile_frame", "save_profile"]
 
 _MODULE_OF = {
     "Measurement": "sightline_telemetry.measurement",
     "ReferenceProfile": "sightline_telemetry.model.profile",
     "load_profile": "sightline_telemetry.model.profile_file",
+    "observe": "sightline_telemetry.observer.forked_workers",
     "profile_frame": "sightline_telemetry.model.dataframes",
     "save_profile": "sightline_telemetry.model.profile_file",
 }

@@ -10,6 +10,7 @@ read with `scrape`, or both. An app that keeps running needs no `with`: counts l
 """
 
 import atexit
+import logging
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,32 +19,49 @@ from multiprocessing import parent_process
 from multiprocessing.util import Finalize
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
-from sightline_telemetry.counts.description import DescribedModel, Description
+from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.counts.fold import Block
-from sightline_telemetry.counts.series import ModelSeries
+from sightline_telemetry.counts.series import ModelSeries, SeriesTable
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.dataframes import FrameReader
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.observer.forked_worker import ForkedWorker
+from sightline_telemetry.observer.guest import OPTIONS, measured
 from sightline_telemetry.observer.in_process import InProcessObserver
-from sightline_telemetry.observer.observer import ObserverOptions
 from sightline_telemetry.requests.recording import EventList
 
 CHUNK_ROWS = 65_536
 """Rows that are turned into arrays together: about ten megabytes for twenty features, however long the data are."""
 
 _FLUSH_S = 1.0
-_FAULT_PLACES = ("measurement", "reading")
-_OPTIONS = ObserverOptions(is_guest=True, logs_requests=False)
+
+_log = logging.getLogger(__name__)
+
+
+class Counting(Protocol):
+    """Where counts go, and where all of them are read: an observer in this process, or the one of all workers."""
+
+    @property
+    def table(self) -> SeriesTable:
+        """The series of all models that are counted there."""
+
+    def add(self, counts: Counts) -> None:
+        """Adds counts."""
+
+    def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Returns all counts and their content type."""
 
 
 class Measurement:
-    """Counts one model's predictions in this process and exports the counts.
+    """Counts one model's predictions and exports the counts.
 
+    The counts are those of this process, or, in a worker of a server that calls `observe`, those of all its workers.
     profile: what the model was trained on; `profile_frame` makes one, `load_profile` reads a
     bundle's. Nothing starts before the first prediction is measured, or `start`. After a fork the child counts
     from 0 under an identity of its own. A fault of the measuring is logged once and counted, never raised.
@@ -60,7 +78,7 @@ class Measurement:
     """
 
     def __init__(self, name: str, version: str, profile: ReferenceProfile) -> None:
-        self._model = ModelId(name, version)
+        self._model = DescribedModel(ModelId(name, version), profile)
         self.profile = profile
         self._reader = FrameReader(profile)
         self._is_closed = self._is_started = False
@@ -85,7 +103,7 @@ class Measurement:
                 with self.counting() as (block, series):
                     block.add_predicted(series, self._reader.rows(rows, outputs[part], likely))
             with self.counting() as (block, _):
-                block.add_batch(0, table.n_rows, (), ())
+                block.add_batch(self._place, table.n_rows, (), ())
 
     def outputs(self, predicted: Any, probabilities: Any = None) -> None:
         """Counts what the model predicted, where drop-in transformers count its inputs."""
@@ -95,10 +113,9 @@ class Measurement:
     @contextmanager
     def counting(self) -> Iterator[tuple[Block, ModelSeries]]:
         """Adds what its block counts to the counts, all at once or, if it raises, not at all."""
-        observer = self._process.observer
-        block = Block(observer.table)
-        yield block, observer.table.models[0]
-        observer.add(block.counts())
+        block = Block(self._counting.table)
+        yield block, self._counting.table.models[self._place]
+        self._counting.add(block.counts())
 
     @contextmanager
     def contained(self) -> Iterator[None]:
@@ -109,9 +126,13 @@ class Measurement:
             yield
 
     def scrape(self, accept: str = "") -> tuple[bytes, str]:
-        """All counts and their content type: OpenMetrics or classic text, as an Accept header requests it."""
+        """All counts and their content type: OpenMetrics or classic text, as an Accept header requests it.
+
+        Raises ConnectionError where another process counts (`observe`) and does not answer within about a second:
+        it is being started again, and has all counts afterwards.
+        """
         self.start()
-        return self._process.observer.providers.scrape.render(accept)
+        return self._counting.scrape(accept)
 
     def start(self, wait_s: float = 0.0) -> None:
         """Sends every series at 0, so that what follows is an increase; wait_s: how long to wait until that is done.
@@ -122,6 +143,8 @@ class Measurement:
             if self._is_started or self._is_closed:
                 return
             self._is_started = True
+            if self._joins_workers():
+                return
             self._process.start()
             atexit.register(self.close)
             if parent_process() is not None:  # a forked child of multiprocessing ends without atexit before 3.14
@@ -132,7 +155,7 @@ class Measurement:
         """Sends what is left, within a few seconds, and stops; what is measured later leaves no more."""
         atexit.unregister(self.close)
         was_closed, self._is_closed = self._is_closed, True
-        if self._is_started and not was_closed:
+        if self._is_started and not was_closed and self._counting is self._process.observer:
             self._process.stop()
 
     def __enter__(self) -> Self:
@@ -150,8 +173,22 @@ class Measurement:
         self._is_started = False
         events = EventList()
         self._faults = Faults(events.write_aside)
-        description = Description((DescribedModel(self._model, self.profile),), fault_places=_FAULT_PLACES)
-        self._process = InProcessObserver(events, description, _OPTIONS, self._faults)
+        self._process = InProcessObserver(events, measured(self._model), OPTIONS, self._faults)
+        self._counting: Counting = self._process.observer
+        self._place = 0
+
+    def _joins_workers(self) -> bool:
+        """Counts from now on at the observer of all workers, if this process is one of them; returns whether it is."""
+        worker = ForkedWorker.of_this_process()
+        if worker is None:
+            return False
+        place = worker.place(self._model)
+        if place is None:
+            problem = "%s is counted for this worker alone: the observer has no such model with this profile"
+            _log.warning(problem, self._model.id)
+            return False
+        self._counting, self._place, self._faults = worker, place, Faults(worker.write_aside)
+        return True
 
 
 def _begin_in_children(begin: "weakref.WeakMethod[Callable[[], None]]") -> None:

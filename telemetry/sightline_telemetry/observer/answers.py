@@ -42,7 +42,7 @@ class Observing(Protocol):
         """Counts all events that are published now."""
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(ConnectionError):
     """The observer does not answer in time, or refuses to."""
 
 
@@ -102,7 +102,7 @@ class AnswerServer:
             if what == "tail":
                 return None
             if what == "metrics":
-                body, content_type = self._observing.observer.providers.scrape.render(asked["accept"])
+                body, content_type = self._observing.observer.scrape(asked["accept"])
                 return _line({"content_type": content_type, "length": len(body)}) + body
             if what == "trace":
                 self._observing.fold()
@@ -156,6 +156,23 @@ async def ask(path: str, question: dict[str, Any], timeout_s: float = 1.0) -> tu
                 writer.close()
     except (OSError, ValueError, KeyError, EOFError) as error:  # a TimeoutError is an OSError
         raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
+
+
+def ask_blocking(path: str, question: dict[str, Any], timeout_s: float = 1.0) -> tuple[dict[str, Any], bytes]:
+    """Does the same as `ask` in a thread that may wait: for the connection and for each part, up to `timeout_s`."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(path)
+            connection.sendall(_line(question))
+            answer = connection.makefile("rb")
+            head = json.loads(answer.readline())
+            body = answer.read(head["length"])
+    except (OSError, ValueError, KeyError) as error:
+        raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
+    if len(body) < head["length"]:
+        raise NoAnswerError("the observer has ended in the middle of its answer")
+    return head, body
 
 
 async def follow(path: str) -> AsyncIterator[dict[str, Any]]:

@@ -5,12 +5,24 @@ import signal
 import subprocess
 from time import monotonic
 
+from sightline_telemetry.events.endings import name_of_signal
 from sightline_telemetry.events.seats import ProcessWords, Seat
 from sightline_telemetry.observer.inheritance import Inheritance
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 LIFE_S = 10.0  # the successor of a process that lived so long is started as quickly as the first one's
+
+
+def how_it_ended(wait_status: int) -> str:
+    """Returns how a process ended, as the end of a sentence that begins with its name.
+
+    >>> how_it_ended(9), how_it_ended(256)
+    ('was ended by SIGKILL', 'ended with exit code 1')
+    """
+    if not os.WIFSIGNALED(wait_status):
+        return f"ended with exit code {os.WEXITSTATUS(wait_status)}"
+    return f"was ended by {name_of_signal(wait_status)}"
 
 
 class Child:
@@ -61,6 +73,12 @@ class Child:
         if self._process:
             self._process.returncode = os.waitstatus_to_exitcode(wait_status)  # otherwise Popen waits for it, too
             self._process = None
+
+    def wait(self) -> int:
+        """Waits until the process has ended; returns its wait status, 0 if it was waited for elsewhere."""
+        code = 0 if self._process is None else self._process.wait()
+        self._process = None
+        return code << 8 if code >= 0 else -code
 
     def restart(self) -> float:
         """Has a process started after a pause, in seconds, which is returned; it doubles with each short life."""

@@ -19,7 +19,8 @@ class Inheritance(NamedTuple):
 
     board: the shared memory. lifeline: a pipe into which nothing is written; at its end the child has to end.
     listening: the service's socket, and worker, its index, and observer_socket, where the observer answers: a worker's.
-    answers: the listening Unix socket, and metrics, the listening socket of a port for scrapes: the observer's.
+    answers: the listening Unix socket, and metrics, the listening socket of a port for scrapes: the observer's. It gets
+    observer_socket too if the path is its own: then it removes it at its end, for its master may have been killed.
     """
 
     board: int

@@ -115,6 +115,10 @@ class Observer:
         with self._lock:
             self.counts += counts
 
+    def scrape(self, accept: str) -> tuple[bytes, str]:
+        """Returns all counts and their content type: OpenMetrics or classic text, as an Accept header requests it."""
+        return self.providers.scrape.render(accept)
+
     def report_death(self, index: int, ended: Ended, in_flight: Sequence[InFlight], n_unsent: int) -> None:
         """Writes what a dead worker was doing: a log line and a failed trace for each request in flight.
 

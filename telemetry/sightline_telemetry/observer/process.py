@@ -2,8 +2,8 @@
 
     python -m sightline_telemetry.observer.process
 
-The supervisor starts it, and starts it again when it dies; all that it has counted lies in shared memory too. It ends
-when its lifeline does, after a last export.
+The supervisor starts it, or the master of a forking server, and starts it again when it dies; all that it has counted
+lies in shared memory too. It ends when its lifeline does, after a last export.
 """
 
 import logging.config
@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
@@ -143,12 +144,15 @@ def run(inheritance: Inheritance) -> bool:
     if inheritance.answers is not None:
         AnswerServer(inheritance.answers, process, process.faults).start()
     if inheritance.metrics is not None:
-        ScrapePort(inheritance.metrics, process.observer.providers.scrape.render, process.faults).start()
+        ScrapePort(inheritance.metrics, process.observer.scrape, process.faults).start()
     board.observer.ready = board.observer.generation
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
         process.check_standstill()
-    return process.observer.stop()
+    is_logged = process.observer.stop()
+    if inheritance.observer_socket is not None:
+        Path(inheritance.observer_socket).unlink(missing_ok=True)
+    return is_logged
 
 
 def _has_ended(lifeline: int, timeout_s: float) -> bool:
@@ -160,7 +164,7 @@ def main() -> int:
     """Runs the observer that the supervisor has started; returns the exit code."""
     inheritance = Inheritance.take()
     if inheritance is None:
-        sys.stderr.write("the observer is started by `sightline serve`\n")
+        sys.stderr.write("the observer is started by `sightline serve`, or by a server that calls `observe`\n")
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it ends after the workers, when the supervisor says so

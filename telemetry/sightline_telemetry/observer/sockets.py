@@ -26,9 +26,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def listen_privately(port: int) -> tuple[socket.socket, Path]:
-    """Returns a listening Unix socket for the observer of the service on a port, and its path.
+def listen_privately(name: int | str) -> tuple[socket.socket, Path]:
+    """Returns a listening Unix socket for the observer of a service, and its path.
 
+    name: the port of the service, by which `find` finds the socket; an id if the observer has no port to be found by.
     Only the user who runs the service can connect. A socket that a killed service left behind is replaced.
     Raises OSError when no folder can be used.
     """
@@ -36,7 +37,7 @@ def listen_privately(port: int) -> tuple[socket.socket, Path]:
         with suppress(OSError):
             folder.mkdir(mode=0o700, exist_ok=True)
             if _is_private(folder):
-                return _bind(folder / f"{port}.sock", folder / f"{port}-{os.getpid()}.sock")
+                return _bind(folder / f"{name}.sock", folder / f"{name}-{os.getpid()}.sock")
     tried = ", ".join(str(folder) for folder in _folders())
     raise OSError(f"no folder for the observer's socket can be used (tried {tried}); set TMPDIR to one that can")
 

@@ -21,11 +21,11 @@ from math import inf
 from time import monotonic
 from typing import NamedTuple, Self
 
-from sightline_telemetry.events.endings import ORDERLY, name_of_signal
+from sightline_telemetry.events.endings import ORDERLY
 from sightline_telemetry.events.memory import Board, BoardSizes
 from sightline_telemetry.events.seats import SeatSizes
 from sightline_telemetry.observer import sockets
-from sightline_telemetry.observer.child import Child
+from sightline_telemetry.observer.child import Child, how_it_ended
 from sightline_telemetry.observer.inheritance import Inheritance
 
 _OBSERVER_GRACE_S = 3.0  # this much of the grace period is left for the observer to export
@@ -145,7 +145,7 @@ class Supervisor:
             for worker, wait_status in self._reap():
                 if not self._has_served:
                     if os.WIFSIGNALED(wait_status):
-                        _say(f"the first worker {_how(wait_status)} before it was ready")
+                        _say(f"the first worker {how_it_ended(wait_status)} before it was ready")
                     return _exit_code(wait_status)
                 worker.restart()
 
@@ -218,7 +218,7 @@ class Supervisor:
                 self._observer.reaped(wait_status)
                 self._observer.words.end(wait_status)
                 if wait_status or self._observer_starts == inf:
-                    self._restart_observer(_how(wait_status))
+                    self._restart_observer(how_it_ended(wait_status))
             for worker, seat in zip(self._workers, self._seats, strict=True):
                 if pid == worker.pid:
                     worker.reaped(wait_status)
@@ -268,12 +268,6 @@ def _signal_pipe() -> int:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # without a handler, no number is written
     return read
-
-
-def _how(wait_status: int) -> str:
-    if not os.WIFSIGNALED(wait_status):
-        return f"ended with exit code {os.WEXITSTATUS(wait_status)}"
-    return f"was ended by {name_of_signal(wait_status)}"
 
 
 def _exit_code(wait_status: int) -> int:
