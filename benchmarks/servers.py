@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
+from typing import IO
 
 import psutil
 
@@ -127,6 +128,10 @@ class Server:
         """Unshared memory of its processes."""
         return int(sum(process.memory_full_info().uss for process in self.processes()))
 
+    def pss_bytes(self) -> int:
+        """Memory of its processes, in which a page that n of them share counts as a nth for each."""
+        return int(sum(process.memory_full_info().pss for process in self.processes()))
+
     def processes(self) -> list[psutil.Process]:
         """Its process, and all that it has started."""
         return [self.process, *self.process.children(recursive=True)]
@@ -140,8 +145,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Iterator[Server]:
-    """Starts a server, waits until it answers, and ends it and its children afterwards."""
+def running(
+    kind: Kind, bundle: Path, sink: int, patience_s: float = 120, stdout: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[Server]:
+    """Starts a server, waits until it answers, and ends it and its children afterwards.
+
+    stdout: where its log goes.
+    """
     port = free_port()
     model = f"{bundle}.joblib"
     fill = {"bundle": str(bundle), "model": model, "port": str(port), "sink": str(sink)}
@@ -150,7 +160,7 @@ def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Ite
     environment = bare_environment() | {name: value.format(**fill) for name, value in kind.environment.items()}
     start = monotonic()
     process = subprocess.Popen(  # noqa: S603  # the servers of this file
-        command, cwd=kind.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=kind.folder, env=environment, stdout=stdout, stderr=subprocess.DEVNULL
     )
     try:
         _wait(process, port, kind, start + patience_s)
