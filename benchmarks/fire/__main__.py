@@ -12,12 +12,16 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from benchmarks.fire import counting
+from benchmarks.fire import consistency, counting, deaths, stalls
 from benchmarks.fire.profile import FULL, QUICK, FireProfile
 from benchmarks.fire.report import Report
 
 SCENARIOS: dict[str, Callable[[FireProfile, Console, int], Report]] = {
     "counting": counting.measure,
+    "consistency": consistency.measure,
+    "deaths": deaths.measure,
+    "observer": stalls.stop_observer,
+    "stdout": stalls.block_stdout,
 }
 
 

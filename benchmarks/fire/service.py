@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection, HTTPException
@@ -106,12 +106,12 @@ def serving(
     n_workers: int = N_WORKERS,
     bundle: Path | None = None,
     stdout: int | IO[bytes] = subprocess.DEVNULL,
-    **environment: str,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Service]:
     """Runs a service until the end of the block; all its workers serve by then. environment: more variables."""
     kind = KINDS["F-no-otlp"]
     command = (*kind.command, "--workers", str(n_workers))
-    kind = replace(kind, command=command, environment={"PYTHONPATH": str(ROOT), **environment})
+    kind = replace(kind, command=command, environment={"PYTHONPATH": str(ROOT), **(environment or {})})
     with running(kind, bundle or bundle_folder("logistic"), 0, stdout=stdout) as server:
         service = Service(server, _board(server.process.pid))
         service.await_all()
