@@ -8,15 +8,14 @@ code is 1 if a promise is broken. --quick does little of each: does it run?
 
 import argparse
 import sys
-from collections.abc import Callable
 
 from rich.console import Console
 
 from benchmarks.fire import consistency, counting, deaths, stalls
-from benchmarks.fire.profile import FULL, QUICK, FireProfile
-from benchmarks.fire.report import Report
+from benchmarks.fire.profile import FULL, QUICK
+from benchmarks.fire.report import Scenario
 
-SCENARIOS: dict[str, Callable[[FireProfile, Console, int], Report]] = {
+SCENARIOS: dict[str, Scenario] = {
     "counting": counting.measure,
     "consistency": consistency.measure,
     "deaths": deaths.measure,

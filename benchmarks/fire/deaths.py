@@ -60,7 +60,7 @@ def measure(_: FireProfile, console: Console, seed: int) -> Report:
         with serving(bundle=bundle, stdout=output, environment=environment) as service:
             for value, number in DEADLY_VALUES.items():
                 with console.status(f"waiting for {number.name}"):
-                    _die(report, service, Path(name) / "log", (value, number), seed)
+                    _die(report, service, Path(name) / "log", (value, number), seed + number)
     return report
 
 

@@ -1,9 +1,11 @@
 """What a scenario prints: a table of what was measured, and which promises it breaks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.fire.profile import FireProfile
 
 
 class Report:
@@ -34,3 +36,7 @@ class Report:
         console.print(table)
         for what in self.broken:
             console.print(f"broken: {what}", style="red")
+
+
+Scenario = Callable[[FireProfile, Console, int], Report]
+"""Runs at some size, shows its progress on a console, and takes the seed of what is random."""
