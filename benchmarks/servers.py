@@ -48,6 +48,8 @@ _METRICS = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{_SINK}/v1/metrics"}
 _CONTRIB = {"SIGHTLINE_HTTP_TRACING": "contrib"}
 _NO_BYPASS = {"SIGHTLINE_ASGI_BYPASS": "false"}
 _NO_LOG = {"SIGHTLINE_REQUEST_LOG": "false"}
+_IDLE_S = 0.1
+"""CPU time of a second in which a service only looks whether there is something to do."""
 _ANYTHING = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
 SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
 KINDS = {
@@ -92,6 +94,10 @@ KINDS = {
         Kind("F-no-traces", "Sightline without traces", _OURS, environment=_METRICS),
         Kind("F-no-log", "Sightline without the request log", _OURS, environment={**_OTLP, **_NO_LOG}),
         Kind("F", "Sightline, everything on", _OURS, environment=_OTLP),
+        *(
+            Kind(f"F-{n}", f"Sightline, everything on, {n} workers", (*_OURS, "--workers", str(n)), environment=_OTLP)
+            for n in (2, 4)
+        ),
         Kind("F-no-bypass", "Sightline without the bypass of ASGI", _OURS, environment={**_OTLP, **_NO_BYPASS}),
         Kind(
             "F-no-joined-writes",
@@ -131,6 +137,13 @@ class Server:
     def pss_bytes(self) -> int:
         """Memory of its processes, in which a page that n of them share counts as a nth for each."""
         return int(sum(process.memory_full_info().pss for process in self.processes()))
+
+    def await_idle(self, patience_s: float = 60) -> None:
+        """Waits until its processes hardly work: all that are started have loaded what they serve."""
+        until_s, before_s = monotonic() + patience_s, -1.0
+        while (now_s := self.cpu_s()) - before_s > _IDLE_S and monotonic() < until_s:
+            before_s = now_s
+            sleep(1)
 
     def processes(self) -> list[psutil.Process]:
         """Its process, and all that it has started."""
