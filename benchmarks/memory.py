@@ -31,8 +31,8 @@ class Memory:
 
     requests: tuple[int, ...]
     size_bytes: tuple[int, ...]
-    workers: tuple[int, ...]
-    pss_bytes: tuple[int, ...]
+    workers: tuple[int, ...] = ()
+    pss_bytes: tuple[int, ...] = ()
 
     @property
     def growth_percent(self) -> float:
