@@ -29,6 +29,7 @@ class Measured:
     seconds: float
     p50_ms: float
     p99_ms: float
+    slowest_ms: float = 0.0
 
     @property
     def per_s(self) -> float:
@@ -69,8 +70,8 @@ async def _drive(port: int, requests: Sequence[bytes], clients: int, seconds: fl
         for transport in transports:
             transport.abort()
     took = perf_counter() - start
-    p50, p99 = np.percentile(run.latencies, (50, 99)) * 1e3
-    return Measured(len(run.latencies), took, float(p50), float(p99))
+    p50, p99, slowest = np.percentile(run.latencies, (50, 99, 100)) * 1e3
+    return Measured(len(run.latencies), took, float(p50), float(p99), float(slowest))
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""Memory that a server does not share, after ten thousand requests and after a million."""
+"""Memory of a server after ten thousand requests and after a million, and with several workers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,16 +17,22 @@ from benchmarks.servers import KINDS, SINK, running
 
 CLIENTS = 64
 AT_ONCE = 10_000
+WORKERS = {1: "F", 2: "F-2", 4: "F-4"}
 SETTLE_S = 6.0
 """Longer than the interval of exports, so that one lies behind every reading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes after so many requests of one row, since the start."""
+    """Bytes after so many requests of one row, since the start.
+
+    workers: numbers of them. pss_bytes: of all processes with so many, after the first number of requests.
+    """
 
     requests: tuple[int, ...]
     size_bytes: tuple[int, ...]
+    workers: tuple[int, ...] = ()
+    pss_bytes: tuple[int, ...] = ()
 
     @property
     def growth_percent(self) -> float:
@@ -49,7 +55,8 @@ def measure(run_profile: RunProfile, console: Console) -> Iterator[Memory]:
                     progress.update(task, completed=sent)
                 sleep(SETTLE_S)
                 sizes.append(server.memory_bytes())
-    memory = Memory(run_profile.requests, tuple(sizes))
+    pss = [_pss_bytes(name, run_profile.requests[0]) for name in WORKERS.values()]
+    memory = Memory(run_profile.requests, tuple(sizes), tuple(WORKERS), tuple(pss))
     console.print(*section(memory), sep="\n")
     yield memory
 
@@ -63,6 +70,12 @@ def section(memory: Memory) -> list[str]:
         "| after requests | MB |",
         "|---:|---:|",
         *(f"| {n:,} | {size / 1e6:.1f} |" for n, size in zip(memory.requests, memory.size_bytes, strict=True)),
+        "",
+        f"All processes after {memory.requests[0]:,} requests; a page that n of them share counts as an nth (PSS).",
+        "",
+        "| workers | MB |",
+        "|---:|---:|",
+        *(f"| {n} | {size / 1e6:.1f} |" for n, size in zip(memory.workers, memory.pss_bytes, strict=True)),
     ]
 
 
@@ -71,3 +84,11 @@ def claims(memory: Memory) -> list[Claim]:
     first, last = memory.requests[0], memory.requests[-1]
     what = f"memory after {last:,} requests, more than after {first:,}"
     return [Claim(what, at_most(5, " %"), [memory.growth_percent])]
+
+
+def _pss_bytes(name: str, n_requests: int) -> int:
+    with running(SINK, Path(), 0) as sink, running(KINDS[name], bundle_folder("logistic"), sink.port) as server:
+        server.await_idle()
+        drive(server.port, requests(server, 1), clients=CLIENTS, seconds=600, at_most=n_requests)
+        sleep(SETTLE_S)
+        return server.pss_bytes()

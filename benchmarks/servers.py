@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
+from typing import IO
 
 import psutil
 
@@ -47,6 +48,8 @@ _METRICS = {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{_SINK}/v1/metrics"}
 _CONTRIB = {"SIGHTLINE_HTTP_TRACING": "contrib"}
 _NO_BYPASS = {"SIGHTLINE_ASGI_BYPASS": "false"}
 _NO_LOG = {"SIGHTLINE_REQUEST_LOG": "false"}
+_IDLE_S = 0.1
+"""CPU time of a second in which a service only looks whether there is something to do."""
 _ANYTHING = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
 SINK = Kind("sink", "an OTLP endpoint", (sys.executable, "-m", "benchmarks.sink", "{port}"))
 KINDS = {
@@ -91,6 +94,10 @@ KINDS = {
         Kind("F-no-traces", "Sightline without traces", _OURS, environment=_METRICS),
         Kind("F-no-log", "Sightline without the request log", _OURS, environment={**_OTLP, **_NO_LOG}),
         Kind("F", "Sightline, everything on", _OURS, environment=_OTLP),
+        *(
+            Kind(f"F-{n}", f"Sightline, everything on, {n} workers", (*_OURS, "--workers", str(n)), environment=_OTLP)
+            for n in (2, 4)
+        ),
         Kind("F-no-bypass", "Sightline without the bypass of ASGI", _OURS, environment={**_OTLP, **_NO_BYPASS}),
         Kind(
             "F-no-joined-writes",
@@ -127,6 +134,17 @@ class Server:
         """Unshared memory of its processes."""
         return int(sum(process.memory_full_info().uss for process in self.processes()))
 
+    def pss_bytes(self) -> int:
+        """Memory of its processes, in which a page that n of them share counts as a nth for each."""
+        return int(sum(process.memory_full_info().pss for process in self.processes()))
+
+    def await_idle(self, patience_s: float = 60) -> None:
+        """Waits until its processes hardly work: all that are started have loaded what they serve."""
+        until_s, before_s = monotonic() + patience_s, -1.0
+        while (now_s := self.cpu_s()) - before_s > _IDLE_S and monotonic() < until_s:
+            before_s = now_s
+            sleep(1)
+
     def processes(self) -> list[psutil.Process]:
         """Its process, and all that it has started."""
         return [self.process, *self.process.children(recursive=True)]
@@ -140,8 +158,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Iterator[Server]:
-    """Starts a server, waits until it answers, and ends it and its children afterwards."""
+def running(
+    kind: Kind, bundle: Path, sink: int, patience_s: float = 120, stdout: int | IO[bytes] = subprocess.DEVNULL
+) -> Iterator[Server]:
+    """Starts a server, waits until it answers, and ends it and its children afterwards.
+
+    stdout: where its log goes.
+    """
     port = free_port()
     model = f"{bundle}.joblib"
     fill = {"bundle": str(bundle), "model": model, "port": str(port), "sink": str(sink)}
@@ -150,7 +173,7 @@ def running(kind: Kind, bundle: Path, sink: int, patience_s: float = 120) -> Ite
     environment = bare_environment() | {name: value.format(**fill) for name, value in kind.environment.items()}
     start = monotonic()
     process = subprocess.Popen(  # noqa: S603  # the servers of this file
-        command, cwd=kind.folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=kind.folder, env=environment, stdout=stdout, stderr=subprocess.DEVNULL
     )
     try:
         _wait(process, port, kind, start + patience_s)

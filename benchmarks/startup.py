@@ -16,9 +16,8 @@ from benchmarks.profile import RunProfile
 from benchmarks.results_table import spread
 from benchmarks.servers import KINDS, SINK, running
 
-SERVERS = ("A", "B", "F")
-READY = {"A": "/openapi.json", "B": "/openapi.json", "F": "/readyz"}
-"""A and B have no probe: whatever they answer first."""
+READY = {"A": "/openapi.json", "B": "/openapi.json", "F": "/readyz", "F-2": "/readyz", "F-4": "/readyz"}
+"""The servers, and what is requested of them. A and B have no probe: whatever they answer first."""
 
 _AGAIN_S = 0.005
 
@@ -39,7 +38,7 @@ class StartUp:
 
 def measure(run_profile: RunProfile, console: Console) -> Iterator[list[StartUp]]:
     """Starts them in turn; the first round only brings their files into memory."""
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in SERVERS}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in READY}
     with running(SINK, Path(), 0) as sink:
         for number in track(range(run_profile.rounds + 1), "starts", console=console, transient=True):
             for name, each in times.items():

@@ -17,15 +17,11 @@ from time import monotonic
 from typing import IO, Any
 
 import httpx2 as httpx
-import numpy as np
-import pandas as pd
 import psutil
 import pytest
 
-from sightline_service.bundles.bundle import save_bundle
-from sightline_service.bundles.profiling import make_bundle
 from sightline_telemetry.observer.supervisor import Plan
-from tests.service.deadly import DEADLY, DeadlyClassifier
+from tests.service.deadly import DEADLY, TRUSTED, save_deadly_bundle
 from tests.service.running import NO_TLS
 from tests.stack.polling import poll_until
 
@@ -39,7 +35,7 @@ ENVIRONMENT = {
     "PATH": "/usr/bin",
     **COVERAGE,
     "PYTHONPATH": str(ROOT),
-    "SIGHTLINE_TRUSTED_TYPES": "tests.service.deadly.DeadlyClassifier",
+    "SIGHTLINE_TRUSTED_TYPES": TRUSTED,
     "SIGHTLINE_TRACE_RING": "true",
     "SIGHTLINE_RANDOM_ENDPOINT": "true",
 }
@@ -174,11 +170,7 @@ def serving(
 @pytest.fixture(scope="module")
 def deadly_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that ends its process at one value."""
-    data = pd.DataFrame({"x": np.random.default_rng(3).normal(0, 1, 200)})
-    labels = pd.Series(np.where(data["x"] > 0, "yes", "no"))
-    folder = tmp_path_factory.mktemp("deadly") / "bundle"
-    save_bundle(make_bundle(DeadlyClassifier().fit(data, labels), data, labels, name="deadly", version="1"), folder)
-    return folder
+    return save_deadly_bundle(tmp_path_factory.mktemp("deadly") / "bundle")
 
 
 @pytest.fixture(scope="module")

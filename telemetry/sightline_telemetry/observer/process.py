@@ -37,7 +37,7 @@ from sightline_telemetry.observer.standstill import Standstill
 from sightline_telemetry.requests.recording import EventList
 
 _FOLDS_EVERY_S = 0.02
-_NICE = 10  # at normal priority it would slow the caches of the worker beside it
+_NICE = 2  # below the workers, but at 5 it gets too little of two busy cores: scrapes would be late, the ring full
 
 
 class BoardObserver:
