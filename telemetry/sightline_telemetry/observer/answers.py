@@ -189,6 +189,8 @@ async def follow(path: str) -> AsyncIterator[dict[str, Any]]:
                     yield json.loads(line)
         finally:
             writer.close()
+    except NoAnswerError:
+        raise
     except (OSError, ValueError) as error:
         raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
     raise NoAnswerError("the observer has ended: was the service stopped?")
