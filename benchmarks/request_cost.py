@@ -182,7 +182,7 @@ def main() -> None:
         found, observed = uvloop.run(measure(bundle, request_of(rows)))
         off = found["off"]
         costs = {name: [a - b for a, b in zip(found[name], off, strict=True)] for name in ("on", "off again")}
-        print(f"{rows} rows a request, CPU us: off {median(off):.2f}, on {median(found['on']):.2f}", end="; ")
+        print(f"{rows} rows per request, CPU us: off {median(off):.2f}, on {median(found['on']):.2f}", end="; ")
         print(f"telemetry costs {spread(costs['on'])} (off against off {spread(costs['off again'])})", end="; ")
         print(f"the observer {spread(observed)}")
         if shutil.which("callgrind_control"):

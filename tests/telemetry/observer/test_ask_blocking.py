@@ -32,7 +32,7 @@ def test_half_an_answer_is_none(answer: bytes, tmp_path: Path) -> None:
         thread.join()
 
 
-def test_nobody_answers_in_time(tmp_path: Path) -> None:
+def test_an_observer_that_is_away_does_not_answer(tmp_path: Path) -> None:
     """A socket that accepts no connection, or is not there, is an observer that is away."""
     path = str(tmp_path / "socket")
     with pytest.raises(ConnectionError, match="FileNotFoundError"):
