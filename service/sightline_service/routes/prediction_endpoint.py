@@ -139,7 +139,7 @@ class PredictionEndpoint(Generic[Asked]):
         if self._model is not None:
             try:
                 rows = self._encode(columns, prediction, is_small=n_bytes <= SMALL_BYTES)
-                # A plain tuple of the same items: a named one costs each request half a microsecond more.
+                # A plain tuple of the same items, because a named one is made by Python code.
                 timeline.prediction = (  # type: ignore[assignment]
                     self._model,
                     0,

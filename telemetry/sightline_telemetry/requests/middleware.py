@@ -199,6 +199,7 @@ class TelemetryMiddleware:
                 ids >> 64, ids & _LOW_64, timeline.span_id, timeline.unix_ns, timeline.start_ns, route, method
             )
         except Exception:
+            timeline.slot = -1  # it may be that of an earlier attempt, which is free again
             self._faults.note("middleware")
             return
         if timeline.slot < 0:
