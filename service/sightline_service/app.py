@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from sightline_service.bundles.bundle import Bundle, load_bundle
-from sightline_service.bundles.verification import sample_columns
+from sightline_service.bundles.verification import sample_columns, tried_predictor
 from sightline_service.errors import naming_extras
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys, load_secrets
@@ -106,7 +106,9 @@ def create_app(*, inheritance: Inheritance | None = None, **given: Any) -> Bypas
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
-    bundle = load_bundle(settings.bundle, settings.trusted_types)
+    bundle = load_bundle(
+        settings.bundle, settings.trusted_types, digest=settings.digest, limit_bytes=settings.max_model_mb << 20
+    )
     telemetry = build_telemetry(settings, inheritance)
     model = _build_model(bundle, telemetry, settings)
     feedback = _build_feedback(model, telemetry, settings)
@@ -114,8 +116,7 @@ def create_app(*, inheritance: Inheritance | None = None, **given: Any) -> Bypas
 
 
 def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
-    predictor = Predictor(bundle.model, bundle.profile)
-    predictor.build_fast_path(sample_columns(bundle.sample, bundle.profile))
+    predictor = tried_predictor(bundle)
     _log.info("rows of %s are predicted by %s", bundle.name, predictor.path_description)
     described = DescribedModel(ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps)
     number = telemetry.add_model(described)

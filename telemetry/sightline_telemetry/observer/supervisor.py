@@ -32,6 +32,8 @@ _OBSERVER_GRACE_S = 3.0  # this much of the grace period is left for the observe
 _READY_POLL_S = 0.05
 _KILL_S = 2.0  # a killed process that is not gone by then waits in the kernel, for instance for a disk
 _REPEAT_S = 60.0  # a message about an observer that keeps dying is written as often as this
+_CANNOT_START = 2
+_WHY_IT_ENDED = "make the bundle again if it is broken, or give the service more memory"
 _STOPPED_BY_USER = 130  # as a shell reports a command that SIGINT has ended
 
 
@@ -145,8 +147,9 @@ class Supervisor:
             for worker, wait_status in self._reap():
                 if not self._has_served:
                     if os.WIFSIGNALED(wait_status):
-                        _say(f"the first worker {how_it_ended(wait_status)} before it was ready")
-                    return _exit_code(wait_status)
+                        _say(f"the first worker {how_it_ended(wait_status)} before it was ready; {_WHY_IT_ENDED}")
+                        return _CANNOT_START
+                    return os.WEXITSTATUS(wait_status)
                 worker.restart()
 
     def _stop(self) -> None:
@@ -268,11 +271,6 @@ def _signal_pipe() -> int:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # without a handler, no number is written
     return read
-
-
-def _exit_code(wait_status: int) -> int:
-    """Returns the exit code with which a shell would report how a process ended."""
-    return 128 + os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else os.WEXITSTATUS(wait_status)
 
 
 def _say(text: str) -> None:
