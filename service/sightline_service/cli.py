@@ -16,6 +16,7 @@ from rich.console import Console
 
 from sightline_service.demo.scenarios import Scenario
 from sightline_service.errors import SettingsError, StartupError, naming_extras
+from sightline_telemetry.standard_streams import unblock_standard_streams
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _VERSIONS = (
@@ -140,6 +141,7 @@ def serve(
     digest: Annotated[str, typer.Option(help="Serve the bundle with this digest only: sha256:...")] = "",
 ) -> None:
     """Serve a bundle over HTTP: workers write events, an observer process watches them."""
+    unblock_standard_streams()
     if digest:
         os.environ["SIGHTLINE_DIGEST"] = digest  # where every worker looks for it
     from sightline_service.serving import little_memory, serve_in_process, serve_supervised

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from sightline_service.errors import StartupError, naming_extras, shortened
 from sightline_telemetry.observer.inheritance import Inheritance
+from sightline_telemetry.standard_streams import unblock_standard_streams
 
 if TYPE_CHECKING:
     from sightline_service.server.asgi_bypass import BypassApp
@@ -31,6 +32,7 @@ ENDS_S = 5.0
 
 def main() -> int:
     """Serves until the supervisor stops it; returns the exit code."""
+    unblock_standard_streams()
     inheritance = Inheritance.take()
     if inheritance is None or inheritance.listening is None:
         sys.stderr.write("a worker is started by `sightline serve`\n")

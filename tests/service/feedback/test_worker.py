@@ -14,6 +14,7 @@ import pytest
 import sightline_service.feedback.worker
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.ledger import Ledger
+from sightline_service.feedback.watched_files import WatchedFiles
 from sightline_service.feedback.worker import WAITING_BODIES, LedgerWorker
 from sightline_telemetry.events.layout import FAULT, LABELS, body_event, event_body
 from sightline_telemetry.faults import Faults
@@ -53,7 +54,8 @@ async def working(
     def record(body: bytes) -> list[str]:
         return list(ledger.record(labels(predicted(int(body)), 1), {}))
 
-    worker = LedgerWorker(ledger, instead or record, Faults(written.events.append), written.events.append)
+    take = written.events.append
+    worker = LedgerWorker(ledger, instead or record, Faults(take), take, WatchedFiles(()))
     await worker.start()
     try:
         yield worker, written
