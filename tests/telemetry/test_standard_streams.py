@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -39,27 +40,26 @@ def full_pipe() -> Iterator[int]:
     os.close(writing)
 
 
-def chatter(path: str, descriptor: int) -> str:
+def chatter(path: Path, descriptor: int) -> str:
     """Has a process write ten thousand lines to a descriptor; returns what it says of those that were lost."""
-    command = [sys.executable, "-c", CHATTERING, path]
+    command = [sys.executable, "-c", CHATTERING, str(path)]
     assert (
         subprocess.run(command, stdout=descriptor, stderr=descriptor, timeout=PATIENCE_S, check=False).returncode == 0
     )
-    with open(path) as file:
-        return file.read()
+    return path.read_text()
 
 
-def test_a_pipe_that_is_full_blocks_nothing(full_pipe: int, tmp_path: os.PathLike[str]) -> None:
+def test_a_pipe_that_is_full_blocks_nothing(full_pipe: int, tmp_path: Path) -> None:
     """`print` and loggers go on, and what is dropped is counted."""
-    assert chatter(f"{tmp_path}/lost", full_pipe) == "['request_log'] True"
+    assert chatter(tmp_path / "lost", full_pipe) == "['request_log'] True"
 
 
-def test_a_reader_that_is_gone_fails_nothing(tmp_path: os.PathLike[str]) -> None:
+def test_a_reader_that_is_gone_fails_nothing(tmp_path: Path) -> None:
     """No BrokenPipeError is raised, and what is dropped is counted."""
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        assert chatter(f"{tmp_path}/lost", writing) == "['request_log'] True"
+        assert chatter(tmp_path / "lost", writing) == "['request_log'] True"
     finally:
         os.close(writing)
 
@@ -77,7 +77,7 @@ def test_what_is_read_is_complete_and_in_order() -> None:
     assert (ran.stderr, ran.returncode) == ("told\n", 1)
 
 
-def test_a_closed_descriptor_is_given_to_no_file(tmp_path: os.PathLike[str]) -> None:
+def test_a_closed_descriptor_is_given_to_no_file(tmp_path: Path) -> None:
     """What is opened next would otherwise get the number of stdout, and all messages."""
     code = (
         "import os, sys\nfrom sightline_telemetry.standard_streams import unblock_standard_streams\n"
@@ -86,5 +86,4 @@ def test_a_closed_descriptor_is_given_to_no_file(tmp_path: os.PathLike[str]) -> 
     )
     command = ["sh", "-c", 'exec "$0" -c "$1" "$2" >&- 2>&-', sys.executable, code, f"{tmp_path}/file"]
     subprocess.run(command, timeout=PATIENCE_S, check=True)
-    with open(f"{tmp_path}/file") as file:
-        assert file.read() == "True"
+    assert (tmp_path / "file").read_text() == "True"
