@@ -229,29 +229,36 @@ def test_the_thread_ends_with_the_worker(tmp_path: Path) -> None:
     assert "ledger" not in own()
 
 
-async def test_a_ledger_whose_file_is_removed_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A body is refused and counted as a fault then, not written to a file that nobody will ever read."""
+def test_a_ledger_whose_file_is_removed_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A body is refused and counted as a fault then, not written to a file that is gone when the process ends."""
     path = tmp_path / "ledger.sqlite3"
-    async with working(path) as (worker, written):
-        assert await worker.run(b"1") == ["accepted"]
-        path.unlink()
-        with pytest.raises(LedgerDownError):
-            await worker.run(b"2")
-        assert written.faults() >= 1
+
+    async def run() -> None:
+        async with working(path) as (worker, written):
+            assert await worker.run(b"1") == ["accepted"]
+            path.unlink()
+            with pytest.raises(LedgerDownError):
+                await worker.run(b"2")
+            assert written.faults() >= 1
+
+    asyncio.run(run())
     assert "was removed or replaced" in caplog.text
 
 
-async def test_failures_are_logged_once_per_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_are_logged_once_per_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Each body that cannot be recorded counts as a fault; the log has one line of them."""
 
     def fail(_: bytes) -> list[str]:
         raise LedgerDownError("no room is left")
 
-    async with working(tmp_path / "ledger.sqlite3", fail) as (worker, written):
-        for _ in range(5):
-            with pytest.raises(LedgerDownError):
-                await worker.run(b"1")
-        assert written.faults() == 5
+    async def run() -> None:
+        async with working(tmp_path / "ledger.sqlite3", fail) as (worker, written):
+            for _ in range(5):
+                with pytest.raises(LedgerDownError):
+                    await worker.run(b"1")
+            assert written.faults() == 5
+
+    asyncio.run(run())
     assert caplog.text.count("no room is left") == 1
 
 
