@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
     """Digest of the only bundle that is served, as `sightline bundle` prints it; without it any bundle is.
 
-    Whoever may write to the bundle's folder can then keep the service from starting, and nothing else.
+    A person who may write to the bundle's folder can then keep the service from starting, and nothing else.
     """
 
     max_model_mb: Annotated[int, Field(ge=1, le=1 << 20)] = 1024

@@ -87,7 +87,7 @@ class QueuedStream(io.TextIOBase):
             lose(PLACE, n_lost)
 
     def flush(self) -> None:
-        """Does nothing: whoever flushes must not wait either."""
+        """Does nothing: a caller that flushes must not wait either."""
 
     def writable(self) -> bool:
         """Returns True."""

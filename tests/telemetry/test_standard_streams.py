@@ -1,4 +1,4 @@
-"""A standard stream that nobody reads, or whose reader is gone, keeps no process from its work."""
+"""A standard stream that is not read, or whose reader is gone, keeps no process from its work."""
 
 import os
 import subprocess

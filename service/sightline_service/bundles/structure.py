@@ -234,7 +234,9 @@ def _check_sparse(matrix: Any) -> None:
 
 def _check_spline(spline: BSpline) -> None:
     for array in (spline.t, spline.c):
-        require(isinstance(array, np.ndarray) and array.dtype == np.float64, "has knots or coefficients that are none")
+        require(
+            isinstance(array, np.ndarray) and array.dtype == np.float64, "has knots or coefficients of another type"
+        )
     BSpline(spline.t, spline.c, spline.k, spline.extrapolate, spline.axis)  # raises for arrays that do not fit
 
 
