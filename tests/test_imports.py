@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "telemetry.estimators": set(),
     "telemetry.instruments": set(),
     "telemetry.events": set(),
+    "telemetry.standard_streams": set(),
     "telemetry.faults": {"telemetry.events"},
     "telemetry.requests": {"telemetry.events", "telemetry.faults"},
     "telemetry.model": {"telemetry.instruments"},
@@ -37,6 +38,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.instruments",
         "telemetry.model",
         "telemetry.requests",
+        "telemetry.standard_streams",
         "telemetry.traces",
     },
     "telemetry.observer": {
@@ -47,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.instruments",
         "telemetry.model",
         "telemetry.requests",
+        "telemetry.standard_streams",
         "telemetry.traces",
     },
     "telemetry.measurement": {
@@ -125,6 +128,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.counts",
         "telemetry.model",
         "telemetry.observer",
+        "telemetry.standard_streams",
     },
     "service.worker": {
         "service.app",
@@ -132,6 +136,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.server",
         "service.settings",
         "telemetry.observer",
+        "telemetry.standard_streams",
     },
     "service.serving": {
         "service.app",
@@ -140,6 +145,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.settings",
         "telemetry.export",
         "telemetry.observer",
+        "telemetry.standard_streams",
     },
     "service.demo": {
         "service.app",
@@ -158,6 +164,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.serving",
         "service.settings",
         "telemetry.export",
+        "telemetry.standard_streams",
     },
     "prometheus": {"telemetry.instruments", "telemetry.model"},
     "grafana": {"prometheus", "telemetry.instruments"},

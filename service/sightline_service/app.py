@@ -10,11 +10,12 @@ from typing import Any
 from fastapi import FastAPI
 
 from sightline_service.bundles.bundle import Bundle, load_bundle
-from sightline_service.bundles.verification import sample_columns
+from sightline_service.bundles.verification import sample_columns, tried_predictor
 from sightline_service.errors import naming_extras
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys, load_secrets
 from sightline_service.feedback.reader import LabelReader
+from sightline_service.feedback.watched_files import WatchedFiles
 from sightline_service.feedback.worker import LedgerWorker
 from sightline_service.prediction.batching import Batcher, measure_row_ns
 from sightline_service.prediction.columns import ColumnBuilder
@@ -43,6 +44,7 @@ from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
 from sightline_telemetry.observer.inheritance import Inheritance
+from sightline_telemetry.standard_streams import unblock_standard_streams
 
 _log = logging.getLogger(__name__)
 
@@ -106,16 +108,19 @@ def create_app(*, inheritance: Inheritance | None = None, **given: Any) -> Bypas
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
-    bundle = load_bundle(settings.bundle, settings.trusted_types)
+    streams = unblock_standard_streams()
+    bundle = load_bundle(
+        settings.bundle, settings.trusted_types, digest=settings.digest, limit_bytes=settings.max_model_mb << 20
+    )
     telemetry = build_telemetry(settings, inheritance)
+    streams.count_losses(telemetry.faults.lose)
     model = _build_model(bundle, telemetry, settings)
     feedback = _build_feedback(model, telemetry, settings)
     return _build_app(Parts(telemetry, model, feedback), settings)
 
 
 def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
-    predictor = Predictor(bundle.model, bundle.profile)
-    predictor.build_fast_path(sample_columns(bundle.sample, bundle.profile))
+    predictor = tried_predictor(bundle)
     _log.info("rows of %s are predicted by %s", bundle.name, predictor.path_description)
     described = DescribedModel(ModelId(bundle.name, bundle.version), bundle.profile, predictor.steps)
     number = telemetry.add_model(described)
@@ -134,11 +139,13 @@ def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Mo
 def _build_feedback(model: Model, telemetry: Telemetry, settings: Settings) -> Feedback:
     profile = model.bundle.profile
     judged = JudgedModel(model.id, profile.outcomes, bool(profile.scores))
-    keys = SigningKeys(load_secrets(settings.feedback_keys, settings.beside_bundle("feedback.key")))
+    key_file = settings.beside_bundle("feedback.key")
+    keys = SigningKeys(load_secrets(settings.feedback_keys, key_file))
     url = settings.ledger or f"sqlite:///{settings.beside_bundle('ledger.sqlite3')}"
     ledger = Ledger(url, judged, settings.label_horizon_s, last_wins=settings.last_label_wins)
     reader = LabelReader(keys, ledger, settings.max_labels)
-    worker = LedgerWorker(ledger, reader.record, telemetry.faults, telemetry.sink.write_aside)
+    watched = WatchedFiles(() if settings.feedback_keys else (key_file,))
+    worker = LedgerWorker(ledger, reader.record, telemetry.faults, telemetry.sink.write_aside, watched)
     return Feedback(PredictionIds(keys, judged), worker)
 
 

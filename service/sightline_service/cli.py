@@ -4,6 +4,7 @@ A command imports what it runs, so that `--version` and `--help` are quick, and 
 that needs no extra.
 """
 
+import os
 import platform
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from sightline_service.demo.scenarios import Scenario
 from sightline_service.errors import SettingsError, StartupError, naming_extras
+from sightline_telemetry.standard_streams import unblock_standard_streams
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
 _VERSIONS = (
@@ -107,9 +109,10 @@ def bundle(
 ) -> None:
     """Make a bundle of a fitted estimator and its training data: profiled, served, compared with the estimator."""
     from sightline_service.bundles.build import Source, bundle_files
-    from sightline_service.settings import trusted_types
+    from sightline_service.settings import max_model_bytes, trusted_types
 
-    source = Source(model, data, target, time, name, version, round(window * 3600), trust, trusted_types())
+    limits = trusted_types(), max_model_bytes()
+    source = Source(model, data, target, time, name, version, round(window * 3600), trust, *limits)
     loud = Console(stderr=True, style="bold red", highlight=False, soft_wrap=True)
     calm = Console(highlight=False, soft_wrap=True)
     bundle_files(source, out, lambda line: calm.print(line, markup=False), lambda line: loud.print(line, markup=False))
@@ -117,11 +120,11 @@ def bundle(
 
 @cli.command()
 def inspect(bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")]) -> None:
-    """Show what is in a bundle: features, classes, steps, types to trust, versions."""
+    """Show what is in a bundle: digest, features, classes, steps, types to trust, versions."""
     from sightline_service.bundles.summary import summarize
-    from sightline_service.settings import trusted_types
+    from sightline_service.settings import max_model_bytes, trusted_types
 
-    for line in summarize(bundle, trusted_types()):
+    for line in summarize(bundle, trusted_types(), max_model_bytes()):
         typer.echo(line)
 
 
@@ -135,8 +138,12 @@ def serve(
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="A port of its own for /metrics, beside the service's.")
     ] = None,
+    digest: Annotated[str, typer.Option(help="Serve the bundle with this digest only: sha256:...")] = "",
 ) -> None:
     """Serve a bundle over HTTP: workers write events, an observer process watches them."""
+    unblock_standard_streams()
+    if digest:
+        os.environ["SIGHTLINE_DIGEST"] = digest  # where every worker looks for it
     from sightline_service.serving import little_memory, serve_in_process, serve_supervised
     from sightline_telemetry.export.exporters import is_disabled
 

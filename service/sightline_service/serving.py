@@ -9,6 +9,7 @@ from typing import NoReturn
 from sightline_service.memory_limit import memory_limit_bytes
 from sightline_service.settings import PREFIX, load_settings
 from sightline_telemetry.observer.supervisor import Plan
+from sightline_telemetry.standard_streams import unblock_standard_streams
 
 _PYTHON = (sys.executable, "-P", "-m")
 """Without -P the current folder would stand first on the path, and its modules would shadow those of others."""
@@ -44,7 +45,7 @@ def serve_supervised(bundle: Path, host: str, port: int, workers: int, metrics_p
         ring_bytes=settings.ring_mb << 20,
         slots=settings.slots,
     )
-    sys.stdout.flush()
+    unblock_standard_streams().drain()
     os.execv(sys.executable, [*_PYTHON, "sightline_telemetry.observer.supervisor", plan.to_json()])  # noqa: S606
 
 

@@ -29,6 +29,15 @@ class Settings(BaseSettings):
     bundle: Path
     """Folder of the bundle that is served; `sightline serve` sets it."""
 
+    digest: Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
+    """Digest of the only bundle that is served, as `sightline bundle` prints it; without it any bundle is.
+
+    A person who may write to the bundle's folder can then keep the service from starting, and nothing else.
+    """
+
+    max_model_mb: Annotated[int, Field(ge=1, le=1 << 20)] = 1024
+    """Megabytes that the model of a bundle may take when it is unpacked; a larger one is refused before it is."""
+
     max_rows: Annotated[int, Field(ge=1, le=2**24)] = 10_000
     """Largest number of rows in one request."""
 
@@ -39,7 +48,7 @@ class Settings(BaseSettings):
     """Largest number of rows that wait for the model; a request above that is answered 503."""
 
     trusted_types: Names = ()
-    """Types, separated by commas, that a model may contain beyond those that skops trusts and those of the demo."""
+    """Types, separated by commas, that a model may contain beyond those of scikit-learn that are trusted by default."""
 
     feedback_keys: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(repr=False)] = ()
     """Secrets of at least 16 characters, separated by commas: the first one signs prediction ids, all verify them.
@@ -152,6 +161,11 @@ def load_settings(**given: object) -> Settings:
             f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}" for fault in error.errors()
         )
         raise SettingsError(f"a setting does not fit: {wrong}") from error
+
+
+def max_model_bytes() -> int:
+    """SIGHTLINE_MAX_MODEL_MB in bytes, for a command that reads a model and serves none. Raises SettingsError."""
+    return load_settings(bundle=Path()).max_model_mb << 20
 
 
 def trusted_types() -> tuple[str, ...]:

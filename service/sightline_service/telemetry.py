@@ -31,7 +31,7 @@ from sightline_telemetry.requests.recording import EventSink, Words
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
 
-FAULT_PLACES = ("middleware", "recording", "ledger", "request_log")
+FAULT_PLACES = ("middleware", "recording", "ledger", "feedback_key", "request_log")
 
 
 class Telemetry(Protocol):

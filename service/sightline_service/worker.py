@@ -12,11 +12,16 @@ import socket
 import sys
 from threading import Thread
 from time import sleep
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from sightline_service.errors import StartupError, naming_extras
+from sightline_service.errors import StartupError, naming_extras, shortened
 from sightline_telemetry.observer.inheritance import Inheritance
+from sightline_telemetry.standard_streams import unblock_standard_streams
+
+if TYPE_CHECKING:
+    from sightline_service.server.asgi_bypass import BypassApp
 
 _PARTS_S = 3.0
 """Of the time that the worker has for an orderly stop, its parts need this much; its last requests have the rest."""
@@ -27,30 +32,44 @@ ENDS_S = 5.0
 
 def main() -> int:
     """Serves until the supervisor stops it; returns the exit code."""
+    unblock_standard_streams()
     inheritance = Inheritance.take()
     if inheritance is None or inheritance.listening is None:
         sys.stderr.write("a worker is started by `sightline serve`\n")
         return 2
     Thread(target=_end_with_supervisor, args=(inheritance.lifeline,), name="lifeline", daemon=True).start()
     try:
-        with naming_extras():
-            _serve(inheritance, socket.socket(fileno=inheritance.listening))
+        app = _create_app(inheritance)
     except StartupError as error:
         Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 2
+    _serve(app, socket.socket(fileno=inheritance.listening))
     return 0
 
 
-def _serve(inheritance: Inheritance, listening: socket.socket) -> None:
+def _create_app(inheritance: Inheritance) -> "BypassApp":
+    """Returns the app. Raises StartupError, whatever goes wrong: what a bundle holds may raise anything."""
+    try:
+        with naming_extras():
+            from sightline_service.app import create_app
+
+            return create_app(inheritance=inheritance)
+    except StartupError:
+        raise
+    except MemoryError as error:
+        raise StartupError("there is not enough memory to load the bundle") from error
+    except Exception as error:
+        raise StartupError(f"the service cannot start: {type(error).__name__}: {shortened(str(error))}") from error
+
+
+def _serve(app: "BypassApp", listening: socket.socket) -> None:
     import uvicorn
 
-    from sightline_service.app import create_app
     from sightline_service.server.options import server_options
     from sightline_service.settings import load_settings
     from sightline_telemetry.observer.supervisor import workers_grace_s
 
     grace_s = max(1, int(workers_grace_s(load_settings().grace_s) - _PARTS_S))
-    app = create_app(inheritance=inheritance)
     host, port = listening.getsockname()[:2]
     config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=grace_s)
     uvicorn.Server(config).run(sockets=[listening])

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sightline_service.bundles.bundle import MODEL, Bundle, check_folder, save_bundle, untrusted_types
+from sightline_service.bundles.bundle import MODEL, Bundle, check_folder, digest_of, save_bundle
 from sightline_service.bundles.drift_floors import RowTimes
 from sightline_service.bundles.model_file import Tell, read_model
+from sightline_service.bundles.model_loading import MAX_MODEL_BYTES, untrusted_types
 from sightline_service.bundles.profiling import make_bundle
 from sightline_service.bundles.training_data import TrainingData, read_training_data
 from sightline_service.errors import BundleError
@@ -31,6 +32,7 @@ class Source:
     window_s: int
     is_trusted: bool = False
     trusted_types: tuple[str, ...] = ()
+    max_model_bytes: int = MAX_MODEL_BYTES
 
 
 def bundle_files(source: Source, out: Path, tell: Tell, warn: Tell) -> Bundle:
@@ -43,7 +45,8 @@ def bundle_files(source: Source, out: Path, tell: Tell, warn: Tell) -> Bundle:
             raise BundleError(f"--{what} {value!r} is empty or has a slash; it becomes a label and part of an address")
     check_folder(out)
     tell(f"reading {source.model} and {source.data}")
-    model = unwrapped(read_model(source.model, source.trusted_types, is_trusted=source.is_trusted, warn=warn))
+    limits = source.trusted_types, source.max_model_bytes
+    model = unwrapped(read_model(source.model, *limits, is_trusted=source.is_trusted, warn=warn))
     data = read_training_data(source.data, model, source.target, source.time)
     times = RowTimes(data.times, source.window_s) if data.times is not None else None
     tell(f"profiling {len(data.labels):,} rows and the model's predictions for them, then comparing")
@@ -75,6 +78,7 @@ def _describe(bundle: Bundle, data: TrainingData, out: Path) -> Iterator[str]:
         yield f"drift floors from {floors.n_windows} windows of {floors.window_s / 3600:g} h"
     elif data.times is not None:
         yield "no drift floors: too few windows hold enough rows; take a longer --window, or more training data"
+    yield f"digest: {digest_of(out)}; `sightline serve` takes it as --digest, and then serves nothing else"
 
 
 def _describe_others(feature: CategoricalFeature) -> str:

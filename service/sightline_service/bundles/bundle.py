@@ -8,17 +8,17 @@ import hashlib
 import platform
 import shutil
 import tempfile
-import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import msgspec
 import skops.io
-from sklearn.exceptions import InconsistentVersionWarning
 
+from sightline_service.bundles.model_loading import MAX_MODEL_BYTES, load_model, text_of
 from sightline_service.bundles.versions import mismatch, versions_of_model
 from sightline_service.errors import BundleError
 from sightline_service.prediction.columns import Value
@@ -29,24 +29,9 @@ FORMAT = 1
 MODEL, PROFILE, SAMPLE, MANIFEST = "model.skops", "profile.json", "sample.json", "manifest.json"
 _FILES = (MODEL, PROFILE, SAMPLE)
 
-TRUSTED_TYPES = (
-    "collections.OrderedDict",
-    "functools.partial",  # histogram gradient boosting holds one of check_array; what else it may hold is checked too
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.compose._column_transformer._RemainderColsList",  # indices of columns, up to scikit-learn 1.6
-    "sklearn.compose._column_transformer.make_column_selector",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.feature_selection._univariate_selection.chi2",
-    "sklearn.feature_selection._univariate_selection.f_classif",
-    "sklearn.feature_selection._univariate_selection.f_regression",
-    "sklearn.impute._iterative._ImputerTriplet",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-    "sklearn.utils.validation.check_array",
-)
-"""Parts of scikit-learn's own models that skops does not trust by itself; pinned here, never read from a bundle."""
+_MAX_BYTES = {MANIFEST: 1 << 20, PROFILE: 32 << 20, SAMPLE: 64 << 20}
+_MAX_OBJECTS = 1_000_000
+"""As objects, empty ones of JSON take twenty times as much memory as their text."""
 
 SampleRow = dict[str, Value | None]
 
@@ -101,48 +86,93 @@ def check_folder(folder: Path) -> None:
         raise BundleError(f"nothing can be written to {folder.parent}: {error}") from error
 
 
-def load_bundle(folder: Path, trusted_types: Sequence[str] = ()) -> Bundle:
-    """Reads a bundle and checks it. Raises BundleError, which says what to do."""
-    manifest = checked_manifest(folder)
-    if wrong := mismatch(manifest.versions):
-        raise BundleError(f"the bundle {folder} {wrong}")
-    model = _load_model(folder / MODEL, trusted_types)
-    rows = Annotated[tuple[dict[str, Any], ...], msgspec.Meta(min_length=1)]
-    sample = _read_json(folder / SAMPLE, rows, "holds no sample rows")
-    return Bundle(manifest.name, manifest.version, model, read_profile(folder), sample)
+def load_bundle(
+    folder: Path, trusted_types: Sequence[str] = (), *, digest: str = "", limit_bytes: int = MAX_MODEL_BYTES
+) -> Bundle:
+    """Reads a bundle and checks it. Raises BundleError, which says what to do.
+
+    digest: that of the only bundle which may be read; empty allows any. limit_bytes: memory that the model may take.
+    """
+    manifest = _read_manifest(folder, digest)
+    with ExitStack() as stack:  # what is read is what was checked, whatever happens to the names meanwhile
+        files = {name: stack.enter_context(_checked_file(folder, name, manifest)) for name in _FILES}
+        if wrong := mismatch(manifest.versions):
+            raise BundleError(f"the bundle {folder} {wrong}")
+        profile: ReferenceProfile = _read_json(files[PROFILE], folder / PROFILE, ReferenceProfile, "is not a profile")
+        rows = Annotated[tuple[dict[str, bool | int | float | str | None], ...], msgspec.Meta(min_length=1)]
+        sample = _read_json(files[SAMPLE], folder / SAMPLE, rows, "holds no sample rows")
+        try:
+            model = load_model(files[MODEL], trusted_types, limit_bytes)
+        except BundleError as error:
+            raise BundleError(f"{folder / MODEL} {error}") from error
+    return Bundle(manifest.name, manifest.version, model, profile, sample)
 
 
 def read_profile(folder: Path) -> ReferenceProfile:
     """Reads the reference profile of a bundle. Raises BundleError for a file that is not a profile."""
-    profile: ReferenceProfile = _read_json(folder / PROFILE, ReferenceProfile, "is not a profile")
+    with (folder / PROFILE).open("rb") as file:
+        profile: ReferenceProfile = _read_json(file, folder / PROFILE, ReferenceProfile, "is not a profile")
     return profile
-
-
-def untrusted_types(model_file: Path, trusted: Sequence[str] = ()) -> list[str]:
-    """Returns the types in a model that skops wrote which load only if they are trusted, beside those trusted here.
-
-    Raises what skops raises for a file that it cannot read.
-    """
-    return sorted(set(skops.io.get_untrusted_types(file=model_file)) - {*TRUSTED_TYPES, *trusted})
 
 
 def checked_manifest(folder: Path) -> Manifest:
     """Reads a bundle's manifest and checks that every file is as it was made. Raises BundleError."""
+    manifest = _read_manifest(folder)
+    for name in _FILES:
+        _checked_file(folder, name, manifest).close()
+    return manifest
+
+
+def digest_of(folder: Path) -> str:
+    """Returns the digest of a bundle: of its manifest, which has the checksums of all other files.
+
+    Raises BundleError.
+    """
+    return _digest(_manifest_bytes(folder))
+
+
+def _read_manifest(folder: Path, digest: str = "") -> Manifest:
+    path, text = folder / MANIFEST, _manifest_bytes(folder)
+    if digest and digest != _digest(text):
+        raise BundleError(
+            f"the bundle {folder} has the digest {_digest(text)}, and only {digest} may be served; if it was made "
+            "again, take the digest that `sightline bundle` printed"
+        )
+    manifest: Manifest = _decode(text, path, Manifest, "is not a manifest")
+    if manifest.format != FORMAT:
+        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}; make it again")
+    for what, value in (("name", manifest.name), ("version", manifest.version)):
+        if not value.strip() or "/" in value:
+            raise BundleError(f"{path} has the {what} {value!r}, which is empty or has a slash; make the bundle again")
+    return manifest
+
+
+def _manifest_bytes(folder: Path) -> bytes:
     path = folder / MANIFEST
     if not path.is_file():
         raise BundleError(f"there is no bundle in {folder}; `sightline train --out {folder}` makes the demo's")
-    manifest: Manifest = _read_json(path, Manifest, "is not a manifest")
-    if manifest.format != FORMAT:
-        raise BundleError(f"{path} has format {manifest.format}, this version reads {FORMAT}; make it again")
-    for name in _FILES:
-        path = folder / name
-        if not path.is_file():
-            raise BundleError(f"the bundle {folder} has no {name}; make the bundle again")
-        if _sha256(path) != manifest.sha256.get(name):
-            raise BundleError(
-                f"{path} was altered since the bundle was made (its sha256 differs); make the bundle again"
-            )
-    return manifest
+    try:
+        with path.open("rb") as file:
+            return _read_all(file, path)
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _checked_file(folder: Path, name: str, manifest: Manifest) -> IO[bytes]:
+    """Opens a file of a bundle, at its start. Raises BundleError if it is not as it was made."""
+    path = folder / name
+    if not path.is_file():
+        raise BundleError(f"the bundle {folder} has no {name}; make the bundle again")
+    try:
+        file = path.open("rb")
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+    if found != manifest.sha256.get(name):
+        file.close()
+        raise BundleError(f"{path} was altered since the bundle was made (its sha256 differs); make the bundle again")
+    file.seek(0)
+    return file
 
 
 def read_back(model: Any) -> Any:
@@ -167,28 +197,28 @@ def _manifest(bundle: Bundle, made: Path) -> Manifest:
     )
 
 
-def _read_json(path: Path, kind: Any, complaint: str) -> Any:
+def _read_json(file: IO[bytes], path: Path, kind: Any, complaint: str) -> Any:
     """Reads a file as a type. Raises BundleError with the complaint for JSON of another type."""
+    return _decode(_read_all(file, path), path, kind, complaint)
+
+
+def _read_all(file: IO[bytes], path: Path) -> bytes:
+    limit_bytes = _MAX_BYTES[path.name]
+    text = file.read(limit_bytes + 1)
+    if len(text) > limit_bytes or text.count(b"{") > _MAX_OBJECTS:
+        raise BundleError(f"{path} is larger than {limit_bytes >> 20} MB, or has more than {_MAX_OBJECTS:,} objects")
+    return text
+
+
+def _decode(text: bytes, path: Path, kind: Any, complaint: str) -> Any:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return msgspec.json.decode(text, type=kind)
     except UNREADABLE as error:
-        raise BundleError(f"{path} {complaint} ({error}); make the bundle again") from error
+        raise BundleError(f"{path} {complaint} ({text_of(error)}); make the bundle again") from error
 
 
-def _load_model(path: Path, trusted: Sequence[str]) -> Any:
-    try:
-        if unknown := untrusted_types(path, trusted):
-            raise BundleError(
-                f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, "
-                f"set SIGHTLINE_TRUSTED_TYPES={','.join(unknown)}"
-            )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", InconsistentVersionWarning)  # the minor version is the same
-            return skops.io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
-    except BundleError:
-        raise
-    except Exception as error:  # skops raises what the broken part raises
-        raise BundleError(f"{path} cannot be read as a skops model ({error!r}); make the bundle again") from error
+def _digest(manifest: bytes) -> str:
+    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
 
 
 def _sha256(path: Path) -> str:

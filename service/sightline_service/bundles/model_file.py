@@ -10,7 +10,10 @@ import joblib
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
-from sightline_service.bundles.bundle import TRUSTED_TYPES, untrusted_types
+from sightline_service.bundles.archive import check_archive
+from sightline_service.bundles.model_loading import untrusted_types
+from sightline_service.bundles.structure import check_structure
+from sightline_service.bundles.trusted_types import TRUSTED_TYPES
 from sightline_service.bundles.versions import advice, minor_of
 from sightline_service.errors import BundleError
 
@@ -19,10 +22,11 @@ SKOPS, PICKLES = ".skops", (".joblib", ".pkl", ".pickle")
 Tell = Callable[[str], None]
 
 
-def read_model(path: Path, trusted_types: Sequence[str], *, is_trusted: bool, warn: Tell) -> Any:
+def read_model(path: Path, trusted_types: Sequence[str], limit_bytes: int, *, is_trusted: bool, warn: Tell) -> Any:
     """Reads the estimator in a file, whose ending says how it was written.
 
     trusted_types: types that a skops file may hold besides those that are always trusted.
+    limit_bytes: memory that a skops file may take.
     is_trusted: the user made the file, so that whatever is in it may run; `warn` is called where that matters.
     Raises BundleError, which says what to do.
     """
@@ -36,7 +40,7 @@ def read_model(path: Path, trusted_types: Sequence[str], *, is_trusted: bool, wa
             "or write it with skops.io.dump"
         )
     try:
-        trusted = _trusted(path, trusted_types, is_trusted, warn) if path.suffix == SKOPS else []
+        trusted = _trusted(path, trusted_types, limit_bytes, is_trusted, warn) if path.suffix == SKOPS else []
         if path.suffix != SKOPS:
             warn(f"--trust: loading {path} runs whatever code is in it")
         try:
@@ -45,8 +49,8 @@ def read_model(path: Path, trusted_types: Sequence[str], *, is_trusted: bool, wa
             if minor_of(error.original_sklearn_version) != minor_of(error.current_sklearn_version):
                 raise
             return _load(path, trusted, "ignore")  # another patch of the same minor version
-    except BundleError:
-        raise
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
     except InconsistentVersionWarning as error:
         made, here = error.original_sklearn_version, error.current_sklearn_version
         what = f"was fitted with scikit-learn {made}, and {here} is installed"
@@ -70,12 +74,14 @@ def missing_code(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _trusted(path: Path, trusted_types: Sequence[str], is_trusted: bool, warn: Tell) -> list[str]:
+def _trusted(path: Path, trusted_types: Sequence[str], limit_bytes: int, is_trusted: bool, warn: Tell) -> list[str]:
     """Returns the types with which a skops file is loaded. Raises BundleError for types that are not trusted."""
+    with path.open("rb") as file:
+        check_archive(file, limit_bytes)
     unknown = untrusted_types(path, trusted_types)
     if unknown and not is_trusted:
         raise BundleError(
-            f"{path} holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, set "
+            f"it holds types that are not trusted: {', '.join(unknown)}; if you know that they are harmless, set "
             f"SIGHTLINE_TRUSTED_TYPES={','.join(unknown)}, or trust the file with --trust"
         )
     if unknown:
@@ -86,4 +92,8 @@ def _trusted(path: Path, trusted_types: Sequence[str], is_trusted: bool, warn: T
 def _load(path: Path, trusted: list[str], on_other_version: Literal["error", "ignore"]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter(on_other_version, InconsistentVersionWarning)
-        return skops.io.load(path, trusted=trusted) if path.suffix == SKOPS else joblib.load(path)
+        if path.suffix != SKOPS:
+            return joblib.load(path)
+        model = skops.io.load(path, trusted=trusted)
+        check_structure(model)
+        return model

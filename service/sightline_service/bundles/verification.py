@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline
 
-from sightline_service.bundles.bundle import SampleRow
-from sightline_service.errors import BundleError, SightlineError
+from sightline_service.bundles.bundle import Bundle, SampleRow
+from sightline_service.bundles.model_loading import text_of
+from sightline_service.errors import BundleError, SightlineError, StartupError
 from sightline_service.prediction.columns import ColumnBuilder, Columns, Value, unseen_value
 from sightline_service.prediction.dataframes import FrameBuilder
 from sightline_service.prediction.inspection import takes_arrays
@@ -60,6 +61,26 @@ def sample_columns(sample: tuple[SampleRow, ...], profile: ReferenceProfile) -> 
     """Reads sample rows as a request's are read: from JSON to structs to columns."""
     reader = InstanceReader(profile, max_rows=len(sample))
     return ColumnBuilder(profile).build(reader.read(msgspec.json.encode({"instances": sample})))
+
+
+def tried_predictor(bundle: Bundle) -> Predictor:
+    """Returns what predicts the rows of a bundle, after it has predicted the bundle's own sample rows.
+
+    Raises BundleError if model, profile and sample rows do not belong together.
+    """
+    try:
+        columns = sample_columns(bundle.sample, bundle.profile)
+        predictor = Predictor(bundle.model, bundle.profile)
+        predictor.predict(columns)
+        predictor.build_fast_path(columns)
+    except StartupError:
+        raise
+    except Exception as error:  # a model raises anything
+        raise BundleError(
+            f"the bundle {bundle.name} {bundle.version} does not predict its own sample rows ({text_of(error)}); make "
+            "the bundle again"
+        ) from error
+    return predictor
 
 
 def with_probed_capabilities(model: Any, profile: ReferenceProfile, rows: tuple[SampleRow, ...]) -> ReferenceProfile:

@@ -18,8 +18,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.prediction_ids import fingerprint
-from sightline_service.feedback.tables import LABELS, LEDGER, METADATA, MODELS, READS_ONLY, TOTALS, open_engine
+from sightline_service.feedback.tables import (
+    LABELS,
+    LEDGER,
+    METADATA,
+    MODELS,
+    READS_ONLY,
+    TOTALS,
+    files_of,
+    open_engine,
+)
 from sightline_service.feedback.verdicts import Label, TotalsByModel, Verdict, judge, rejected_totals
+from sightline_service.feedback.watched_files import WatchedFiles
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel, Quality, Total, TotalKey, Totals, add_totals
 
@@ -44,6 +54,7 @@ class Ledger:
         self._horizon_s = horizon_s
         self._last_wins = last_wins
         self._engine = open_engine(url)
+        self._files = WatchedFiles(())
         self._insert: Any = (sqlite if self._engine.dialect.name == "sqlite" else postgresql).insert
         self._id = ""
         self._models: dict[bytes, JudgedModel] = {}
@@ -51,7 +62,13 @@ class Ledger:
         self._totals: dict[ModelId, Totals] = {}
 
     def open(self) -> None:
-        """Creates the tables if they do not exist, and writes the model into its table."""
+        """Creates the tables if they do not exist, and writes the model into its table.
+
+        Opens the database again if its files were removed.
+        """
+        if self._files.missing() is not None:
+            self._engine.dispose()
+            self._files = WatchedFiles(())
         with self._transaction() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATION_LOCK)))
@@ -60,6 +77,7 @@ class Ledger:
             connection.execute(self._insert(LEDGER).values(new).on_conflict_do_nothing())
             self._write_model(connection)
             self._id = str(connection.execute(sa.select(LEDGER.c.id)).scalar_one())
+        self._files = WatchedFiles(files_of(self._engine))
 
     def close(self) -> None:
         """Closes the connection."""
@@ -192,6 +210,11 @@ class Ledger:
                 connection.execution_options(**options)
                 with connection.begin():
                     yield connection
+                    if (gone := self._files.missing()) is not None:
+                        raise LedgerDownError(
+                            f"the ledger's file {gone} was removed or replaced; nothing of this body was counted, send "
+                            "it again"
+                        )
         except SQLAlchemyError as error:
             raise LedgerDownError(
                 "the ledger does not answer; nothing of this body was counted, send it again"

@@ -1,6 +1,7 @@
 """The tables of the ledger, and an engine with short timeouts: SQLite beside the bundle, or PostgreSQL by URL."""
 
 import sqlite3
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -92,6 +93,14 @@ def open_engine(url: str) -> sa.Engine:
             max_overflow=0,
         )
     raise SettingsError(f"SIGHTLINE_LEDGER={shown}: a ledger is kept in sqlite:// or postgresql+psycopg://")
+
+
+def files_of(engine: sa.Engine) -> tuple[Path, ...]:
+    """Returns the files in which an open ledger keeps labels; none for a database on a server or in memory."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return ()
+    return Path(name), Path(f"{name}-wal")
 
 
 def _sqlite_engine(url: sa.URL) -> sa.Engine:

@@ -16,8 +16,9 @@ from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
 
-from sightline_service.errors import LedgerDownError
+from sightline_service.errors import LedgerDownError, RequestError, shortened
 from sightline_service.feedback.ledger import Ledger
+from sightline_service.feedback.watched_files import WatchedFiles
 from sightline_telemetry.events.layout import LABELS, body_event
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.quality import Quality, quality_to_bytes
@@ -27,6 +28,7 @@ _log = logging.getLogger(__name__)
 READS_EVERY_S = 1.0
 RETRIES_EVERY_S = 3.0
 PRUNES_EVERY_S = 600.0
+TELLS_EVERY_S = 60.0
 WAITING_BODIES = 64
 """Bodies that may wait for the ledger; further ones are refused with a 503."""
 ANSWER_S = 10.0
@@ -34,6 +36,10 @@ OPEN_S = 3.0
 """How long the start of the service waits for the ledger, without which it serves predictions too."""
 CLOSE_S = 1.0
 """How long the end of the service waits for the bodies that are still to be recorded."""
+
+
+_LEDGER, _KEY = "ledger", "feedback_key"
+"""Where faults of the feedback are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +53,23 @@ class LedgerWorker:
 
     record: records one body in the ledger and returns one verdict per label.
     write: takes an event with the totals, whenever they were read.
+    keys: the files of the keys that sign; without them, labels of predictions of before a restart are forged.
     """
 
     def __init__(
-        self, ledger: Ledger, record: Callable[[bytes], list[str]], faults: Faults, write: Callable[[bytes], None]
+        self,
+        ledger: Ledger,
+        record: Callable[[bytes], list[str]],
+        faults: Faults,
+        write: Callable[[bytes], None],
+        keys: WatchedFiles,
     ) -> None:
         self._ledger = ledger
         self._record = record
         self._faults = faults
         self._write = write
+        self._keys = keys
+        self._next_told_s = dict.fromkeys((_LEDGER, _KEY), 0.0)
         self._thread = Thread(target=self._work, name="ledger", daemon=True)  # a database that hangs must not keep us
         self._jobs: Queue[_Job | None] = Queue(WAITING_BODIES)
         self._is_tried: Future[None] = Future()
@@ -105,6 +119,8 @@ class LedgerWorker:
         try:
             verdicts = self._record(job.body)
         except BaseException as error:
+            if not isinstance(error, RequestError):
+                self._note(_LEDGER, f"the ledger does not take labels: {_reason(error)}")
             job.verdicts.set_exception(error)
             return
         self._show(self._ledger.quality())
@@ -114,20 +130,30 @@ class LedgerWorker:
         now_s = monotonic()
         if now_s < self._next_read_s:
             return
+        if (gone := self._keys.missing()) is not None:
+            self._note(_KEY, f"the key {gone} was removed or replaced: after a restart, labels of now are forged")
         try:
             if not self._is_open:
                 self._ledger.open()
             self._show(self._ledger.read())
             self._is_open = True
             self._prune_if_due(now_s)
-        except Exception:
+        except Exception as error:
             self._is_open = False  # requests are refused at once until it can be opened again
-            self._faults.note("ledger")
+            self._note(_LEDGER, f"the ledger does not answer: {_reason(error)}")
             self._next_read_s = monotonic() + RETRIES_EVERY_S
         else:
             self._next_read_s = monotonic() + READS_EVERY_S
         if not self._is_tried.done():
             self._is_tried.set_result(None)
+
+    def _note(self, place: str, text: str) -> None:
+        """Counts a fault, and logs it once per minute: a disk stays full for longer than a log should tell it."""
+        self._faults.lose(place)
+        now_s = monotonic()
+        if now_s >= self._next_told_s[place]:
+            self._next_told_s[place] = now_s + TELLS_EVERY_S
+            _log.error("%s; it is counted in sightline_faults_total, and logged once per minute", text)
 
     def _show(self, quality: Quality) -> None:
         """Publishes the totals, each time: an observer that has just started knows none."""
@@ -137,3 +163,9 @@ class LedgerWorker:
         if now_s >= self._next_prune_s:
             has_more = self._ledger.prune()  # in steps, so that bodies are recorded in between
             self._next_prune_s = now_s if has_more else now_s + PRUNES_EVERY_S
+
+
+def _reason(error: BaseException) -> str:
+    """Returns why a ledger fails: what the database said, without the statement and its values."""
+    cause = error.__cause__ or error
+    return shortened(str(getattr(cause, "orig", cause)) or type(cause).__name__)

@@ -18,6 +18,7 @@ from opentelemetry.trace import get_current_span
 
 from sightline_telemetry.events.layout import RequestEvent
 from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.standard_streams import PLACE, QueuedStream
 
 MAX_WAITING = 20_000
 """Largest number of queued lines; the oldest ones beyond it are dropped and counted."""
@@ -25,7 +26,6 @@ MAX_WAITING = 20_000
 _WRITE_EVERY_S = 0.05
 """The lines of 50 ms are written in a fraction of a millisecond; five times as many would be visible in p99."""
 _STOP_TIMEOUT_S = 2.0
-_PLACE = "request_log"
 _NOT_EXTRA = {*logging.makeLogRecord({}).__dict__, "message", "asctime", "level", "taskName", "color_message"}
 """Attributes of a log record that do not become fields; `color_message` is uvicorn's message for terminals."""
 
@@ -125,7 +125,7 @@ class LogWriter:
     def write(self, line: bytes) -> None:
         """Queues a line; if the queue is full, the oldest line is dropped."""
         if len(self._waiting) == MAX_WAITING:
-            self._lose(_PLACE, 1)
+            self._lose(PLACE, 1)
         self._waiting.append(line)
 
     def start(self) -> None:
@@ -154,10 +154,13 @@ class LogWriter:
             return
         stream = self._stream or sys.stdout
         try:
-            stream.write(b"".join(lines).decode())
-            stream.flush()
+            if isinstance(stream, QueuedStream):
+                stream.write_through(b"".join(lines))  # this thread may wait
+            else:
+                stream.write(b"".join(lines).decode())
+                stream.flush()
         except Exception:
-            self._lose(_PLACE, len(lines))
+            self._lose(PLACE, len(lines))
 
 
 def _json(value: Any) -> str:

@@ -35,6 +35,7 @@ from sightline_telemetry.observer.scrape_port import ScrapePort
 from sightline_telemetry.observer.seat_reader import SeatReader
 from sightline_telemetry.observer.standstill import Standstill
 from sightline_telemetry.requests.recording import EventList
+from sightline_telemetry.standard_streams import StandardStreams, unblock_standard_streams
 
 _FOLDS_EVERY_S = 0.02
 _NICE = 2  # below the workers, but at 5 it gets too little of two busy cores: scrapes would be late, the ring full
@@ -130,15 +131,16 @@ class BoardObserver:
             seat.release()
 
 
-def run(inheritance: Inheritance) -> bool:
-    """Observes until the lifeline ends; returns False if stdout does not take the log."""
+def run(inheritance: Inheritance, streams: StandardStreams) -> None:
+    """Observes until the lifeline ends; what the streams of this process drop is counted."""
     board = Board.attach(inheritance.board)
     description = board.description()
     while description is None:
         if _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
-            return True
+            return
         description = board.description()
     process = BoardObserver(board, description)
+    streams.count_losses(process.faults.lose)
     process.observer.start()  # before the first fold, which may find traces to write
     send_lines(process.observer.log.write)
     if inheritance.answers is not None:
@@ -149,10 +151,9 @@ def run(inheritance: Inheritance) -> bool:
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
         process.check_standstill()
-    is_logged = process.observer.stop()
+    process.observer.stop()
     if inheritance.observer_socket is not None:
         Path(inheritance.observer_socket).unlink(missing_ok=True)
-    return is_logged
 
 
 def _has_ended(lifeline: int, timeout_s: float) -> bool:
@@ -162,6 +163,7 @@ def _has_ended(lifeline: int, timeout_s: float) -> bool:
 
 def main() -> int:
     """Runs the observer that the supervisor has started; returns the exit code."""
+    streams = unblock_standard_streams()
     inheritance = Inheritance.take()
     if inheritance is None:
         sys.stderr.write("the observer is started by `sightline serve`, or by a server that calls `observe`\n")
@@ -171,8 +173,8 @@ def main() -> int:
     with suppress(OSError):
         os.nice(_NICE)
     logging.config.dictConfig(log_config())
-    if run(inheritance):
-        sys.stdout.flush()
+    run(inheritance, streams)
+    streams.drain()
     os._exit(0)  # all is sent; an exporter's thread that still waits for a dead endpoint must not keep the supervisor
 
 

@@ -16,7 +16,6 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import NamedTuple, Self
@@ -27,11 +26,14 @@ from sightline_telemetry.events.seats import SeatSizes
 from sightline_telemetry.observer import sockets
 from sightline_telemetry.observer.child import Child, how_it_ended
 from sightline_telemetry.observer.inheritance import Inheritance
+from sightline_telemetry.standard_streams import unblock_standard_streams
 
 _OBSERVER_GRACE_S = 3.0  # this much of the grace period is left for the observer to export
 _READY_POLL_S = 0.05
 _KILL_S = 2.0  # a killed process that is not gone by then waits in the kernel, for instance for a disk
 _REPEAT_S = 60.0  # a message about an observer that keeps dying is written as often as this
+_CANNOT_START = 2
+WHY_IT_ENDED = "make the bundle again if it is broken, or give the service more memory"
 _STOPPED_BY_USER = 130  # as a shell reports a command that SIGINT has ended
 
 
@@ -145,8 +147,9 @@ class Supervisor:
             for worker, wait_status in self._reap():
                 if not self._has_served:
                     if os.WIFSIGNALED(wait_status):
-                        _say(f"the first worker {how_it_ended(wait_status)} before it was ready")
-                    return _exit_code(wait_status)
+                        _say(f"the first worker {how_it_ended(wait_status)} before it was ready; {WHY_IT_ENDED}")
+                        return _CANNOT_START
+                    return os.WEXITSTATUS(wait_status)
                 worker.restart()
 
     def _stop(self) -> None:
@@ -270,21 +273,14 @@ def _signal_pipe() -> int:
     return read
 
 
-def _exit_code(wait_status: int) -> int:
-    """Returns the exit code with which a shell would report how a process ended."""
-    return 128 + os.WTERMSIG(wait_status) if os.WIFSIGNALED(wait_status) else os.WEXITSTATUS(wait_status)
-
-
 def _say(text: str) -> None:
-    """Writes a line to stderr, unless that would have to wait: a reader that is blocked must not block the service."""
-    line = f"sightline: {text}\n".encode()[: select.PIPE_BUF]
-    with suppress(OSError, ValueError):  # stderr may be closed
-        if select.select([], [2], [], 0)[1]:
-            os.write(2, line)
+    """Writes a line to stderr, which never waits: a reader that is blocked must not block the service."""
+    sys.stderr.write(f"sightline: {text}\n")
 
 
 def main() -> int:
     """Runs the plan that is the only argument; returns the exit code."""
+    unblock_standard_streams()
     try:
         return Supervisor(Plan.from_json(sys.argv[1])).run()
     except OSError as error:

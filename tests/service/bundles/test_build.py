@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from sightline_service.bundles.build import Source, bundle_files
-from sightline_service.bundles.bundle import load_bundle
+from sightline_service.bundles.bundle import digest_of, load_bundle
 from sightline_service.bundles.profiling import make_bundle
 from sightline_service.errors import BundleError
 from tests.service.zoo import squared, table
@@ -67,7 +67,9 @@ def test_what_is_right_is_bundled(source: Source) -> None:
     assert load_bundle(source.data.parent / "out").name == "m"
     assert messages[1].startswith("profiling 400 rows")
     assert messages[2].startswith("m 1: binary on 1 numeric and 1 categorical features, 400 rows -> ")
-    assert messages[3:] == ["columns that the model does not use: when"]
+    assert messages[3] == "columns that the model does not use: when"
+    assert messages[4].startswith(f"digest: {digest_of(source.data.parent / 'out')}; ")
+    assert len(messages) == 5
 
 
 BAD_DATA: dict[str, tuple[Callable[[str], str], str]] = {

@@ -8,10 +8,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sightline_service.bundles.bundle import MANIFEST, MODEL, PROFILE, SAMPLE, Bundle, load_bundle, save_bundle
+from sightline_service.bundles.bundle import (
+    MANIFEST,
+    MODEL,
+    PROFILE,
+    SAMPLE,
+    Bundle,
+    digest_of,
+    load_bundle,
+    save_bundle,
+)
+from sightline_service.bundles.verification import tried_predictor
 from sightline_service.errors import BundleError
 
 
@@ -137,3 +149,26 @@ def test_something_else_is_not_overwritten(small_bundle: Path, tmp_path: Path) -
     with pytest.raises(BundleError, match="name another folder"):
         save_bundle(load_bundle(small_bundle), tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_a_digest_allows_one_bundle(small_bundle: Path, copied: Path) -> None:
+    """With the digest of its manifest a bundle is read; another one, whose checksums fit too, is refused."""
+    digest = digest_of(small_bundle)
+    assert digest.startswith("sha256:")
+    assert load_bundle(small_bundle, digest=digest).name == "small"
+    profile = copied / PROFILE
+    profile.write_bytes(profile.read_bytes() + b" ")
+    checksums = json.loads((copied / MANIFEST).read_text())["sha256"]
+    edit_manifest(copied, sha256=checksums | {PROFILE: hashlib.sha256(profile.read_bytes()).hexdigest()})
+    assert load_bundle(copied).name == "small"
+    with pytest.raises(BundleError, match=f"only {digest} may be served"):
+        load_bundle(copied, digest=digest)
+
+
+def test_a_model_of_another_profile_is_refused(copied: Path) -> None:
+    """A bundle whose model does not predict the sample rows says so in one sentence."""
+    skops.io.dump(LogisticRegression().fit([[0.0], [1.0]], ["no", "yes"]), copied / MODEL)
+    checksums = json.loads((copied / MANIFEST).read_text())["sha256"]
+    edit_manifest(copied, sha256=checksums | {MODEL: hashlib.sha256((copied / MODEL).read_bytes()).hexdigest()})
+    with pytest.raises(BundleError, match="does not predict its own sample rows"):
+        tried_predictor(load_bundle(copied))

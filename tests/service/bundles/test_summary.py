@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sightline_service.bundles.bundle import MANIFEST, PROFILE
+from sightline_service.bundles.bundle import MANIFEST, PROFILE, digest_of
 from sightline_service.bundles.summary import summarize
 from sightline_service.cli import cli
 from sightline_service.errors import BundleError
@@ -25,6 +25,7 @@ def test_a_bundle_is_described(small_bundle: Path) -> None:
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert lines[0].startswith("small 7, made 20")
+    assert lines.pop(1) == f"digest: {digest_of(small_bundle)}"
     assert "; checksums: as made" in lines[1]
     assert lines[3].startswith("task: binary, fitted on ")
     assert "classes: no, yes; with probabilities" in lines

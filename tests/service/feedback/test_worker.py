@@ -14,6 +14,7 @@ import pytest
 import sightline_service.feedback.worker
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.ledger import Ledger
+from sightline_service.feedback.watched_files import WatchedFiles
 from sightline_service.feedback.worker import WAITING_BODIES, LedgerWorker
 from sightline_telemetry.events.layout import FAULT, LABELS, body_event, event_body
 from sightline_telemetry.faults import Faults
@@ -53,7 +54,8 @@ async def working(
     def record(body: bytes) -> list[str]:
         return list(ledger.record(labels(predicted(int(body)), 1), {}))
 
-    worker = LedgerWorker(ledger, instead or record, Faults(written.events.append), written.events.append)
+    take = written.events.append
+    worker = LedgerWorker(ledger, instead or record, Faults(take), take, WatchedFiles(()))
     await worker.start()
     try:
         yield worker, written
@@ -225,3 +227,46 @@ def test_the_thread_ends_with_the_worker(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert "ledger" not in own()
+
+
+def test_a_ledger_whose_file_is_removed_is_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A body is refused and counted as a fault then, not written to a file that is gone when the process ends."""
+    path = tmp_path / "ledger.sqlite3"
+
+    async def run() -> None:
+        async with working(path) as (worker, written):
+            assert await worker.run(b"1") == ["accepted"]
+            path.unlink()
+            with pytest.raises(LedgerDownError):
+                await worker.run(b"2")
+            assert written.faults() >= 1
+
+    asyncio.run(run())
+    assert "was removed or replaced" in caplog.text
+
+
+def test_failures_are_logged_once_per_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each body that cannot be recorded counts as a fault; the log has one line of them."""
+
+    def fail(_: bytes) -> list[str]:
+        raise LedgerDownError("no room is left")
+
+    async def run() -> None:
+        async with working(tmp_path / "ledger.sqlite3", fail) as (worker, written):
+            for _ in range(5):
+                with pytest.raises(LedgerDownError):
+                    await worker.run(b"1")
+            assert written.faults() == 5
+
+    asyncio.run(run())
+    assert caplog.text.count("no room is left") == 1
+
+
+def test_a_key_that_is_removed_is_named(tmp_path: Path) -> None:
+    """A file that stood there when it was looked at first is missed, and one that did not is not."""
+    key = tmp_path / "key"
+    key.write_text("a secret")
+    watched = WatchedFiles((key, tmp_path / "other"))
+    assert watched.missing() is None
+    key.unlink()
+    assert watched.missing() == key

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from sightline_telemetry.observer.supervisor import Plan
+from sightline_telemetry.observer.supervisor import WHY_IT_ENDED, Plan
 from tests.telemetry.observer import stand_in
 
 PATIENCE_S = 20
@@ -215,10 +215,13 @@ def test_pauses_grow(start: Start) -> None:
 
 @pytest.mark.parametrize(
     ("behaviour", "code", "messages"),
-    [("fails", 7, []), ("dies", 137, ["sightline: the first worker was ended by SIGKILL before it was ready"])],
+    [
+        ("fails", 7, []),
+        ("dies", 2, [f"sightline: the first worker was ended by SIGKILL before it was ready; {WHY_IT_ENDED}"]),
+    ],
 )
 def test_a_failure_of_the_first_worker_ends_all(start: Start, behaviour: str, code: int, messages: list[str]) -> None:
-    """A model that cannot be loaded is tried once, and its worker's exit code is that of the whole."""
+    """A model that cannot be loaded is tried once; its worker's exit code is that of the whole, 2 after a signal."""
     service = start(worker=[behaviour], n_workers=3)
     assert service.process.wait(PATIENCE_S) == code
     assert service.messages == messages
