@@ -16,6 +16,8 @@ from rich.console import Console
 
 from sightline_service.demo.scenarios import Scenario
 from sightline_service.errors import SettingsError, StartupError, naming_extras
+from sightline_telemetry.export.variables import drop_empty
+from sightline_telemetry.requests.propagation import PropagatorError, check_propagators
 from sightline_telemetry.standard_streams import unblock_standard_streams
 
 DEMO_BUNDLE = Path(".sightline") / "flights"
@@ -47,10 +49,20 @@ def main() -> None:
     """Runs a command; an error that is raised on purpose is printed as one sentence, with exit code 2."""
     try:
         with naming_extras():
+            _check_otel_variables()
             cli()
     except StartupError as error:
         Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(2) from None
+
+
+def _check_otel_variables() -> None:
+    """Stops for a propagator that is not installed: OpenTelemetry could then not even be imported."""
+    drop_empty(os.environ)
+    try:
+        check_propagators(os.environ)
+    except PropagatorError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _print_versions(is_wanted: bool) -> None:

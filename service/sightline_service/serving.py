@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from sightline_service.memory_limit import memory_limit_bytes
 from sightline_service.settings import PREFIX, load_settings
+from sightline_telemetry.export.variables import advice
 from sightline_telemetry.observer.supervisor import Plan
 from sightline_telemetry.standard_streams import unblock_standard_streams
 
@@ -45,6 +46,8 @@ def serve_supervised(bundle: Path, host: str, port: int, workers: int, metrics_p
         ring_bytes=settings.ring_mb << 20,
         slots=settings.slots,
     )
+    for line in advice(os.environ, is_contrib=settings.http_tracing == "contrib"):
+        sys.stderr.write(f"sightline: {line}\n")
     unblock_standard_streams().drain()
     os.execv(sys.executable, [*_PYTHON, "sightline_telemetry.observer.supervisor", plan.to_json()])  # noqa: S606
 

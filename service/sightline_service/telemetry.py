@@ -3,6 +3,9 @@
 `build_telemetry` chooses once, by the environment and the settings; the rest of the service does not ask again.
 """
 
+import logging
+import os
+import re
 from typing import Any, Protocol
 
 from fastapi import FastAPI
@@ -20,6 +23,7 @@ from sightline_telemetry.export.exporters import is_disabled
 from sightline_telemetry.export.producer import Producer
 from sightline_telemetry.export.reading import Reading
 from sightline_telemetry.export.sdk import Providers
+from sightline_telemetry.export.variables import advice
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.in_process import InProcessObserver
 from sightline_telemetry.observer.inheritance import Inheritance
@@ -30,6 +34,11 @@ from sightline_telemetry.requests.middleware import IdsMiddleware, TelemetryMidd
 from sightline_telemetry.requests.recording import EventSink, Words
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules
+
+_log = logging.getLogger(__name__)
+
+_PROBE = re.compile(r"/livez|/readyz|/metrics|/v2/health/.*|.*/ready|/v1/models/[^:]*")
+"""Routes of health checks, KServe's among them, and of scrapes."""
 
 FAULT_PLACES = ("middleware", "recording", "ledger", "feedback_key", "request_log")
 
@@ -217,8 +226,11 @@ def describe_app(app: FastAPI, models: list[DescribedModel]) -> Description:
         for method, operation in operations.items()
         for status in operation["responses"]
     ]
-    routes = dict.fromkeys(path for route in app.router.routes if (path := _path(route)))
-    return Description(tuple(models), tuple(routes), tuple(expected), FAULT_PLACES)
+    # Routes of an included router stand in the schema alone.
+    own = (path for route in app.router.routes if (path := _path(route)))
+    routes = dict.fromkeys((*own, *(kind.route for kind in expected)))
+    probes = tuple(route for route in routes if _PROBE.fullmatch(route))
+    return Description(tuple(models), tuple(routes), tuple(expected), FAULT_PLACES, probes)
 
 
 def numbers_of_routes(description: Description) -> dict[str, int]:
@@ -245,6 +257,9 @@ def build_telemetry(settings: Settings, inheritance: Inheritance | None = None) 
     """
     if is_disabled():
         return Off(settings)
+    if inheritance is None:  # otherwise the command has said it
+        for line in advice(os.environ, is_contrib=settings.http_tracing == "contrib"):
+            _log.warning(line)
     observation = InProcess() if inheritance is None else OnBoard(inheritance)
     kind = Contrib if settings.http_tracing == "contrib" else TailSampled
     return kind(settings, observation)

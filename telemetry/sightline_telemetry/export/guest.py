@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from time import monotonic
 
@@ -82,15 +83,13 @@ class GuestProviders:
         set_defaults()
         resource: Resource = resource_with(self._attributes)
         exporters = self._exporters
-        readers = []
-        if exporters.exports("METRICS"):
-            on_demand = _MetricsOnDemand(exporters.metrics)
-            readers.append(PeriodicReader(on_demand, export_interval_millis=exporters.interval_ms))
+        on_demand = [_MetricsOnDemand(partial(exporters.metrics, kind)) for kind in exporters.kinds("METRICS")]
+        readers = [PeriodicReader(each, export_interval_millis=exporters.interval_ms) for each in on_demand]
         self._meters = MeterProvider(readers, resource, shutdown_on_exit=False)
         sampler = None if is_head_sampled else ParentBased(ALWAYS_OFF)
         self.tracers = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
-        if exporters.exports("TRACES"):
-            self.tracers.add_span_processor(BatchSpanProcessor(_SpansOnDemand(lambda: exporters.spans(None))))
+        for kind in exporters.kinds("TRACES"):
+            self.tracers.add_span_processor(BatchSpanProcessor(_SpansOnDemand(partial(exporters.spans, kind, None))))
         set_globals(self._meters, self.tracers)
 
     def stop(self) -> None:

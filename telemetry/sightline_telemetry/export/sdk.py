@@ -7,7 +7,7 @@ from functools import partial
 from threading import Thread
 from time import monotonic
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import (
@@ -26,10 +26,14 @@ from sightline_telemetry.events.seats import ProcessWords
 from sightline_telemetry.export.exporters import Exporters, resource_with, set_defaults, set_globals
 from sightline_telemetry.export.producer import LIMITS, Producer, observe
 from sightline_telemetry.export.scrape import Scrape
+from sightline_telemetry.export.variables import bad_values
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.lost import LostRequest
 from sightline_telemetry.traces.spans import SpanWriter
 from sightline_telemetry.traces.trace_ring import TraceRing
+
+if TYPE_CHECKING:
+    from sightline_telemetry.export.log_export import LogExport
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +93,7 @@ class Providers:
         self.tracers: TracerProvider | None = None
         """`start` sets it, unless this is a guest."""
         self._writer: SpanWriter | None = None
+        self._logs: LogExport | None = None
         self.scrape = Scrape(producer, self._resolves)
         self._exporters.check()
 
@@ -100,6 +105,8 @@ class Providers:
     def start(self) -> None:
         """Builds the providers and exporters, and starts their threads."""
         if self._is_guest:
+            for line in bad_values(os.environ):
+                _log.warning(line)
             self._meters = self._build_meters(resource_with(self._attributes))
             return
         set_defaults()
@@ -112,12 +119,26 @@ class Providers:
         processors: list[SpanProcessor] = []
         if self._ring is not None:
             processors.append(self._ring)
-        if self._exporters.exports("TRACES"):
-            processors.append(BatchSpanProcessor(self._exporters.spans(self._meters), meter_provider=self._meters))
+        exporters = [self._exporters.spans(kind, self._meters) for kind in self._exporters.kinds("TRACES")]
+        processors += [BatchSpanProcessor(each, meter_provider=self._meters) for each in exporters]
         for processor in processors:
             self.tracers.add_span_processor(processor)
         self._writer = SpanWriter(resource, tuple(processors), self._producer.description)
         set_globals(self._meters, self.tracers)
+        if self._exporters.exports("LOGS"):
+            from sightline_telemetry.export.log_export import LogExport  # the SDK's logs take 4 MB
+
+            self._logs = LogExport(self._exporters, resource)
+
+    def write_line(self, line: bytes) -> None:
+        """Exports a line of the log, where logs are exported."""
+        if self._logs is not None:
+            self._logs.write(line)
+
+    @property
+    def has_exemplars(self) -> bool:
+        """False if exemplars are switched off, and in a guest, whose traces are not ours."""
+        return self._exporters.has_exemplars and not self._is_guest
 
     @property
     def interval_s(self) -> float:
@@ -155,6 +176,8 @@ class Providers:
         spans = None if self.tracers is None else Thread(target=self.tracers.shutdown, daemon=True)
         if spans is not None:
             spans.start()
+        if self._logs is not None:
+            self._logs.stop()
         if self._meters is not None:
             try:
                 self._meters.shutdown(timeout_millis=SHUTDOWN_S * 1000)
@@ -167,8 +190,8 @@ class Providers:
 
     def _build_meters(self, resource: Resource) -> MeterProvider:
         readers: list[MetricReader] = [self.scrape.reader]
-        if self._exporters.exports("METRICS"):
-            readers.append(ExportReader(self._exporters.metrics(), self._producer, self._exporters.interval_ms))
+        exporters = [self._exporters.metrics(kind) for kind in self._exporters.kinds("METRICS")]
+        readers += [ExportReader(each, self._producer, self._exporters.interval_ms) for each in exporters]
         meters = MeterProvider(readers, resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False)
         self._producer.register(meters.get_meter("sightline"))
         if self._workers or not self._is_guest:

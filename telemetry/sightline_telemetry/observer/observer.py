@@ -85,23 +85,28 @@ class Observer:
             attributes=resource,
             workers=workers,
         )
-        # A guest has no exemplars, and must not fail here because of a variable: `start` reports that.
-        self._exemplars = Exemplars(0.0 if options.is_guest else self.providers.interval_s)
+        self._exemplars = Exemplars(self.providers.interval_s)
         self.log = LogWriter(faults.lose)
         self._watch = Watch(
             self.table,
             HeadSampled() if options.is_head_sampled else TailSampler(options.rules),
             self._exemplars,
             self.providers if self.providers.keeps_traces else None,
-            self.log.write,
+            self.write_line,
             faults,
             logs_requests=options.logs_requests,
+            has_exemplars=self.providers.has_exemplars,
         )
 
     @property
     def followers(self) -> Followers:
         """Who follows requests live."""
         return self._watch.followers
+
+    def write_line(self, line: bytes) -> None:
+        """Writes a line of JSON, with its line break, to the log; exports it too where logs are exported."""
+        self.log.write(line)
+        self.providers.write_line(line)
 
     def take(self, read: Callable[[], Iterable[bytes]]) -> None:
         """Reads events and counts them. read: returns them; only one thread reads at a time."""
@@ -129,11 +134,11 @@ class Observer:
         ordered = sorted(in_flight, key=lambda request: request.phase != PREDICTING)
         for request in ordered[:MAX_LOST]:
             lost = LostRequest(request, self.table.description.route(request.route), index, ended)
-            self.log.write(lost_line(lost, signal_name))
+            self.write_line(lost_line(lost, signal_name))
             if self.providers.keeps_traces:
                 self.providers.write_lost(lost, signal_name)
         if ended.wait_status not in ORDERLY or in_flight or n_unsent:
-            self.log.write(death_line(index, ended, signal_name, len(in_flight), n_unsent))
+            self.write_line(death_line(index, ended, signal_name, len(in_flight), n_unsent))
 
     def start(self) -> None:
         """Starts exports, spans and the log."""

@@ -64,7 +64,7 @@ class BoardObserver:
             start_ns=board.start_unix_ns,
             workers=[seat.process for seat in seats],
         )
-        self.standstill = Standstill(options.standstill_s, self.observer.log.write, ends=options.ends_standstill)
+        self.standstill = Standstill(options.standstill_s, self.observer.write_line, ends=options.ends_standstill)
         self._lock = Lock()
         committed = None
         with faults.contained(CHECKPOINT):
@@ -142,7 +142,7 @@ def run(inheritance: Inheritance, streams: StandardStreams) -> None:
     process = BoardObserver(board, description)
     streams.count_losses(process.faults.lose)
     process.observer.start()  # before the first fold, which may find traces to write
-    send_lines(process.observer.log.write)
+    send_lines(process.observer.write_line)
     if inheritance.answers is not None:
         AnswerServer(inheritance.answers, process, process.faults).start()
     if inheritance.metrics is not None:

@@ -33,6 +33,7 @@ class Watch:
     writer: writes kept traces; with None no trace is kept and there are no exemplars, which would point to no trace.
     log: takes the lines of loggers and, with logs_requests, of requests; each has its line break.
     faults: notes what cannot be read; it costs its own event and no other.
+    has_exemplars: False if none are wanted; requests to probes have none in any case.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Watch:
         faults: Faults,
         *,
         logs_requests: bool = True,
+        has_exemplars: bool = True,
     ) -> None:
         self._table = table
         self._routes = table.description.routes
@@ -54,6 +56,8 @@ class Watch:
         self._log = log
         self._faults = faults
         self._logs_requests = logs_requests
+        self._probes = frozenset(table.description.probes)
+        self._has_exemplars = has_exemplars
         self.followers = Followers()
         self.labels: Quality | None = None
 
@@ -104,7 +108,8 @@ class Watch:
 
     def _decide(self, block: Block, event: RequestEvent, kind: RequestKind) -> str | None:
         bucket = bisect_left(DURATION_BOUNDS_S, event.duration_s)
-        needs_exemplar = self._exemplars.needs(kind, bucket)
+        has_exemplar = self._has_exemplars and kind.route not in self._probes
+        needs_exemplar = has_exemplar and self._exemplars.needs(kind, bucket)
         decision = self._sampler.decide(event, kind.route, needs_exemplar=needs_exemplar)
         for cut in decision.over_budget:
             block.add_kept(KEPT_REASONS.index(cut), is_over_budget=True)
@@ -112,6 +117,8 @@ class Watch:
             return None
         block.add_kept(KEPT_REASONS.index(decision.kept))
         self._writer.write(event, kind, decision.kept.value)
+        if not has_exemplar:
+            return decision.kept.value
         ended_ns = event.unix(event.end_ns)
         exemplar = Exemplar(event.duration_s, ended_ns, event.trace_id, event.span_id)
         self._exemplars.offer(kind, bucket, exemplar)

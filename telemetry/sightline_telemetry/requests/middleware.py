@@ -4,6 +4,7 @@ Attributes follow OpenTelemetry's stable HTTP semantic conventions. Query string
 contain secrets. A value that a client sends becomes a label only if it is in a fixed set.
 """
 
+import os
 from asyncio import get_running_loop
 from collections.abc import Iterable, Mapping
 from contextvars import Token
@@ -32,6 +33,7 @@ from sightline_telemetry.events.slots import ANSWERED, SLOTS_FULL, SlotTable
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.asgi import ASGIApp, Message, Receive, Scope, Send
+from sightline_telemetry.requests.propagation import extractor
 from sightline_telemetry.requests.recording import N_SCHEMES, EventSink
 from sightline_telemetry.requests.timeline import Caller, PredictionRecord, Timeline, parse_traceparent
 
@@ -41,6 +43,7 @@ TIMELINE = "sightline.timeline"
 A server or an outer middleware may put a Timeline there before `begin` is called.
 """
 
+_extract = extractor(os.environ)
 _LOW_64 = 2**64 - 1
 _NOWHERE = (None, None)
 _NO_CONTEXT = SpanContext(0, 0, False)
@@ -334,6 +337,8 @@ class IdsMiddleware:
 
 def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
     """Reads the caller's ids from the headers of a request; returns None if there are none."""
+    if _extract is not None:
+        return _extract(headers)
     traceparent, tracestate = None, b""
     for name, value in headers:
         if name == b"traceparent":

@@ -10,8 +10,9 @@ from itertools import starmap
 from secrets import randbits
 
 import numpy as np
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
@@ -24,6 +25,8 @@ from sightline_telemetry.requests.timeline import RANDOM, SAMPLED, AttributeValu
 from sightline_telemetry.traces.lost import LostRequest
 
 MAX_ATTRIBUTE_CHARS = 256
+"""Unless OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT or OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT says otherwise."""
+
 MAX_SEGMENTS = 64
 """Largest number of segments written on one level of a trace, so that no request can make the service write more."""
 
@@ -51,6 +54,9 @@ class SpanWriter:
         self._resource = resource
         self._processors = processors
         self._description = description
+        limits = SpanLimits()
+        self._max_attributes = limits.max_span_attributes
+        self._max_chars = limits.max_span_attribute_length or MAX_ATTRIBUTE_CHARS
 
     def write(self, event: RequestEvent, kind: RequestKind, reason: str) -> None:
         """Writes the server span of an ended request and a span for each of its segments.
@@ -68,7 +74,7 @@ class SpanWriter:
                 context=context,
                 parent=parent,
                 resource=self._resource,
-                attributes=_capped(attributes),
+                attributes=self._limited(attributes),
                 links=links,
                 kind=SpanKind.SERVER,
                 status=Status(StatusCode.ERROR if kind.status >= 500 else StatusCode.UNSET),
@@ -94,7 +100,7 @@ class SpanWriter:
                 name=lost.name,
                 context=SpanContext(request.trace_id, request.span_id, False, TraceFlags(SAMPLED)),
                 resource=self._resource,
-                attributes=attributes,
+                attributes=self._limited(attributes),
                 kind=SpanKind.SERVER,
                 status=Status(StatusCode.ERROR, f"{signal_name} ended worker {lost.worker}"),
                 start_time=request.unix_ns,
@@ -119,11 +125,15 @@ class SpanWriter:
                 context=context,
                 parent=parent,
                 resource=self._resource,
-                attributes=_capped(segment.attributes),
+                attributes=self._limited(segment.attributes),
                 start_time=segment.start_ns,
                 end_time=segment.end_ns,
                 instrumentation_scope=_SCOPE,
             )
+
+    def _limited(self, attributes: SpanAttributes) -> BoundedAttributes:
+        """Returns attributes within the limits that OTEL_* variables set; of too many, the last ones are kept."""
+        return BoundedAttributes(self._max_attributes, attributes, max_value_len=self._max_chars)
 
     def _emit(self, span: ReadableSpan) -> None:
         for processor in self._processors:
@@ -221,7 +231,3 @@ def _tracestate(event: RequestEvent) -> TraceState:
         return state
     kept = ";".join(part for part in otel_state.split(";") if not part.startswith("th:"))
     return state.update("ot", kept) if kept else state.delete("ot")
-
-
-def _capped(attributes: SpanAttributes) -> dict[str, AttributeValue]:
-    return {key: value[:MAX_ATTRIBUTE_CHARS] if isinstance(value, str) else value for key, value in attributes.items()}
