@@ -24,12 +24,19 @@ PACKAGES = {
 ALLOWED: dict[str, set[str]] = {
     "telemetry.estimators": set(),
     "telemetry.instruments": set(),
+    "telemetry.access": set(),
     "telemetry.events": set(),
     "telemetry.faults": {"telemetry.events"},
     "telemetry.requests": {"telemetry.events", "telemetry.faults"},
     "telemetry.model": {"telemetry.instruments"},
     "telemetry.counts": {"telemetry.events", "telemetry.instruments", "telemetry.model", "telemetry.requests"},
-    "telemetry.traces": {"telemetry.counts", "telemetry.events", "telemetry.model", "telemetry.requests"},
+    "telemetry.traces": {
+        "telemetry.counts",
+        "telemetry.events",
+        "telemetry.instruments",
+        "telemetry.model",
+        "telemetry.requests",
+    },
     "telemetry.export": {
         "telemetry.counts",
         "telemetry.events",
@@ -40,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.traces",
     },
     "telemetry.observer": {
+        "telemetry.access",
         "telemetry.counts",
         "telemetry.events",
         "telemetry.export",
@@ -61,7 +69,8 @@ ALLOWED: dict[str, set[str]] = {
     "service.errors": set(),
     "service.settings": {"service.errors"},
     "service.memory_limit": set(),
-    "service.server": {"service.errors", "telemetry.requests"},
+    "service.new_key": {"service.errors", "service.settings", "telemetry.access"},
+    "service.server": {"service.errors", "telemetry.access", "telemetry.requests"},
     "service.diagnostics": {"service.errors", "telemetry.instruments", "telemetry.observer", "telemetry.requests"},
     "service.prediction": {
         "service.errors",
@@ -105,6 +114,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.errors",
         "service.observation",
         "service.settings",
+        "telemetry.access",
         "telemetry.counts",
         "telemetry.events",
         "telemetry.export",
@@ -122,6 +132,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.server",
         "service.settings",
         "service.telemetry",
+        "telemetry.access",
         "telemetry.counts",
         "telemetry.model",
         "telemetry.observer",
@@ -138,6 +149,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.memory_limit",
         "service.server",
         "service.settings",
+        "telemetry.access",
         "telemetry.export",
         "telemetry.observer",
     },
@@ -155,6 +167,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.demo",
         "service.diagnostics",
         "service.errors",
+        "service.new_key",
         "service.serving",
         "service.settings",
         "telemetry.export",
@@ -192,6 +205,7 @@ KNOW_NO_OTEL = {
     "telemetry.traces.exemplars",
 }
 KNOW_NO_NUMPY = {
+    "telemetry.access",
     "telemetry.events",
     "telemetry.faults",
     "telemetry.instruments",

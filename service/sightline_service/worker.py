@@ -45,14 +45,14 @@ def _serve(inheritance: Inheritance, listening: socket.socket) -> None:
     import uvicorn
 
     from sightline_service.app import create_app
-    from sightline_service.server.options import server_options
+    from sightline_service.server.options import ServerConfig
     from sightline_service.settings import load_settings
     from sightline_telemetry.observer.supervisor import workers_grace_s
 
     grace_s = max(1, int(workers_grace_s(load_settings().grace_s) - _PARTS_S))
-    app = create_app(inheritance=inheritance)
     host, port = listening.getsockname()[:2]
-    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=grace_s)
+    app = create_app(inheritance=inheritance, host=host)
+    config = ServerConfig(app, host, port, log_config=None, timeout_graceful_shutdown=grace_s)
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -55,13 +55,15 @@ class Description:
     """All that an observer must know of a service to read and to count its events.
 
     An event names a model and a route by its position here. expected: the kinds of requests with a series at 0.
-    fault_places: where faults of the telemetry end.
+    fault_places: where faults of the telemetry end. clients: names of clients with series of their own; without any,
+    no series names a client.
     """
 
     models: tuple[DescribedModel, ...]
     routes: tuple[str, ...] = ()
     expected: tuple[RequestKind, ...] = ()
     fault_places: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
 
     def route(self, number: int) -> str:
         """Returns the route with a number; nothing for one that no route has: words in shared memory may be garbage."""
@@ -78,6 +80,7 @@ class Description:
             "routes": self.routes,
             "expected": self.expected,
             "fault_places": self.fault_places,
+            "clients": self.clients,
         }
         return json.dumps(content, separators=(",", ":")).encode()
 
@@ -94,6 +97,7 @@ class Description:
             tuple(content["routes"]),
             tuple(RequestKind(*kind) for kind in content["expected"]),
             tuple(content["fault_places"]),
+            tuple(content["clients"]),
         )
 
     @cached_property
