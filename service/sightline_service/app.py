@@ -189,9 +189,9 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
         title=f"{parts.model.id.name} {parts.model.id.version}",
         summary="Predictions of a scikit-learn model, measured by Sightline.",
         lifespan=lifespan,
-        root_path=settings.root_path,
         **fastapi_options(),
     )
+    app.root_path = settings.root_path  # as a server's own would be, but for paths that have lost it, too
     app.state.parts = parts
     app.certificate = parts.access.certificate
     answer_failures(app)

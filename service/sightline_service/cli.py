@@ -31,7 +31,6 @@ _VERSIONS = (
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ObserverKind = Literal["auto", "process", "off"]
-KeyScope = Literal["predict", "feedback", "read"]
 KeyFile = Annotated[
     Path | None, typer.Option(help="File with the key for the service; without it SIGHTLINE_API_KEY has the key.")
 ]
@@ -236,12 +235,14 @@ cli.add_typer(key, name="key")
 @key.command("add")
 def key_add(
     name: Annotated[str, typer.Argument(help="Name of the client, which traces and counts show.")],
-    scope: Annotated[list[KeyScope], typer.Option(help="What the key allows; may be given several times.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What the key allows, predict, feedback or read; may be given several times.")
+    ],
     file: Annotated[Path | None, typer.Option(help="File of keys; without it that of SIGHTLINE_API_KEYS.")] = None,
 ) -> None:
     """Make a key, write its hash to the file of keys, and print the key once: it is stored nowhere."""
     from sightline_service.new_key import add_key
 
-    made, path = add_key(name, scope, file)
+    made, path = add_key(name, ",".join(scope).split(","), file)
     typer.echo(made)
     typer.echo(f"sightline: its hash is in {path}; the key is shown this once and stored nowhere", err=True)

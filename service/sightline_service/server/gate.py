@@ -1,9 +1,9 @@
 """Lets a request in, or refuses it: by the host that it names, and by the key that it brings."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sightline_service.errors import ForbiddenError, MisdirectedError, SightlineError, UnauthorizedError
@@ -108,7 +108,17 @@ class GateMiddleware:
 
 def _name_route(scope: Scope) -> None:
     """Names the route that would have answered: a refusal is counted under it."""
-    routes = scope["app"].router.routes if "app" in scope else ()
+    routes = _all_routes(scope["app"].router.routes) if "app" in scope else ()
     route = next((each for each in routes if each.matches(scope)[0] is Match.FULL), None)
     if route is not None:
         scope["route"] = route
+
+
+def _all_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Yields routes, with those of routers that were included; releases of FastAPI keep these as one route or many."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from _all_routes(included.routes)
