@@ -84,6 +84,7 @@ ALLOWED: dict[str, set[str]] = {
     "service.feedback": {
         "service.errors",
         "service.prediction",
+        "telemetry.access",
         "telemetry.events",
         "telemetry.faults",
         "telemetry.instruments",

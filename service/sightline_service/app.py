@@ -23,6 +23,7 @@ from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.recording import RowEncoder
 from sightline_service.prediction.tensors import TensorReader
 from sightline_service.routes import random
+from sightline_service.routes.documented_keys import document_keys
 from sightline_service.routes.feedback import FeedbackEndpoint, feedback_route
 from sightline_service.routes.health import health_router
 from sightline_service.routes.json_rows import RowWriter
@@ -30,6 +31,7 @@ from sightline_service.routes.kserve_v1 import KServeDialect, kserve_route, kser
 from sightline_service.routes.metadata_v2 import inference_metadata_router
 from sightline_service.routes.metrics import metrics_router
 from sightline_service.routes.open_inference_v2 import TensorDialect, infer_routes
+from sightline_service.routes.pages import page_routes
 from sightline_service.routes.predict import JsonDialect, predict_route
 from sightline_service.routes.prediction_endpoint import PredictionEndpoint, PredictionParts
 from sightline_service.routes.problems import answer_failures, refusal_of
@@ -189,6 +191,8 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
         title=f"{parts.model.id.name} {parts.model.id.version}",
         summary="Predictions of a scikit-learn model, measured by Sightline.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         **fastapi_options(),
     )
     app.root_path = settings.root_path  # as a server's own would be, but for paths that have lost it, too
@@ -197,6 +201,8 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
     answer_failures(app)
     _add_prediction_routes(app, parts, settings)
     _add_other_routes(app, parts, settings)
+    if parts.access.keys is not None:
+        app.amend_openapi = document_keys
     if parts.access.gate is not None:
         app.add_middleware(GateMiddleware, gate=parts.access.gate, refuse=refusal_of)
     parts.telemetry.measure(app)
@@ -243,3 +249,4 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
         app.include_router(traces_router(telemetry.read_trace))
     app.include_router(health_router(lambda: parts.is_ready))
     app.include_router(metrics_router(telemetry.scrape))
+    app.router.routes.extend(page_routes())

@@ -5,7 +5,7 @@ to wait takes the way through ASGI, as do all as soon as the app has middleware 
 route in front.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import FastAPI
@@ -43,11 +43,20 @@ class BypassApp(FastAPI):
         self._bypassed: dict[bytes, tuple[Route, InlineEndpoint]] = {}
         self.asgi_bypass: AsgiBypass | None = None
         self.certificate: Certificate | None = None
+        self.amend_openapi: Callable[[dict[str, Any]], None] | None = None
+        """Completes the document of the API; may be called again on what it has completed."""
         self.writes = WriteBatch()
 
     def bypass(self, route: Route, endpoint: InlineEndpoint) -> None:
         """Lets POST requests of one of the routes bypass ASGI."""
         self._bypassed[route.path.encode()] = route, endpoint
+
+    def openapi(self) -> dict[str, Any]:
+        """Returns the document of the API."""
+        document = super().openapi()
+        if self.amend_openapi is not None:
+            self.amend_openapi(document)
+        return document
 
     def build_middleware_stack(self) -> ASGIApp:
         """Builds the stack, and decides whether requests may bypass it until it is built again."""

@@ -48,7 +48,7 @@ def test_a_key_has_256_random_bits_behind_its_name(made: tuple[str, str]) -> Non
 @pytest.mark.parametrize("name", ["", "a_b", "a b", "-a", "a" * 64, "ä", "a\n"])
 def test_a_name_that_does_not_fit_is_refused(name: str) -> None:
     """A name has letters, digits, dots and hyphens only: it stands in a key, a line and a label."""
-    with pytest.raises(ValueError, match="the name .* does not fit"):
+    with pytest.raises(ValueError, match=r"the name .* does not fit"):
         make_key(name, ["read"])
 
 
@@ -128,7 +128,7 @@ def test_a_bad_line_is_named_and_not_quoted(tmp_path: Path, line: str, reason: s
 
 
 @pytest.mark.parametrize(("mode", "is_refused"), [(0o600, False), (0o644, False), (0o664, False), (0o646, True)])
-def test_a_file_that_others_may_write_is_refused(file: Path, mode: int, is_refused: bool) -> None:  # noqa: FBT001
+def test_a_file_that_others_may_write_is_refused(file: Path, mode: int, is_refused: bool) -> None:
     """Hashes may be read by all; who may write them could add a key."""
     file.chmod(mode)
     if is_refused:
