@@ -182,7 +182,7 @@ class _Measuring:
         app.add_middleware(
             middleware,
             sink=self.sink,
-            routes={route: number for number, route in enumerate(description.routes)},
+            routes=numbers_of_routes(description),
             asked=self._asked if keeps_traces else None,
             faults=self.faults,
         )
@@ -239,6 +239,19 @@ def describe_app(app: FastAPI, models: list[DescribedModel]) -> Description:
 
 def _path_of(file: Path | None) -> str:
     return "" if file is None else str(file.resolve())
+
+
+def numbers_of_routes(description: Description) -> dict[str, int]:
+    """Returns the number of each route, by its template and by the paths of the models that are served.
+
+    A request that begins is known by its path; the template is known when it is routed.
+    """
+    numbers = {route: number for number, route in enumerate(description.routes)}
+    for route, number in tuple(numbers.items()):
+        for model in description.models:
+            path = route.replace("{name}", model.id.name).replace("{version}", model.id.version)
+            numbers.setdefault(path, number)
+    return numbers
 
 
 def _path(route: BaseRoute) -> str:

@@ -57,7 +57,7 @@ def page_routes() -> list[BaseRoute]:
 
 
 def _root(_: Request) -> Response:
-    """Says what this is, and where to look."""
+    """Returns the page that describes the service and links to the rest."""
     return _answer(_ROOT, "text/html", POLICY)
 
 

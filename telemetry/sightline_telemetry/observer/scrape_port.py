@@ -46,7 +46,7 @@ class ScrapePort:
     """Answers `GET /metrics` on a listening socket, from threads.
 
     render: returns the body and its content type, for an Accept header; if it raises, the answer is 503.
-    access: who may scrape; without it, whoever reaches the port.
+    access: who may scrape; without it, every client that reaches the port.
     """
 
     def __init__(

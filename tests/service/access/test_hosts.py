@@ -17,7 +17,7 @@ def raw(service: Running, *lines: str) -> bytes:
 
 @pytest.mark.parametrize("path", ["/metrics", "/docs", "/", "/nothing", "/predict/random"])
 def test_a_page_that_rebinds_its_name_reads_nothing(small_bundle: Path, path: str) -> None:
-    """Served on loopback, a foreign name is refused; the names of loopback are not."""
+    """Served on loopback, another name is refused; the names of loopback are not."""
     with running(small_bundle, host="127.0.0.1") as service:
         refused = service.client.get(path, headers={"host": "attacker.example"})
         assert (refused.status_code, refused.json()["type"]) == (421, "urn:sightline:problem:misdirected")

@@ -62,7 +62,7 @@ def test_a_scope_that_does_not_exist_is_refused(scopes: list[str]) -> None:
 def test_a_key_is_found_as_bearer_and_as_a_password(file: Path, made: tuple[str, str]) -> None:
     """The scheme's case and the user name do not matter."""
     keys, (key, _) = KeyFile(file), made
-    basic = b64encode(f"whoever:{key}".encode())
+    basic = b64encode(f"anyone:{key}".encode())
     headers = (bearer(key), b"bEARER  " + key.encode(), b"Basic " + basic, b"basic " + basic)
     assert [name_of(keys.holder(header)) for header in headers] == ["billing"] * 4
     found = keys.holder(bearer(key))
