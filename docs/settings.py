@@ -23,6 +23,10 @@ exist, stops start-up with an error that names it. Several values are separated 
 | variable | default | meaning |
 |---|---|---|
 """
+_CLIENTS = """
+`SIGHTLINE_API_KEY` is the [key](access.md) that `sightline doctor`, `simulate` and `demo` send, unless they are given \
+`--key-file`; a service does not read it.
+"""
 _OPENTELEMETRY = """
 ## Variables of OpenTelemetry
 
@@ -45,7 +49,7 @@ still have their ids, and labels are still judged and kept |
 def settings_page() -> str:
     """The page: one row per setting, in the order of the class."""
     rows = [f"| `{PREFIX}{name.upper()}` | {_default(name)} | {text} |\n" for name, text in _meanings().items()]
-    return "".join([_HEAD, *rows, _OPENTELEMETRY])
+    return "".join([_HEAD, *rows, _CLIENTS, _OPENTELEMETRY])
 
 
 def _meanings() -> dict[str, str]:

@@ -24,13 +24,20 @@ PACKAGES = {
 ALLOWED: dict[str, set[str]] = {
     "telemetry.estimators": set(),
     "telemetry.instruments": set(),
+    "telemetry.access": set(),
     "telemetry.events": set(),
     "telemetry.standard_streams": set(),
     "telemetry.faults": {"telemetry.events"},
     "telemetry.requests": {"telemetry.events", "telemetry.faults"},
     "telemetry.model": {"telemetry.instruments"},
     "telemetry.counts": {"telemetry.events", "telemetry.instruments", "telemetry.model", "telemetry.requests"},
-    "telemetry.traces": {"telemetry.counts", "telemetry.events", "telemetry.model", "telemetry.requests"},
+    "telemetry.traces": {
+        "telemetry.counts",
+        "telemetry.events",
+        "telemetry.instruments",
+        "telemetry.model",
+        "telemetry.requests",
+    },
     "telemetry.export": {
         "telemetry.counts",
         "telemetry.events",
@@ -42,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.traces",
     },
     "telemetry.observer": {
+        "telemetry.access",
         "telemetry.counts",
         "telemetry.events",
         "telemetry.export",
@@ -64,7 +72,8 @@ ALLOWED: dict[str, set[str]] = {
     "service.errors": set(),
     "service.settings": {"service.errors"},
     "service.memory_limit": set(),
-    "service.server": {"service.errors", "telemetry.requests"},
+    "service.new_key": {"service.errors", "service.settings", "telemetry.access"},
+    "service.server": {"service.errors", "telemetry.access", "telemetry.requests"},
     "service.diagnostics": {"service.errors", "telemetry.instruments", "telemetry.observer", "telemetry.requests"},
     "service.prediction": {
         "service.errors",
@@ -78,6 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "service.feedback": {
         "service.errors",
         "service.prediction",
+        "telemetry.access",
         "telemetry.events",
         "telemetry.faults",
         "telemetry.instruments",
@@ -108,6 +118,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.errors",
         "service.observation",
         "service.settings",
+        "telemetry.access",
         "telemetry.counts",
         "telemetry.events",
         "telemetry.export",
@@ -125,6 +136,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.server",
         "service.settings",
         "service.telemetry",
+        "telemetry.access",
         "telemetry.counts",
         "telemetry.model",
         "telemetry.observer",
@@ -143,6 +155,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.memory_limit",
         "service.server",
         "service.settings",
+        "telemetry.access",
         "telemetry.export",
         "telemetry.observer",
         "telemetry.standard_streams",
@@ -161,6 +174,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.demo",
         "service.diagnostics",
         "service.errors",
+        "service.new_key",
         "service.serving",
         "service.settings",
         "telemetry.export",
@@ -199,6 +213,7 @@ KNOW_NO_OTEL = {
     "telemetry.traces.exemplars",
 }
 KNOW_NO_NUMPY = {
+    "telemetry.access",
     "telemetry.events",
     "telemetry.faults",
     "telemetry.instruments",

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from sightline_service.bundles.bundle import Bundle, load_bundle
 from sightline_service.bundles.verification import sample_columns, tried_predictor
-from sightline_service.errors import naming_extras
+from sightline_service.errors import SettingsError, naming_extras
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import PredictionIds, SigningKeys, load_secrets
 from sightline_service.feedback.reader import LabelReader
@@ -24,6 +24,7 @@ from sightline_service.prediction.predictor import Predictor
 from sightline_service.prediction.recording import RowEncoder
 from sightline_service.prediction.tensors import TensorReader
 from sightline_service.routes import random
+from sightline_service.routes.documented_keys import document_keys
 from sightline_service.routes.feedback import FeedbackEndpoint, feedback_route
 from sightline_service.routes.health import health_router
 from sightline_service.routes.json_rows import RowWriter
@@ -31,15 +32,21 @@ from sightline_service.routes.kserve_v1 import KServeDialect, kserve_route, kser
 from sightline_service.routes.metadata_v2 import inference_metadata_router
 from sightline_service.routes.metrics import metrics_router
 from sightline_service.routes.open_inference_v2 import TensorDialect, infer_routes
+from sightline_service.routes.pages import page_routes
 from sightline_service.routes.predict import JsonDialect, predict_route
 from sightline_service.routes.prediction_endpoint import PredictionEndpoint, PredictionParts
-from sightline_service.routes.problems import answer_failures
+from sightline_service.routes.problems import answer_failures, refusal_of
 from sightline_service.routes.served_model import ServedModel
 from sightline_service.routes.traces import traces_router
 from sightline_service.server.asgi import fastapi_options
 from sightline_service.server.asgi_bypass import BypassApp
+from sightline_service.server.gate import Gate, GateMiddleware
 from sightline_service.settings import Settings, load_settings
 from sightline_service.telemetry import Telemetry, build_telemetry
+from sightline_telemetry.access.certificate import Certificate
+from sightline_telemetry.access.host_names import default_names, host_names
+from sightline_telemetry.access.key_file import KeyFile
+from sightline_telemetry.access.watched_file import Rereader, UnusableFileError
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.quality import JudgedModel
@@ -72,6 +79,28 @@ class Feedback:
     worker: LedgerWorker
 
 
+class Access:
+    """Who may ask: the gate before all routes, the keys, the certificate; each is None where nothing is set.
+
+    Raises SettingsError for a file that cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.rereader = Rereader()
+        try:
+            self.keys = None if settings.api_keys is None else KeyFile(settings.api_keys)
+            self.certificate: Certificate | None = None
+            if settings.tls_cert is not None and settings.tls_key is not None:
+                self.certificate = Certificate(settings.tls_cert, settings.tls_key)
+        except UnusableFileError as error:
+            raise SettingsError(str(error)) from error
+        for file in (self.keys, self.certificate):
+            if file is not None:
+                self.rereader.add(file.look)
+        hosts = host_names(settings.allowed_hosts)
+        self.gate = None if hosts is None and self.keys is None else Gate(hosts, self.keys)
+
+
 @dataclass(slots=True)
 class Parts:
     """The parts of one process, for tests and for those who embed the app."""
@@ -79,12 +108,14 @@ class Parts:
     telemetry: Telemetry
     model: Model
     feedback: Feedback
+    access: Access
     is_ready: bool = False
 
     async def start(self) -> None:
         """Starts what runs beside the requests."""
         await self.feedback.worker.start()
         self.telemetry.start()
+        self.access.rereader.start()
         # Objects that live as long as the process need not be visited by every collection: p99 falls tenfold.
         gc.collect()
         gc.freeze()
@@ -94,29 +125,34 @@ class Parts:
         """Stops all of it, and sends the counts."""
         self.is_ready = False
         gc.unfreeze()
+        self.access.rereader.stop()
         self.model.batcher.close()
         self.feedback.worker.close()
         self.telemetry.stop()
 
 
 @naming_extras()
-def create_app(*, inheritance: Inheritance | None = None, **given: Any) -> BypassApp:
+def create_app(*, inheritance: Inheritance | None = None, host: str | None = None, **given: Any) -> BypassApp:
     """Builds the service for one bundle; settings come from the environment, overridden by those that are given.
 
     inheritance: what the supervisor of `sightline serve` has given this worker; without it, this process observes
     itself.
+    host: the address that is served on, by which hosts are allowed if no setting names them; without it all are.
     Raises StartupError, whose text says what to do.
     """
     settings = load_settings(**given)
+    if host is not None and not settings.allowed_hosts:
+        settings = settings.model_copy(update={"allowed_hosts": default_names(host)})
     streams = unblock_standard_streams()
+    access = Access(settings)
     bundle = load_bundle(
         settings.bundle, settings.trusted_types, digest=settings.digest, limit_bytes=settings.max_model_mb << 20
     )
-    telemetry = build_telemetry(settings, inheritance)
+    telemetry = build_telemetry(settings, inheritance, () if access.keys is None else access.keys.names)
     streams.count_losses(telemetry.faults.lose)
     model = _build_model(bundle, telemetry, settings)
     feedback = _build_feedback(model, telemetry, settings)
-    return _build_app(Parts(telemetry, model, feedback), settings)
+    return _build_app(Parts(telemetry, model, feedback, access), settings)
 
 
 def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
@@ -162,12 +198,20 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
         title=f"{parts.model.id.name} {parts.model.id.version}",
         summary="Predictions of a scikit-learn model, measured by Sightline.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         **fastapi_options(),
     )
+    app.root_path = settings.root_path  # as a server's own would be, but for paths that have lost it, too
     app.state.parts = parts
+    app.certificate = parts.access.certificate
     answer_failures(app)
     _add_prediction_routes(app, parts, settings)
     _add_other_routes(app, parts, settings)
+    if parts.access.keys is not None:
+        app.amend_openapi = document_keys
+    if parts.access.gate is not None:
+        app.add_middleware(GateMiddleware, gate=parts.access.gate, refuse=refusal_of)
     parts.telemetry.measure(app)
     return app
 
@@ -212,3 +256,4 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
         app.include_router(traces_router(telemetry.read_trace))
     app.include_router(health_router(lambda: parts.is_ready))
     app.include_router(metrics_router(telemetry.scrape))
+    app.router.routes.extend(page_routes())

@@ -35,6 +35,10 @@ _VERSIONS = (
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ObserverKind = Literal["auto", "process", "off"]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="File with the key for the service; without it SIGHTLINE_API_KEY has the key.")
+]
+Ca = Annotated[Path | None, typer.Option(help="Certificates to trust instead of the system's, in PEM.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port.")]
 
 
@@ -91,11 +95,14 @@ def demo(
     bundle: Annotated[
         Path, typer.Option(help="Folder of the demo's bundle, which is made if there is none.")
     ] = DEMO_BUNDLE,
+    key_file: KeyFile = None,
+    ca: Ca = None,
 ) -> None:
     """Train if there is no bundle, serve, replay flights, and print what to look at."""
     from sightline_service.demo.run import Demo
+    from sightline_service.diagnostics.credentials import Credentials
 
-    if not Demo(bundle, port, rate, duration, Console()).run():
+    if not Demo(bundle, port, rate, duration, Console(), Credentials.read(key_file, ca)).run():
         raise typer.Exit(1)
 
 
@@ -151,14 +158,21 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="A port of its own for /metrics, beside the service's.")
     ] = None,
     digest: Annotated[str, typer.Option(help="Serve the bundle with this digest only: sha256:...")] = "",
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate with its chain, in PEM: serve HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, in PEM.")] = None,
+    root_path: Annotated[str, typer.Option(help="Prefix of all paths at a proxy in front, such as /churn.")] = "",
 ) -> None:
     """Serve a bundle over HTTP: workers write events, an observer process watches them."""
     unblock_standard_streams()
-    if digest:
-        os.environ["SIGHTLINE_DIGEST"] = digest  # where every worker looks for it
-    from sightline_service.serving import little_memory, serve_in_process, serve_supervised
+    from sightline_service.serving import little_memory, open_to_all, serve_in_process, serve_supervised, set_option
     from sightline_telemetry.export.exporters import is_disabled
 
+    set_option("digest", digest)
+    set_option("tls_cert", "" if tls_cert is None else str(tls_cert))
+    set_option("tls_key", "" if tls_key is None else str(tls_key))
+    set_option("root_path", root_path)
+    if warning := open_to_all(host):
+        typer.echo(f"sightline: {warning}", err=True)
     too_little = little_memory() if observer == "auto" else ""
     if observer != "off" and not too_little and not is_disabled():
         serve_supervised(bundle, host, port, workers, metrics_port)
@@ -200,11 +214,14 @@ def simulate(
     rate: Annotated[float, typer.Option(min=0.1, max=1000, help="Requests per second.")] = 20.0,
     duration: Annotated[float | None, typer.Option(min=1, help="Seconds; without it, until Ctrl-C.")] = None,
     scenario: Annotated[Scenario, typer.Option(help="The fault that is simulated, if any.")] = Scenario.NORMAL,
+    key_file: KeyFile = None,
+    ca: Ca = None,
 ) -> None:
     """Send flights to a running service that serves the demo's model, as in training or with a fault."""
     from sightline_service.demo.simulate import simulate as simulate_scenario
+    from sightline_service.diagnostics.credentials import Credentials
 
-    if not simulate_scenario(url, scenario, rate, duration, Console()):
+    if not simulate_scenario(url, scenario, rate, duration, Console(), Credentials.read(key_file, ca)):
         raise typer.Exit(1)
 
 
@@ -216,10 +233,34 @@ def doctor(
     ] = "http://127.0.0.1:9090",
     traces: Annotated[str, typer.Option(help="Tempo or Jaeger.", parser=_http_url)] = "http://127.0.0.1:3200",
     patience: Annotated[float, typer.Option(min=1, help="Seconds that each station may take.")] = 30.0,
+    key_file: KeyFile = None,
+    ca: Ca = None,
 ) -> None:
     """Follow one real request to the metrics, its trace and the exemplar that joins them; name what is broken."""
+    from sightline_service.diagnostics.credentials import Credentials
     from sightline_service.diagnostics.doctor import report
     from sightline_service.diagnostics.stations import examine_deployment
 
-    if not report(examine_deployment(service, prometheus, traces, patience), Console()):
+    credentials = Credentials.read(key_file, ca)
+    if not report(examine_deployment(service, prometheus, traces, patience, credentials), Console()):
         raise typer.Exit(1)
+
+
+key = typer.Typer(no_args_is_help=True, help="Keys for the clients of a service.")
+cli.add_typer(key, name="key")
+
+
+@key.command("add")
+def key_add(
+    name: Annotated[str, typer.Argument(help="Name of the client, which traces and counts show.")],
+    scope: Annotated[
+        list[str], typer.Option(help="What the key allows, predict, feedback or read; may be given several times.")
+    ],
+    file: Annotated[Path | None, typer.Option(help="File of keys; without it that of SIGHTLINE_API_KEYS.")] = None,
+) -> None:
+    """Make a key, write its hash to the file of keys, and print the key once: it is stored nowhere."""
+    from sightline_service.new_key import add_key
+
+    made, path = add_key(name, ",".join(scope).split(","), file)
+    typer.echo(made)
+    typer.echo(f"sightline: its hash is in {path}; the key is shown this once and stored nowhere", err=True)

@@ -8,6 +8,9 @@
                 UnknownModelError
                 UnknownTraceError
             MethodNotAllowedError       405
+            UnauthorizedError           401, asks for a key
+            ForbiddenError              403, names the scope
+            MisdirectedError            421
             BodyTooLargeError           413
             TooManyLabelsError          413
             UnsupportedMediaError       415
@@ -111,6 +114,36 @@ class MethodNotAllowedError(
     RequestError, status=405, problem="method-not-allowed", title="The address does not allow this method"
 ):
     """The path has no route for the method of the request."""
+
+
+class UnauthorizedError(RequestError, status=401, problem="unauthorized", title="A key is needed"):
+    """The request has no key, or one that is not known."""
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Returns the ways to bring a key: programs send it as Bearer, browsers ask for a password."""
+        return (
+            (b"www-authenticate", b'Bearer realm="sightline"'),
+            (b"www-authenticate", b'Basic realm="sightline", charset="UTF-8"'),
+        )
+
+
+class ForbiddenError(RequestError, status=403, problem="forbidden", title="The key does not allow this"):
+    """The key has not the scope that the route needs."""
+
+    def __init__(self, detail: str, scope: str) -> None:
+        super().__init__(detail)
+        self.scope = scope
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Returns the scope that is missing, as RFC 6750 names it."""
+        challenge = f'Bearer realm="sightline", error="insufficient_scope", scope="{self.scope}"'
+        return ((b"www-authenticate", challenge.encode()),)
+
+
+class MisdirectedError(RequestError, status=421, problem="misdirected", title="No such host is served here"):
+    """The Host header names a host that SIGHTLINE_ALLOWED_HOSTS does not allow."""
 
 
 class BodyTooLargeError(RequestError, status=413, problem="body-too-large", title="The body is too large"):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from sightline_telemetry.export.guest import GuestProviders
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.observer.answers import NoAnswerError, ask
 from sightline_telemetry.observer.board_scrape import BoardScrape
-from sightline_telemetry.observer.description import describe
+from sightline_telemetry.observer.description import describe, read_described
 from sightline_telemetry.observer.in_process import InProcessObserver
 from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.log_handler import send_logs
@@ -98,7 +99,13 @@ class OnBoard:
         return Allowance(per_s, granted=GrantedByWorkers(self._board, self._index))
 
     def describe(self, description: Description, options: ObserverOptions, faults: Faults) -> bool:  # noqa: ARG002
-        """Leaves on the board what the workers serve; returns whether traces can be kept."""
+        """Leaves on the board what the workers serve; returns whether traces can be kept.
+
+        Clients keep the series that they had when the service started: the file of keys may have others by now.
+        """
+        earlier = self._board.description()
+        if earlier is not None:
+            description = replace(description, clients=read_described(earlier)[0].clients)
         described = describe(description, options)
         self._board.describe(described)
         if self._board.description() != described:

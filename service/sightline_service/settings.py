@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sightline_service.errors import SettingsError
 
 PREFIX = "SIGHTLINE_"
+
+OF_CLIENTS = frozenset({f"{PREFIX}API_KEY"})
+"""Variables that commands read which ask a service; a service that has them in its environment starts all the same."""
 
 PerSecond = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -99,6 +102,34 @@ class Settings(BaseSettings):
     Only if the model is quick enough and the app has no other middleware. With false every request goes through ASGI.
     """
 
+    api_keys: Path | None = None
+    """File of keys, as `sightline key add` writes them: each request then needs one, except for health.
+
+    It is read again when it changes.
+    """
+
+    allowed_hosts: Names = ()
+    """Names that a Host header may have, separated by commas; `*` allows all, `*.example.com` what ends so.
+
+    Without it `sightline serve` on a loopback address allows loopback names only, and elsewhere all names. Routes of
+    health answer to any name.
+    """
+
+    tls_cert: Path | None = None
+    """File with a certificate and its chain, in PEM, for HTTPS; the option `--tls-cert` sets it.
+
+    It is read again when it changes. Only `sightline serve` and the demo heed it.
+    """
+
+    tls_key: Path | None = None
+    """File with the private key of that certificate, in PEM without a password; the option `--tls-key` sets it."""
+
+    root_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    """Prefix of all paths at a proxy in front, such as `/models/churn`, whether or not the proxy removes it.
+
+    The option `--root-path` sets it.
+    """
+
     grace_s: Annotated[float, Field(ge=1, le=3600)] = 8.0
     """Seconds that an orderly stop may take; the workers have 3 less, or half of it if that is more.
 
@@ -138,6 +169,12 @@ class Settings(BaseSettings):
     traces_exemplar_per_s: PerSecond = 20.0
     """Largest number of traces kept per second because a latency bucket had no exemplar."""
 
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("SIGHTLINE_TLS_CERT and SIGHTLINE_TLS_KEY are set together, or neither")
+        return self
+
     def beside_bundle(self, name: str) -> Path:
         """A file that outlives the bundle's folder, which is replaced whole when the bundle is made again."""
         folder = self.bundle.resolve()
@@ -151,14 +188,19 @@ def load_settings(**given: object) -> Settings:
     misspelt one would be without effect, silently.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    unknown = sorted(
+        name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known | OF_CLIENTS
+    )
     if unknown:
         raise SettingsError(f"there is no setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     try:
         return Settings(**given)  # type: ignore[arg-type]  # validated right here
     except ValidationError as error:
         wrong = "; ".join(
-            f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}" for fault in error.errors()
+            f"{PREFIX}{str(fault['loc'][0]).upper()}={fault['input']!r}: {fault['msg']}"
+            if fault["loc"]
+            else fault["msg"].removeprefix("Value error, ")
+            for fault in error.errors()
         )
         raise SettingsError(f"a setting does not fit: {wrong}") from error
 

@@ -6,6 +6,9 @@
 import logging
 import os
 import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from fastapi import FastAPI
@@ -14,6 +17,7 @@ from starlette.routing import BaseRoute
 from sightline_service.errors import SettingsError
 from sightline_service.observation import InProcess, OnBoard
 from sightline_service.settings import Settings
+from sightline_telemetry.access.key_file import MAX_NAMED_CLIENTS
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.counts.series import SeriesTable
@@ -125,7 +129,14 @@ class _Discard:
 class _Measuring:
     """What both ways to make server spans share: one event per request, and what observes them."""
 
-    def __init__(self, settings: Settings, observation: InProcess | OnBoard, *, is_head_sampled: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        observation: InProcess | OnBoard,
+        clients: Sequence[str],
+        *,
+        is_head_sampled: bool,
+    ) -> None:
         self._observation = observation
         self.sink: EventSink = observation.sink
         self.faults = Faults(self.sink.write_aside)
@@ -144,7 +155,12 @@ class _Measuring:
             is_head_sampled,
             standstill_s=settings.standstill_s,
             ends_standstill=settings.end_standstill,
+            api_keys=_path_of(settings.api_keys),
+            tls_cert=_path_of(settings.tls_cert),
+            tls_key=_path_of(settings.tls_key),
+            allowed_hosts=settings.allowed_hosts,
         )
+        self._clients = tuple(clients[:MAX_NAMED_CLIENTS])
         self._asked = AskedSampler(settings.trace_share, observation.allowance(settings.traces_asked_per_s))
         self._models: list[DescribedModel] = []
         self.scrape = observation.scrape
@@ -170,7 +186,7 @@ class _Measuring:
         self._observation.stop()
 
     def _measure(self, app: FastAPI, middleware: type[TelemetryMiddleware]) -> None:
-        description = describe_app(app, self._models)
+        description = replace(describe_app(app, self._models), clients=self._clients)
         keeps_traces = self._observation.describe(description, self._options, self.faults)
         app.add_middleware(
             middleware,
@@ -184,8 +200,8 @@ class _Measuring:
 class TailSampled(_Measuring):
     """Makes the server spans itself; whether a trace is kept is decided when its request has ended."""
 
-    def __init__(self, settings: Settings, observation: InProcess | OnBoard) -> None:
-        super().__init__(settings, observation, is_head_sampled=False)
+    def __init__(self, settings: Settings, observation: InProcess | OnBoard, clients: Sequence[str] = ()) -> None:
+        super().__init__(settings, observation, clients, is_head_sampled=False)
 
     def measure(self, app: FastAPI) -> None:
         """Puts the telemetry around the app."""
@@ -195,8 +211,8 @@ class TailSampled(_Measuring):
 class Contrib(_Measuring):
     """Leaves the server spans to OpenTelemetry's FastAPIInstrumentor, and sampling at their start to the SDK."""
 
-    def __init__(self, settings: Settings, observation: InProcess | OnBoard) -> None:
-        super().__init__(settings, observation, is_head_sampled=True)
+    def __init__(self, settings: Settings, observation: InProcess | OnBoard, clients: Sequence[str] = ()) -> None:
+        super().__init__(settings, observation, clients, is_head_sampled=True)
         self._tracing: ContribTracing | None = None
 
     def measure(self, app: FastAPI) -> None:
@@ -233,6 +249,10 @@ def describe_app(app: FastAPI, models: list[DescribedModel]) -> Description:
     return Description(tuple(models), tuple(routes), tuple(expected), FAULT_PLACES, probes)
 
 
+def _path_of(file: Path | None) -> str:
+    return "" if file is None else str(file.resolve())
+
+
 def numbers_of_routes(description: Description) -> dict[str, int]:
     """Returns the number of each route, by its template and by the paths of the models that are served.
 
@@ -250,10 +270,13 @@ def _path(route: BaseRoute) -> str:
     return str(getattr(route, "path", ""))
 
 
-def build_telemetry(settings: Settings, inheritance: Inheritance | None = None) -> Telemetry:
+def build_telemetry(
+    settings: Settings, inheritance: Inheritance | None = None, clients: Sequence[str] = ()
+) -> Telemetry:
     """Returns what measures this process: `Off` with OTEL_SDK_DISABLED=true, otherwise as http_tracing says.
 
     inheritance: what the supervisor has given this worker; None if no observer process watches it.
+    clients: the names of keys, of which the first 50 are counted by their names.
     """
     if is_disabled():
         return Off(settings)
@@ -262,4 +285,4 @@ def build_telemetry(settings: Settings, inheritance: Inheritance | None = None) 
             _log.warning(line)
     observation = InProcess() if inheritance is None else OnBoard(inheritance)
     kind = Contrib if settings.http_tracing == "contrib" else TailSampled
-    return kind(settings, observation)
+    return kind(settings, observation, clients)

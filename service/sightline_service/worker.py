@@ -21,6 +21,8 @@ from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.standard_streams import unblock_standard_streams
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from sightline_service.server.asgi_bypass import BypassApp
 
 _PARTS_S = 3.0
@@ -39,21 +41,22 @@ def main() -> int:
         return 2
     Thread(target=_end_with_supervisor, args=(inheritance.lifeline,), name="lifeline", daemon=True).start()
     try:
-        app = _create_app(inheritance)
+        listening = socket.socket(fileno=inheritance.listening)
+        server = _build_server(_create_app(inheritance, listening.getsockname()[0]), listening)
     except StartupError as error:
         Console(stderr=True).print(f"sightline: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 2
-    _serve(app, socket.socket(fileno=inheritance.listening))
+    server.run(sockets=[listening])
     return 0
 
 
-def _create_app(inheritance: Inheritance) -> "BypassApp":
+def _create_app(inheritance: Inheritance, host: str) -> "BypassApp":
     """Returns the app. Raises StartupError, whatever goes wrong: what a bundle holds may raise anything."""
     try:
         with naming_extras():
             from sightline_service.app import create_app
 
-            return create_app(inheritance=inheritance)
+            return create_app(inheritance=inheritance, host=host)
     except StartupError:
         raise
     except MemoryError as error:
@@ -62,17 +65,17 @@ def _create_app(inheritance: Inheritance) -> "BypassApp":
         raise StartupError(f"the service cannot start: {type(error).__name__}: {shortened(str(error))}") from error
 
 
-def _serve(app: "BypassApp", listening: socket.socket) -> None:
+def _build_server(app: "BypassApp", listening: socket.socket) -> "uvicorn.Server":
     import uvicorn
 
-    from sightline_service.server.options import server_options
+    from sightline_service.server.options import ServerConfig
     from sightline_service.settings import load_settings
     from sightline_telemetry.observer.supervisor import workers_grace_s
 
     grace_s = max(1, int(workers_grace_s(load_settings().grace_s) - _PARTS_S))
     host, port = listening.getsockname()[:2]
-    config = uvicorn.Config(app, **server_options(host, port, log_config=None), timeout_graceful_shutdown=grace_s)
-    uvicorn.Server(config).run(sockets=[listening])
+    config = ServerConfig(app, host, port, log_config=None, timeout_graceful_shutdown=grace_s)
+    return uvicorn.Server(config)
 
 
 def _end_with_supervisor(lifeline: int) -> None:

@@ -75,6 +75,7 @@ _updowncounter = partial(Instrument, kind="updowncounter")
 _FEATURE = (*MODEL, "feature")
 _CATEGORY = (*_FEATURE, "category")
 _OUTCOME = (*MODEL, "outcome")
+_CLIENT = ("sightline.client",)
 _HTTP = ("http.request.method", "url.scheme")
 _CLASSIFIER = "classifiers"
 _REGRESSOR = "regressors"
@@ -91,6 +92,17 @@ REQUEST_DURATION = _histogram(
 )
 ACTIVE_REQUESTS = _updowncounter(
     "http.server.active_requests", "Number of active HTTP server requests.", _HTTP, unit="{request}"
+)
+
+(CLIENT,) = _CLIENT
+"""The name of a key, for services with keys: from their file, at most 50; the rest is `_OTHER`."""
+
+CLIENT_REQUESTS = _counter(
+    "sightline.client.requests",
+    "Requests by client and class of status (`2xx` to `5xx`, or `cancelled`).",
+    (CLIENT, "status"),
+    "services with keys",
+    unit="{request}",
 )
 
 _WORKER = ("worker",)
@@ -118,8 +130,9 @@ QUEUE_DURATION = _histogram(
 
 PREDICTIONS = _counter(
     "ml.predictions",
-    "Rows predicted, by predicted outcome (y_pred); in regression one series, without `outcome`.",
-    _OUTCOME,
+    "Rows predicted, by predicted outcome (y_pred); in regression without `outcome`. Only services with keys name the "
+    "client.",
+    (*_OUTCOME, *_CLIENT),
 )
 PREDICTION_SCORE = _histogram(
     "ml.prediction.score",

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx2 as httpx
 import uvicorn
-from fastapi import FastAPI
 from rich.console import Console
 from rich.table import Table
 
@@ -21,8 +20,10 @@ from sightline_service.demo.stream import FlightStream
 from sightline_service.demo.traffic import Mix, Traffic
 from sightline_service.demo.training import train
 from sightline_service.diagnostics.clients import scraped_samples
-from sightline_service.errors import BundleError
-from sightline_service.server.options import server_options
+from sightline_service.diagnostics.credentials import NONE, Credentials
+from sightline_service.errors import BundleError, SettingsError
+from sightline_service.server.asgi_bypass import BypassApp
+from sightline_service.server.options import ServerConfig
 
 TRACED_SHARE = 0.02
 DUMMIES_PER_S = 2.0
@@ -53,9 +54,18 @@ class _Server(uvicorn.Server):
 class Demo:
     """One run of the demo in one process: the service in the main thread, the traffic in another."""
 
-    def __init__(self, bundle: Path, port: int, rate: float, duration_s: float | None, console: Console) -> None:
+    def __init__(
+        self,
+        bundle: Path,
+        port: int,
+        rate: float,
+        duration_s: float | None,
+        console: Console,
+        credentials: Credentials = NONE,
+    ) -> None:
         self._bundle = bundle
-        self._url = f"http://127.0.0.1:{port}"
+        self._credentials = credentials
+        self._url = ""
         self._port = port
         self._rate = rate
         self._duration_s = duration_s
@@ -65,18 +75,23 @@ class Demo:
     def run(self) -> bool:
         """Runs the demo to its end; returns True if everything that clients received was counted."""
         app = self._build_app()
+        if app.state.parts.access.keys is not None and not self._credentials.key:
+            raise SettingsError("SIGHTLINE_API_KEYS is set, so the demo needs a key too: name its file by --key-file")
+        self._url = f"{'http' if app.certificate is None else 'https'}://127.0.0.1:{self._port}"
         self._console.log("reading the flights of July to December")
-        traffic = Traffic(self._url, FlightStream(), Mix(self._rate, DUMMIES_PER_S, DUMMY, TRACED_SHARE))
-        server = _Server(uvicorn.Config(app, **server_options("127.0.0.1", self._port, log_level="warning")), traffic)
+        mix = Mix(self._rate, DUMMIES_PER_S, DUMMY, TRACED_SHARE)
+        traffic = Traffic(self._url, FlightStream(), mix, credentials=self._credentials)
+        server = _Server(ServerConfig(app, "127.0.0.1", self._port, log_level="warning"), traffic)
         replaying = Thread(target=self._replay, args=(server, traffic), daemon=True)
         replaying.start()
         server.run()
         replaying.join(timeout=20)
         return self._agrees
 
-    def _build_app(self) -> FastAPI:
+    def _build_app(self) -> BypassApp:
         settings: dict[str, Any] = {
             "bundle": self._bundle,
+            "host": "127.0.0.1",
             "random_endpoint": True,
             "trace_ring": True,
             "request_log": False,
@@ -94,7 +109,7 @@ class Demo:
         if not server.started:
             return
         try:
-            with httpx.Client(base_url=self._url, timeout=30) as client:
+            with httpx.Client(base_url=self._url, timeout=30, **self._credentials.client_options()) as client:
                 self._print_where_to_look()
                 _, labels_before = counted(scraped_samples(client))
                 shown = run_shown(

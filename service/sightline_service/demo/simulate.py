@@ -14,6 +14,7 @@ from sightline_service.demo.progress import milliseconds, run_shown
 from sightline_service.demo.scenarios import DUMMIES, DUMMY_SHARE, Scenario, draw_flights
 from sightline_service.demo.stream import FlightStream
 from sightline_service.demo.traffic import Mix, Traffic
+from sightline_service.diagnostics.credentials import NONE, Credentials, check_allowed
 from sightline_service.errors import StartupError
 
 
@@ -21,16 +22,23 @@ class SimulationError(StartupError):
     """There is no service, or it does not take flights."""
 
 
-def simulate(url: str, scenario: Scenario, rate: float, duration_s: float | None, console: Console) -> bool:
+def simulate(
+    url: str,
+    scenario: Scenario,
+    rate: float,
+    duration_s: float | None,
+    console: Console,
+    credentials: Credentials = NONE,
+) -> bool:
     """Runs a scenario to its end; returns True if at least one request was answered."""
-    check_service(url, scenario)
+    check_service(url, scenario, credentials)
     with console.status("reading the flights of January to June"):
         flights = draw_flights(training_months(load_flights()), scenario, np.random.default_rng(2013))
     console.print(
         f"scenario [bold]{scenario}[/]: {rate:g} requests per second to {url}, "
         f"{'until Ctrl-C' if duration_s is None else f'for {duration_s:g} s'}"
     )
-    traffic = Traffic(url, FlightStream(flights), scenario_mix(scenario, rate))
+    traffic = Traffic(url, FlightStream(flights), scenario_mix(scenario, rate), credentials=credentials)
     asyncio.run(_run(traffic, duration_s, console))
     console.print(_summary(traffic))
     _print_where_to_look(traffic, console)
@@ -43,10 +51,12 @@ def scenario_mix(scenario: Scenario, rate: float) -> Mix:
     return Mix(rate - dummies_per_s, dummies_per_s, DUMMIES.get(scenario, {}))
 
 
-def check_service(url: str, scenario: Scenario) -> None:
+def check_service(url: str, scenario: Scenario, credentials: Credentials = NONE) -> None:
     """Raises SimulationError if the service does not answer, or does not take what the scenario sends."""
     try:
-        documented = httpx.get(f"{url}/openapi.json", timeout=10).raise_for_status().json()
+        response = httpx.get(f"{url}/openapi.json", timeout=10, **credentials.client_options())
+        check_allowed(response)
+        documented = response.raise_for_status().json()
         features = documented["components"]["schemas"]["Instance"]["properties"]
     except httpx.TransportError as error:
         raise SimulationError(f"nothing answers at {url} ({error}); start the service first") from error

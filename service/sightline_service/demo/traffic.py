@@ -13,6 +13,7 @@ import numpy as np
 
 from sightline_service.demo.arrivals import Arrivals
 from sightline_service.demo.stream import FlightStream
+from sightline_service.diagnostics.credentials import NONE, Credentials
 from sightline_telemetry.requests.timeline import Timeline
 
 ROWS = (1, 1, 1, 2, 4, 8)
@@ -90,8 +91,11 @@ class Traffic:
     arrivals: the labels that follow; some never come, and some are wrong.
     """
 
-    def __init__(self, url: str, flights: FlightStream, mix: Mix, seed: int = 2013) -> None:
+    def __init__(
+        self, url: str, flights: FlightStream, mix: Mix, seed: int = 2013, credentials: Credentials = NONE
+    ) -> None:
         self._url = url
+        self._credentials = credentials
         self._mix = mix
         self._random = Random(seed)  # noqa: S311  # traffic, not secrets
         self.is_stopped = False
@@ -108,7 +112,8 @@ class Traffic:
         """Sends requests until the time is over or `stop` is called."""
         until = monotonic() + (duration_s if duration_s is not None else float("inf"))
         limits = httpx.Limits(max_connections=MAX_RUNNING, max_keepalive_connections=50)
-        async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S, limits=limits) as client:
+        options = self._credentials.client_options()
+        async with httpx.AsyncClient(base_url=self._url, timeout=_TIMEOUT_S, limits=limits, **options) as client:
             steps = (
                 (self._predict, self._mix.flights_per_s),
                 (self._call_dummy, self._mix.dummies_per_s),

@@ -15,6 +15,7 @@ import httpx2 as httpx
 
 from sightline_service.diagnostics import clients
 from sightline_service.diagnostics.clients import Export, Prometheus, StoredExemplar, TraceStore
+from sightline_service.diagnostics.credentials import NONE, Credentials
 from sightline_service.diagnostics.doctor import BrokenError, Component, Found, Station, StationResult, examine
 from sightline_telemetry.instruments import PREDICTIONS, REQUEST_DURATION
 from sightline_telemetry.requests.timeline import Timeline
@@ -69,16 +70,19 @@ class Deployment:
 
 
 def examine_deployment(
-    service_url: str, prometheus_url: str, traces_url: str, patience_s: float
+    service_url: str, prometheus_url: str, traces_url: str, patience_s: float, credentials: Credentials = NONE
 ) -> Iterator[StationResult]:
-    """Follows one request through the deployment at these addresses, from outside."""
+    """Follows one request through the deployment at these addresses, from outside.
+
+    credentials: for the service; the other parts get none of them.
+    """
     addresses: dict[Component, str] = {
         "service": service_url,
         "Prometheus": prometheus_url,
         "trace store": traces_url,
     }
     with (
-        httpx.Client(base_url=service_url, timeout=10) as service,
+        httpx.Client(base_url=service_url, timeout=10, **credentials.client_options()) as service,
         Prometheus(prometheus_url) as prometheus,
         TraceStore(traces_url) as traces,
     ):
@@ -93,7 +97,11 @@ def check_service(deployment: Deployment) -> Found[Deployment]:
     ready = service.get("/readyz")
     if ready.status_code == httpx.codes.SERVICE_UNAVAILABLE:
         raise BrokenError("it answers, and is not ready", "it is starting or stopping; try again, or read its log")
-    schemas = service.get("/openapi.json").raise_for_status().json()["components"]["schemas"]
+    document = service.get("/openapi.json")
+    if document.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        cause = "the service asks for a key with the scopes `predict` and `read`: name its file by --key-file"
+        raise BrokenError(f"HTTP {document.status_code}: {document.json().get('detail')}", cause)
+    schemas = document.raise_for_status().json()["components"]["schemas"]
     process = clients.instance(service)
     rows_before, exports_before = _rows_before(deployment.prometheus, process), clients.exports(service, "metric")
     caller, sent_s = deployment.request.caller, time()

@@ -35,6 +35,7 @@ import numpy as np
 
 from sightline_service.errors import SettingsError
 from sightline_service.prediction.result import Prediction
+from sightline_telemetry.access.watched_file import UnusableFileError, check_private
 from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.quality import JudgedModel
 
@@ -231,7 +232,10 @@ def probabilities_of(scores: Floats, n_classes: int) -> Floats | None:
 
 
 def load_secrets(given: Sequence[str], made: Path) -> Sequence[str]:
-    """Returns the given secrets; without any, the one in the file, which is written first if it does not exist."""
+    """Returns the given secrets; without any, the one in the file, which is written first if it does not exist.
+
+    Raises SettingsError for a file that others may read or write: they could forge the ids of predictions.
+    """
     if given:
         return given
     try:
@@ -242,7 +246,10 @@ def load_secrets(given: Sequence[str], made: Path) -> Sequence[str]:
                 "of this one as forged, so several replicas need the same SIGHTLINE_FEEDBACK_KEYS.",
                 made,
             )
+        check_private(made, "the key that signs prediction ids,")
         return [made.read_text("ascii").strip()]
+    except UnusableFileError as error:
+        raise SettingsError(str(error)) from error
     except OSError as error:
         _log.warning(
             "SIGHTLINE_FEEDBACK_KEYS is not set and no key can be written to %s (%s): the ids of this process are "

@@ -8,12 +8,13 @@ import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from sightline_service import errors
 from sightline_service.errors import Fault, SightlineError
 from sightline_service.routes.openapi import ProblemOut
 from sightline_service.routes.served_model import PREFIXES, refusal
-from sightline_service.server.asgi import Reply
+from sightline_service.server.asgi import Reply, route_path
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
@@ -48,13 +49,18 @@ def answer_failures(app: FastAPI) -> None:
         app.add_exception_handler(kind, _answer)
 
 
+def refusal_of(scope: Scope, error: SightlineError) -> Reply:
+    """Makes the answer to an error in the shape of the protocol of the request's path."""
+    if route_path(scope).startswith(PREFIXES):
+        return refusal(error)
+    timeline: Timeline | None = scope.get(TIMELINE)
+    return problem_reply(error, timeline.trace_id_hex if timeline is not None else None)
+
+
 async def _answer(request: Request, raised: Exception) -> Response:
     timeline: Timeline | None = request.scope.get(TIMELINE)
     error = _as_ours(raised)
-    if request.scope["path"].startswith(PREFIXES):
-        reply = refusal(error)
-    else:
-        reply = problem_reply(error, timeline.trace_id_hex if timeline is not None else None)
+    reply = refusal_of(request.scope, error)
     headers = {name.decode(): value.decode() for name, value in reply.headers}
     if isinstance(raised, HTTPException):
         headers.update(raised.headers or {})

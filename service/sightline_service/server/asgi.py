@@ -34,6 +34,14 @@ class AsgiRoute(APIRoute):
         self.app = served
 
 
+def route_path(scope: Scope) -> str:
+    """Returns the path of a request as routes have it: without the prefix of a proxy, if it has that."""
+    path: str = scope["path"]
+    prefix: str = scope.get("root_path", "")
+    after = path[len(prefix) :]
+    return after if prefix and path.startswith(prefix) and after[:1] in ("", "/") else path
+
+
 def fastapi_options(app: Callable[..., FastAPI] = FastAPI) -> dict[str, Any]:
     """Returns the options that switch FastAPI's own telemetry off, in the releases that have one.
 

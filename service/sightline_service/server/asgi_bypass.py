@@ -5,7 +5,7 @@ to wait takes the way through ASGI, as do all as soon as the app has middleware 
 route in front.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fastapi import FastAPI
@@ -13,7 +13,10 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from sightline_service.server.asgi import Reply
+from sightline_service.server.gate import Gate, GateMiddleware
 from sightline_service.server.joined_writes import WriteBatch
+from sightline_telemetry.access.certificate import Certificate
+from sightline_telemetry.access.key_file import PREDICT
 from sightline_telemetry.requests.middleware import IdsMiddleware, RequestTelemetry, TelemetryMiddleware
 
 
@@ -31,30 +34,43 @@ class BypassApp(FastAPI):
     """A FastAPI app that lets requests of some of its routes bypass ASGI.
 
     asgi_bypass: answers these requests once the app has started; None if the app has middleware of others.
+    certificate: with which its server speaks HTTPS; None for HTTP.
     writes: the batch of writes that the connections of its server share.
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+        super().__init__(redirect_slashes=False, **options)  # a redirect would lead to the host that the client names
         self._bypassed: dict[bytes, tuple[Route, InlineEndpoint]] = {}
         self.asgi_bypass: AsgiBypass | None = None
+        self.certificate: Certificate | None = None
+        self.amend_openapi: Callable[[dict[str, Any]], None] | None = None
+        """Completes the document of the API; may be called again on what it has completed."""
         self.writes = WriteBatch()
 
     def bypass(self, route: Route, endpoint: InlineEndpoint) -> None:
         """Lets POST requests of one of the routes bypass ASGI."""
         self._bypassed[route.path.encode()] = route, endpoint
 
+    def openapi(self) -> dict[str, Any]:
+        """Returns the document of the API."""
+        document = super().openapi()
+        if self.amend_openapi is not None:
+            self.amend_openapi(document)
+        return document
+
     def build_middleware_stack(self) -> ASGIApp:
         """Builds the stack, and decides whether requests may bypass it until it is built again."""
         self.asgi_bypass = None
         stack = super().build_middleware_stack()
-        classes: list[Any] = [middleware.cls for middleware in self.user_middleware]
+        users: list[Any] = self.user_middleware
+        gates = [each.kwargs["gate"] for each in users[1:] if each.cls is GateMiddleware]
+        is_ours = len(users) == 1 + len(gates) and users[0].cls in (TelemetryMiddleware, IdsMiddleware)
         is_instrumented = "build_middleware_stack" in vars(self)  # as FastAPIInstrumentor does, to stand outside
-        if classes in ([TelemetryMiddleware], [IdsMiddleware]) and not is_instrumented:
-            (ours,) = self.user_middleware
+        if is_ours and not is_instrumented:
             routes = {path: pair for path, pair in self._bypassed.items() if self._is_routed_to(pair[0])}
-            telemetry = classes[0](stack, **ours.kwargs)
-            self.asgi_bypass = AsgiBypass(telemetry, routes)
+            routes |= {self.root_path.encode() + path: pair for path, pair in routes.items()}
+            telemetry = users[0].cls(stack, **users[0].kwargs)
+            self.asgi_bypass = AsgiBypass(telemetry, routes, gates[0] if gates else None)
             self.writes.release = telemetry.release
         return stack
 
@@ -67,11 +83,17 @@ class BypassApp(FastAPI):
 class AsgiBypass:
     """Answers requests of some routes synchronously, measured like all others.
 
-    paths: of the routes, as they stand in a request.
+    paths: of the routes, as they stand in a request. gate: lets requests in; None if all are.
     """
 
-    def __init__(self, telemetry: RequestTelemetry, routes: Mapping[bytes, tuple[Route, InlineEndpoint]]) -> None:
+    def __init__(
+        self,
+        telemetry: RequestTelemetry,
+        routes: Mapping[bytes, tuple[Route, InlineEndpoint]],
+        gate: Gate | None = None,
+    ) -> None:
         self._telemetry = telemetry
+        self._gate = gate
         self._routes = routes
         self.paths = frozenset(routes)
 
@@ -85,6 +107,8 @@ class AsgiBypass:
         request = telemetry.begin(scope)
         reply = None
         try:
+            if self._gate is not None:
+                self._gate.check(scope, PREDICT)
             reply = endpoint.answer_now(scope, body)
             if reply is not None:
                 telemetry.end(request, reply.status)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from uvicorn import Config
 from uvicorn.config import LOGGING_CONFIG
 
+from sightline_service.server.asgi_bypass import BypassApp
 from sightline_service.server.protocol import BypassProtocol
 
 
@@ -23,3 +25,23 @@ def server_options(
         "access_log": False,  # the request log has a line per request, off the request's way
         "reset_contextvars": True,  # otherwise a pipelined request would begin in the trace of the one before it
     }
+
+
+class ServerConfig(Config):
+    """uvicorn's configuration for an app of ours, with its certificate if it has one.
+
+    more: further options of `server_options` and of `uvicorn.Config`.
+    """
+
+    def __init__(self, app: BypassApp, host: str, port: int, *, log_level: str = "info", **more: Any) -> None:
+        self._certificate = certificate = app.certificate
+        options = {**server_options(host, port, log_level=log_level), **more}
+        if certificate is not None:
+            options |= {"ssl_certfile": str(certificate.cert), "ssl_keyfile": str(certificate.key)}
+        super().__init__(app, **options)
+
+    def load(self) -> None:
+        """Loads what uvicorn does; new connections then have the certificate as it is in its files."""
+        super().load()
+        if self._certificate is not None and self.ssl is not None:
+            self._certificate.keep_in(self.ssl)

@@ -56,7 +56,7 @@ class Description:
 
     An event names a model and a route by its position here. expected: the kinds of requests with a series at 0.
     fault_places: where faults of the telemetry end. probes: routes of health checks and scrapes, whose traces are not
-    kept as examples.
+    kept as examples. clients: names of clients with series of their own; without any, no series names a client.
     """
 
     models: tuple[DescribedModel, ...]
@@ -64,6 +64,7 @@ class Description:
     expected: tuple[RequestKind, ...] = ()
     fault_places: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
 
     def route(self, number: int) -> str:
         """Returns the route with a number; nothing for one that no route has: words in shared memory may be garbage."""
@@ -81,6 +82,7 @@ class Description:
             "expected": self.expected,
             "fault_places": self.fault_places,
             "probes": self.probes,
+            "clients": self.clients,
         }
         return json.dumps(content, separators=(",", ":")).encode()
 
@@ -98,6 +100,7 @@ class Description:
             tuple(RequestKind(*kind) for kind in content["expected"]),
             tuple(content["fault_places"]),
             tuple(content["probes"]),
+            tuple(content["clients"]),
         )
 
     @cached_property

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from sightline_telemetry.counts.counts import Counts, ForeignCountsError
 from sightline_telemetry.counts.row_arrays import row_array
-from sightline_telemetry.counts.series import MAX_KINDS, HistogramSeries, ModelSeries, SeriesTable
+from sightline_telemetry.counts.series import MAX_KINDS, STATUSES, HistogramSeries, ModelSeries, SeriesTable
 from sightline_telemetry.events.http_codes import HTTP_VERSIONS, METHODS, SCHEMES
 from sightline_telemetry.events.layout import (
     BATCH,
@@ -67,7 +67,7 @@ class Block:
         self._fixed = np.zeros(table.n_integers, dtype=np.int64)
         self._sums = np.zeros(table.n_sums)
         self._durations: defaultdict[RequestKind, list[float]] = defaultdict(list)
-        self._rows: defaultdict[int, list[RawRows | bytes]] = defaultdict(list)
+        self._rows: defaultdict[tuple[int, int], list[RawRows | bytes]] = defaultdict(list)
         self._measured: defaultdict[HistogramSeries, list[float]] = defaultdict(list)
         self._others: list[Counts] = []
 
@@ -78,10 +78,14 @@ class Block:
         if event.model != NO_MODEL:
             self._table.models[event.model]  # raises IndexError before anything of the event is counted
         self._durations[kind].append(event.duration_s)
+        client = self._table.client(event.texts.key)
+        if self._table.description.clients:
+            status = max(event.status // 100 - 1, 0)
+            self._fixed[self._table.requests + client * len(STATUSES) + status] += 1
         if event.model == NO_MODEL:
             return
         if event.rows:
-            self._rows[event.model].append(event.rows)
+            self._rows[event.model, client].append(event.rows)
         if event.reason:
             errors = self._table.models[event.model].errors
             self._fixed[errors : errors + len(ERROR_REASONS)][event.reason - 1] += 1
@@ -115,15 +119,15 @@ class Block:
         """Counts a trace that was kept, or one over its allowance; reason: its place in KEPT_REASONS."""
         self._fixed[(self._table.over_budget if is_over_budget else self._table.kept) + reason] += 1
 
-    def add_rows(self, model: int, rows: NDArray[Any]) -> None:
-        """Counts rows of a model, as `row_dtype` lays them out."""
+    def add_rows(self, model: int, rows: NDArray[Any], client: int = 0) -> None:
+        """Counts rows of a model, as `row_dtype` lays them out. client: its place in the table."""
         series = self._table.models[model]
         self.add_numeric(series, np.ascontiguousarray(rows["numeric"].T))
         self.add_codes(series, rows["codes"].T)
         if series.profile.task == "regression":
-            self.add_values(series, rows["value"])
+            self.add_values(series, rows["value"], client)
         else:
-            self.add_outcomes(series, rows["outcome"], rows["probabilities"] if series.scored else None)
+            self.add_outcomes(series, rows["outcome"], rows["probabilities"] if series.scored else None, client)
 
     def add_numeric(self, series: ModelSeries, values: Floats, members: Sequence[int] | None = None) -> None:
         """Counts (n_features, n_rows) values, NaN where missing. members: indices of numeric features; None for all."""
@@ -142,13 +146,14 @@ class Block:
             start, n = series.categories[index], len(features[index].series_values)
             self._fixed[start : start + n] += np.bincount(values, minlength=n)
 
-    def add_outcomes(self, series: ModelSeries, outcomes: Codes, probabilities: Floats | None) -> None:
+    def add_outcomes(self, series: ModelSeries, outcomes: Codes, probabilities: Floats | None, client: int = 0) -> None:
         """Counts (n_rows,) outcomes. probabilities: (n_rows, n_outcomes), or None if the model has none.
 
         The confidence is P(predicted outcome), not the largest P, because the model may use another threshold.
         """
         n = len(series.profile.outcomes)
-        self._fixed[series.outcomes : series.outcomes + n] += np.bincount(outcomes, minlength=n)
+        start = series.outcomes + client * n
+        self._fixed[start : start + n] += np.bincount(outcomes, minlength=n)
         if probabilities is None or not series.scored:
             return
         scored = np.empty((len(series.scored) + 1, len(outcomes)))
@@ -158,10 +163,10 @@ class Block:
         self._fixed[series.scores : series.scores + len(binned.buckets)] += binned.buckets
         self._sums[series.score_sums : series.score_sums + len(scored)] += binned.sums
 
-    def add_values(self, series: ModelSeries, values: Floats) -> None:
+    def add_values(self, series: ModelSeries, values: Floats, client: int = 0) -> None:
         """Counts (n_rows,) values of a regression."""
         binned = series.predicted_bins.sort(np.ascontiguousarray(values)[np.newaxis])
-        self._fixed[series.outcomes] += len(values)
+        self._fixed[series.outcomes + client] += len(values)
         self._fixed[series.predicted : series.predicted + len(binned.buckets)] += binned.buckets
         self._sums[series.predicted_sum] += binned.sums[0]
 
@@ -191,19 +196,19 @@ class Block:
     def drop_misfits(self) -> int:
         """Leaves out the rows of requests that do not fit their model, and returns of how many requests."""
         n_dropped = 0
-        for model, parts in self._rows.items():
+        for (model, client), parts in self._rows.items():
             fitting = self._fitting(model, parts)
             if fitting is None:
                 each = [self._fitting(model, [part]) for part in parts]
                 n_dropped += each.count(None)
                 fitting = b"".join(filter(None, each))
-            self._rows[model] = [fitting]
+            self._rows[model, client] = [fitting]
         return n_dropped
 
     def counts(self) -> Counts:
         """Returns the counts of all events that were added. Raises ValueError for rows that do not fit their model."""
-        for model, parts in self._rows.items():
-            self.add_rows(model, row_array(self._table.description.models[model], parts))
+        for (model, client), parts in self._rows.items():
+            self.add_rows(model, row_array(self._table.description.models[model], parts), client)
         for series, values in self._measured.items():
             stop = series.start + len(series.bounds) + 1
             self._fixed[series.start : stop] += _buckets(np.array(series.bounds), values)

@@ -5,14 +5,14 @@ of floats, so that counts are added, sent and exported without a loop over serie
 at 0; only a kind of request that was not expected makes a new one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sightline_telemetry import instruments
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.events.layout import ERROR_REASONS
 from sightline_telemetry.events.slots import SLOTS_FULL
-from sightline_telemetry.instruments import BATCH_SIZE_BOUNDS, DURATION_BOUNDS_S, STEP_BOUNDS_S, Instrument
+from sightline_telemetry.instruments import BATCH_SIZE_BOUNDS, CLIENT, DURATION_BOUNDS_S, STEP_BOUNDS_S, Instrument
 from sightline_telemetry.model.histogram import Bins
 from sightline_telemetry.model.profile import SCORE_BOUNDS, NumericFeature
 from sightline_telemetry.requests.request_kind import OVERFLOW
@@ -28,6 +28,12 @@ CHECKPOINT = "checkpoint"
 OWN_PLACES = ("reading", RING_FULL, SLOTS_FULL, CHECKPOINT)
 """Where faults are noted in every service: an event that cannot be read, one that found no room in its ring, a request
 without a slot, and what an observer has committed and its successor cannot read."""
+
+OTHER_CLIENT = "_OTHER"
+"""The client of requests without a name that has series of its own."""
+
+STATUSES = ("cancelled", "2xx", "3xx", "4xx", "5xx")
+"""How a request of a client was answered."""
 
 MetricAttributes = Mapping[str, str | int | bool]
 
@@ -90,15 +96,16 @@ class ModelSeries:
     """Where the counts of one model stand, and the bins that its values are sorted into.
 
     values, missing, low, high: first of the numeric features' integers. categories: (n_categorical,) firsts.
-    outcomes: first of the outcomes; regression has one. scores: first bucket of the scores, then of the confidence.
+    outcomes: first of the outcomes, client by client; regression has one per client.
+    scores: first bucket of the scores, then of the confidence.
     """
 
-    def __init__(self, model: DescribedModel, allocation: _Allocation) -> None:
+    def __init__(self, model: DescribedModel, allocation: _Allocation, clients: Sequence[MetricAttributes]) -> None:
         self.profile = model.profile
         own = model.id.attributes
         self._add_numeric(own, allocation)
         self._add_categorical(own, allocation)
-        self._add_outputs(own, allocation)
+        self._add_outputs(own, allocation, clients)
         self.errors = allocation.counters(
             instruments.PREDICTION_ERRORS, [{**own, "reason": reason} for reason in ERROR_REASONS]
         )
@@ -140,10 +147,11 @@ class ModelSeries:
                 allocation.alias(instruments.FEATURE_IMPUTED, {**named, "method": feature.imputed_by}, missing)
         self.categories = tuple(categories)
 
-    def _add_outputs(self, own: MetricAttributes, allocation: _Allocation) -> None:
+    def _add_outputs(self, own: MetricAttributes, allocation: _Allocation, clients: Sequence[MetricAttributes]) -> None:
         profile = self.profile
-        outcomes: list[MetricAttributes] = [{**own, "outcome": outcome} for outcome in profile.outcomes]
-        self.outcomes = allocation.counters(instruments.PREDICTIONS, outcomes or [own])
+        outcomes: list[MetricAttributes] = [{**own, "outcome": outcome} for outcome in profile.outcomes] or [own]
+        of_clients = [{**each, **client} for client in clients or ({},) for each in outcomes]
+        self.outcomes = allocation.counters(instruments.PREDICTIONS, of_clients)
         self.scored = [index for index, _ in profile.scored]
         self.scores, self.score_sums = allocation.n_integers, allocation.n_sums
         for _, outcome in profile.scored:
@@ -170,16 +178,26 @@ class SeriesTable:
         self.description = description
         self.digest = description.digest
         allocation = _Allocation()
-        self.models = tuple(ModelSeries(model, allocation) for model in description.models)
+        named = (*description.clients, OTHER_CLIENT) if description.clients else ()
+        clients = [{CLIENT: name} for name in named]
+        self.models = tuple(ModelSeries(model, allocation, clients) for model in description.models)
         self.fault_places = tuple(dict.fromkeys((*description.fault_places, *OWN_PLACES)))
         self.faults = allocation.counters(instruments.FAULTS, [{"place": each} for each in self.fault_places])
         reasons = [{"reason": reason} for reason in KEPT_REASONS]
         self.kept = allocation.counters(instruments.TRACES_KEPT, reasons)
         self.over_budget = allocation.counters(instruments.TRACES_OVER_BUDGET, reasons)
+        self._clients = {name.encode(): index for index, name in enumerate(description.clients)}
+        self.requests = allocation.counters(
+            instruments.CLIENT_REQUESTS, [{**client, "status": status} for client in clients for status in STATUSES]
+        )
         self.numbers = tuple(allocation.numbers)
         self.histograms = tuple(allocation.histograms)
         self.n_integers, self.n_sums = allocation.n_integers, allocation.n_sums
         self.kinds = (*description.expected, OVERFLOW)
+
+    def client(self, name: bytes) -> int:
+        """Returns the place of a client's series among those of all clients; 0 if no series names a client."""
+        return self._clients.get(name, len(self._clients))
 
 
 def _range(feature: NumericFeature) -> tuple[float, float] | None:

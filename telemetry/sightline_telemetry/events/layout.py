@@ -82,7 +82,7 @@ class Texts(NamedTuple):
     """The texts of a request, as bytes; an absent one is empty, and those at the end may be left out.
 
     path: without the query string; empty if it is that of the route. error: the type of the exception.
-    route: only if the route has no number.
+    route: only if the route has no number. key: the name of the key that the request came with.
     """
 
     path: bytes = b""
@@ -95,6 +95,7 @@ class Texts(NamedTuple):
     method: bytes = b""
     route: bytes = b""
     http_version: bytes = b""
+    key: bytes = b""
 
 
 class RequestEvent(NamedTuple):

@@ -17,6 +17,7 @@ def read_described(data: bytes) -> tuple[Description, ObserverOptions]:
     """Reads what `describe` wrote."""
     options, _, description = data.partition(b"\n")
     fields = json.loads(options)
-    rules = fields.pop("rules")
+    rules, hosts = fields.pop("rules"), tuple(fields.pop("allowed_hosts"))
     allowances = {Reason(name): per_s for name, per_s in rules.pop("allowances").items()}
-    return Description.from_bytes(description), ObserverOptions(SamplingRules(**rules, allowances=allowances), **fields)
+    sampling = SamplingRules(**rules, allowances=allowances)
+    return Description.from_bytes(description), ObserverOptions(sampling, allowed_hosts=hosts, **fields)

@@ -33,6 +33,7 @@ class ObserverOptions:
     has_ring: the last kept traces are held in memory. logs_requests: each request leaves a line in the log.
     is_head_sampled: another instrumentation makes the server spans. is_guest: the process belongs to another
     application, so nothing global is set, and neither spans nor process metrics are made.
+    api_keys, tls_cert, tls_key: files for the port for scrapes, empty without. allowed_hosts: names of that port.
     standstill_s: an event loop that stands still for longer is reported. ends_standstill: its worker is killed, too.
     """
 
@@ -43,6 +44,10 @@ class ObserverOptions:
     is_guest: bool = False
     standstill_s: float = 5.0
     ends_standstill: bool = False
+    api_keys: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    allowed_hosts: tuple[str, ...] = ()
 
 
 class Observer:

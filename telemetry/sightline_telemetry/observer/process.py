@@ -6,6 +6,7 @@ The supervisor starts it, or the master of a forking server, and starts it again
 lies in shared memory too. It ends when its lifeline does, after a last export.
 """
 
+import logging
 import logging.config
 import os
 import select
@@ -16,6 +17,10 @@ from pathlib import Path
 from threading import Lock
 from uuid import UUID
 
+from sightline_telemetry.access.certificate import Certificate
+from sightline_telemetry.access.host_names import host_names
+from sightline_telemetry.access.key_file import KeyFile
+from sightline_telemetry.access.watched_file import Rereader, UnusableFileError
 from sightline_telemetry.counts.series import CHECKPOINT
 from sightline_telemetry.events.layout import FAULT, body_event
 from sightline_telemetry.events.memory import Board
@@ -31,11 +36,13 @@ from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.log_handler import send_lines
 from sightline_telemetry.observer.observer import Observer
 from sightline_telemetry.observer.overflow import PLACE, read_overflows
-from sightline_telemetry.observer.scrape_port import ScrapePort
+from sightline_telemetry.observer.scrape_port import ScrapeAccess, ScrapePort
 from sightline_telemetry.observer.seat_reader import SeatReader
 from sightline_telemetry.observer.standstill import Standstill
 from sightline_telemetry.requests.recording import EventList
 from sightline_telemetry.standard_streams import StandardStreams, unblock_standard_streams
+
+_log = logging.getLogger(__name__)
 
 _FOLDS_EVERY_S = 0.02
 _NICE = 2  # below the workers, but at 5 it gets too little of two busy cores: scrapes would be late, the ring full
@@ -49,6 +56,7 @@ class BoardObserver:
 
     def __init__(self, board: Board, description: bytes) -> None:
         described, options = read_described(description)
+        self.options = options
         self._board = board
         self._own = EventList()
         self.faults = faults = Faults(self._own.write_aside)
@@ -146,7 +154,7 @@ def run(inheritance: Inheritance, streams: StandardStreams) -> None:
     if inheritance.answers is not None:
         AnswerServer(inheritance.answers, process, process.faults).start()
     if inheritance.metrics is not None:
-        ScrapePort(inheritance.metrics, process.observer.scrape, process.faults).start()
+        _open_scrape_port(inheritance.metrics, process)
     board.observer.ready = board.observer.generation
     while not _has_ended(inheritance.lifeline, _FOLDS_EVERY_S):
         process.fold()
@@ -154,6 +162,25 @@ def run(inheritance: Inheritance, streams: StandardStreams) -> None:
     process.observer.stop()
     if inheritance.observer_socket is not None:
         Path(inheritance.observer_socket).unlink(missing_ok=True)
+
+
+def _open_scrape_port(descriptor: int, process: BoardObserver) -> None:
+    """Answers scrapes on a port of their own, which asks for keys as the service's port does."""
+    options, rereader = process.options, Rereader()
+    try:
+        keys = KeyFile(Path(options.api_keys)) if options.api_keys else None
+        certificate = Certificate(Path(options.tls_cert), Path(options.tls_key)) if options.tls_cert else None
+    except UnusableFileError as error:  # it could be used when the service started: the observer must not end by it
+        _log.error("the port for scrapes answers nothing until the observer starts again: %s", error)
+        return
+    for file in (keys, certificate):
+        if file is not None:
+            rereader.add(file.look)
+    rereader.start()
+    access = ScrapeAccess(
+        host_names(options.allowed_hosts), keys, None if certificate is None else certificate.context()
+    )
+    ScrapePort(descriptor, process.observer.scrape, process.faults, access).start()
 
 
 def _has_ended(lifeline: int, timeout_s: float) -> bool:

@@ -48,6 +48,7 @@ _LOW_64 = 2**64 - 1
 _NOWHERE = (None, None)
 _NO_CONTEXT = SpanContext(0, 0, False)
 _OTHER_METHOD = METHOD_CODES["_OTHER"]
+_NO_RARE_TEXTS = (b"",) * 5
 _NOT_PREDICTED = PredictionRecord(NO_MODEL)
 
 
@@ -285,6 +286,7 @@ class TelemetryMiddleware:
                     _address(*(scope.get("server") or _NOWHERE)),
                     prediction_id.encode(),
                     *(() if is_usual else _rare_texts(request, caller, error, route if number == NO_ROUTE else "")),
+                    *(() if not timeline.client else (*(_NO_RARE_TEXTS if is_usual else ()), timeline.client)),
                 ),
                 rows,
             )

@@ -82,6 +82,7 @@ class Timeline:
 
     __slots__ = (
         "caller",
+        "client",
         "end_ns",
         "is_asked",
         "is_over_budget",
@@ -96,6 +97,8 @@ class Timeline:
 
     def __init__(self, caller: Caller | None = None) -> None:
         self.caller = caller
+        self.client = b""
+        """The name of the key that the request came with; empty without one."""
         self.trace_id = caller.trace_id if caller is not None else getrandbits(128) or 1
         self.span_id = getrandbits(64) or 1
         self.is_running = False

@@ -20,6 +20,7 @@ from sightline_telemetry.counts.description import Description
 from sightline_telemetry.counts.row_arrays import row_array
 from sightline_telemetry.events.http_codes import METHODS
 from sightline_telemetry.events.layout import HAS_CALLER, NO_MODEL, RequestEvent
+from sightline_telemetry.instruments import CLIENT
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.requests.timeline import RANDOM, SAMPLED, AttributeValue, SpanAttributes
 from sightline_telemetry.traces.lost import LostRequest
@@ -186,6 +187,8 @@ def server_attributes(event: RequestEvent, kind: RequestKind) -> dict[str, Attri
         attributes["http.response.status_code"] = kind.status
     if kind.status >= 500 or not kind.status:
         attributes["error.type"] = texts.error.decode() or (str(kind.status) if kind.status else "cancelled")
+    if texts.key:
+        attributes[CLIENT] = _text(texts.key)
     if texts.user_agent:
         attributes["user_agent.original"] = _text(texts.user_agent)
     return attributes

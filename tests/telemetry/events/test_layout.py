@@ -50,7 +50,7 @@ RAW = st.builds(
     middle=st.tuples(U16, U16, U16, U32, U32),
     large=st.lists(U64, min_size=9, max_size=9),
     marks=st.lists(U64, max_size=63),
-    texts=st.lists(SHORT, min_size=10, max_size=10),
+    texts=st.lists(SHORT, min_size=11, max_size=11),
     rows=st.binary(max_size=200) | RAW,
 )
 def test_a_request_is_read_as_it_was_written(

@@ -1,0 +1,1 @@
+"""Who may ask a service, and what: keys, names of hosts, certificates; standard library only."""
