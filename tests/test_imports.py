@@ -61,9 +61,11 @@ ALLOWED: dict[str, set[str]] = {
     "service.errors": set(),
     "service.settings": {"service.errors"},
     "service.memory_limit": set(),
+    "service.bodies": {"service.errors"},
     "service.server": {"service.errors", "telemetry.requests"},
     "service.diagnostics": {"service.errors", "telemetry.instruments", "telemetry.observer", "telemetry.requests"},
     "service.prediction": {
+        "service.bodies",
         "service.errors",
         "telemetry.counts",
         "telemetry.estimators",
@@ -73,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.requests",
     },
     "service.feedback": {
+        "service.bodies",
         "service.errors",
         "service.prediction",
         "telemetry.events",
@@ -80,8 +83,15 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.instruments",
         "telemetry.model",
     },
-    "service.bundles": {"service.errors", "service.prediction", "telemetry.estimators", "telemetry.model"},
+    "service.bundles": {
+        "service.bodies",
+        "service.errors",
+        "service.prediction",
+        "telemetry.estimators",
+        "telemetry.model",
+    },
     "service.routes": {
+        "service.bodies",
         "service.errors",
         "service.feedback",
         "service.prediction",
@@ -114,6 +124,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.traces",
     },
     "service.app": {
+        "service.bodies",
         "service.bundles",
         "service.errors",
         "service.feedback",

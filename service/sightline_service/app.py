@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from sightline_service.bodies.aside import Aside
 from sightline_service.bundles.bundle import Bundle, load_bundle
 from sightline_service.bundles.verification import sample_columns
 from sightline_service.errors import naming_extras
@@ -77,6 +78,7 @@ class Parts:
     telemetry: Telemetry
     model: Model
     feedback: Feedback
+    aside: Aside
     is_ready: bool = False
 
     async def start(self) -> None:
@@ -92,6 +94,7 @@ class Parts:
         """Stops all of it, and sends the counts."""
         self.is_ready = False
         gc.unfreeze()
+        self.aside.close()
         self.model.batcher.close()
         self.feedback.worker.close()
         self.telemetry.stop()
@@ -110,7 +113,7 @@ def create_app(*, inheritance: Inheritance | None = None, **given: Any) -> Bypas
     telemetry = build_telemetry(settings, inheritance)
     model = _build_model(bundle, telemetry, settings)
     feedback = _build_feedback(model, telemetry, settings)
-    return _build_app(Parts(telemetry, model, feedback), settings)
+    return _build_app(Parts(telemetry, model, feedback, Aside()), settings)
 
 
 def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
@@ -175,6 +178,7 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
         sink=parts.telemetry.sink,
         faults=parts.telemetry.faults,
         max_body_bytes=settings.max_body_bytes,
+        aside=parts.aside,
     )
 
     reader = InstanceReader(profile, settings.max_rows)

@@ -19,10 +19,10 @@ import msgspec
 import skops.io
 from sklearn.exceptions import InconsistentVersionWarning
 
+from sightline_service.bodies.unreadable import UNREADABLE
 from sightline_service.bundles.versions import mismatch, versions_of_model
 from sightline_service.errors import BundleError
 from sightline_service.prediction.columns import Value
-from sightline_service.prediction.instances import UNREADABLE
 from sightline_telemetry.model.profile import ReferenceProfile
 
 FORMAT = 1

@@ -16,6 +16,7 @@ from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
 
+from sightline_service.bodies.encodings import unpack
 from sightline_service.errors import LedgerDownError
 from sightline_service.feedback.ledger import Ledger
 from sightline_telemetry.events.layout import LABELS, body_event
@@ -39,6 +40,8 @@ CLOSE_S = 1.0
 @dataclass(frozen=True, slots=True)
 class _Job:
     body: bytes
+    window: int
+    max_bytes: int
     verdicts: "Future[list[str]]"
 
 
@@ -76,9 +79,12 @@ class LedgerWorker:
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
 
-    async def run(self, body: bytes) -> list[str]:
-        """Records a body and returns one verdict per label. Raises LedgerDownError if that does not end in time."""
-        job = _Job(body, Future())
+    async def run(self, body: bytes, window: int = 0, max_bytes: int = 0) -> list[str]:
+        """Records a body and returns one verdict per label. window, max_bytes: as `unpack` takes them.
+
+        Raises LedgerDownError if that does not end in time, and what `unpack` and `record` raise.
+        """
+        job = _Job(body, window, max_bytes, Future())
         if not self._is_open or self._jobs.qsize() >= WAITING_BODIES - 1:
             raise LedgerDownError("the ledger does not answer, or too much waits for it; send this again")
         self._jobs.put_nowait(job)
@@ -103,7 +109,7 @@ class LedgerWorker:
         if not job.verdicts.set_running_or_notify_cancel():
             return
         try:
-            verdicts = self._record(job.body)
+            verdicts = self._record(unpack(job.body, job.window, job.max_bytes))
         except BaseException as error:
             job.verdicts.set_exception(error)
             return

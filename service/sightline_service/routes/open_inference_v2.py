@@ -51,10 +51,11 @@ class TensorDialect(Dialect[InferRequest]):
 
     def answer(self, predicted: Predicted, asked: InferRequest) -> Reply:
         """Writes the requested outputs in their order; all of them if the request lists none."""
-        by_default = bool((asked.parameters or {}).get("binary_data_output"))
+        by_default = bool(asked.parameters and asked.parameters.binary_data_output)
         tensors, binary, has_binary = [], [], False
         for wanted in asked.outputs or [RequestedOutput(name) for name in self._outputs]:
-            is_binary = bool((wanted.parameters or {}).get("binary_data", by_default))
+            is_wanted = wanted.parameters.binary_data if wanted.parameters else None
+            is_binary = by_default if is_wanted is None else is_wanted
             tensor, data = output_tensor(wanted.name, self._values(predicted, wanted.name), is_binary=is_binary)
             tensors.append(tensor)
             binary.append(data)
@@ -80,7 +81,7 @@ class TensorDialect(Dialect[InferRequest]):
             if names.count(output.name) > 1:
                 raise BadTensorError(f"output {shown}: it is asked for twice")
             for extension in ("classification", "shared_memory_region"):
-                if extension in (output.parameters or {}):
+                if getattr(output.parameters, extension, msgspec.UNSET) is not msgspec.UNSET:
                     raise BadTensorError(f"output {shown}: {extension} is not supported; leave it out")
 
     def _values(self, predicted: Predicted, name: str) -> Sequence[str] | Floats:

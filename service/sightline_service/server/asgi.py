@@ -83,6 +83,11 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_type
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def encoding_of(scope: Scope) -> bytes:
+    """Returns the content encodings of a request, separated by commas; an empty one for a body that is not packed."""
+    return b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
+
+
 async def respond(send: Send, reply: Reply) -> None:
     """Sends a whole response."""
     headers = [
