@@ -26,6 +26,7 @@ from sightline_service.prediction.tensors import TensorReader
 from sightline_service.routes import random
 from sightline_service.routes.feedback import FeedbackEndpoint, feedback_route
 from sightline_service.routes.health import health_router
+from sightline_service.routes.home import home_router
 from sightline_service.routes.json_rows import RowWriter
 from sightline_service.routes.kserve_v1 import KServeDialect, kserve_route, kserve_router
 from sightline_service.routes.metadata_v2 import inference_metadata_router
@@ -207,5 +208,6 @@ def _add_other_routes(app: FastAPI, parts: Parts, settings: Settings) -> None:
         app.router.routes.append(random.random_route(number, telemetry.sink, telemetry.faults))
     if telemetry.has_ring:
         app.include_router(traces_router(telemetry.read_trace))
+    app.include_router(home_router(parts.model.id))
     app.include_router(health_router(lambda: parts.is_ready))
     app.include_router(metrics_router(telemetry.scrape))

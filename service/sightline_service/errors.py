@@ -12,7 +12,7 @@
             TooManyLabelsError          413
             UnsupportedMediaError       415
                 UnsupportedEncodingError
-            ForeignSiteError            403
+            OtherSiteError            403
             InvalidRowsError            422, names field and row
             InvalidParameterError       422, names the parameter
         QueueFullError              503
@@ -140,7 +140,7 @@ class UnsupportedEncodingError(
         return ((b"accept-encoding", b"gzip, deflate"),)
 
 
-class ForeignSiteError(RequestError, status=403, problem="foreign-site", title="A page of another site sent this"):
+class OtherSiteError(RequestError, status=403, problem="other-site", title="A page of another site sent this"):
     """A browser sent the request for a page of another site, in a way that any page may."""
 
 

@@ -44,8 +44,8 @@ class Outline:
     """What is known of a JSON object with a list among its members, such as `{"instances": [...]}`.
 
     n_values: lists, objects, and all that stands in them. n_lists: lists and objects that are members.
-    start: position behind the bracket that opens the first of them. cuts: positions of commas between its items, at
-    least PIECE_BYTES apart. Of bytes that are not JSON it says nothing of use: the decoder finds out.
+    start: position behind the bracket that opens the first of them. cuts: positions of commas between its items, the
+    first one behind each multiple of PIECE_BYTES. Of bytes that are not JSON it says nothing of use: the decoder finds out.
     """
 
     n_values: int = 0
@@ -145,7 +145,7 @@ class _Scan:
         self._check_items(self._n_commas)
         cuts = self._outline.cuts
         for at in commas[np.searchsorted(commas // PIECE_BYTES, np.unique(commas // PIECE_BYTES))].tolist():
-            if at - (cuts[-1] if cuts else 0) >= PIECE_BYTES:
+            if at // PIECE_BYTES != (cuts[-1] // PIECE_BYTES if cuts else 0):
                 cuts.append(at)
 
     def _check_items(self, n_commas: int) -> None:

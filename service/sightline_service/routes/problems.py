@@ -18,6 +18,8 @@ from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
 PROBLEM = b"application/problem+json"
+MAX_FAULTS = 10
+"""An answer names so many wrong parameters: a client may send thousands."""
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ def _as_ours(raised: Exception) -> SightlineError:
             known = {each.status: each for each in (errors.NotFoundError, errors.MethodNotAllowedError)}.get(status)
             return errors.HttpError(status, str(detail)) if known is None else known(str(detail))
         case RequestValidationError():
-            faults = [Fault(fault["msg"], str(fault["loc"][-1])) for fault in raised.errors()]
+            wrong = raised.errors()[:MAX_FAULTS]
+            faults = [Fault(fault["msg"], errors.shortened(str(fault["loc"][-1]))) for fault in wrong]
             detail = "; ".join(f"field {fault.field!r}: {fault.message}" for fault in faults)
             return errors.InvalidParameterError(detail, *faults)
     return errors.UnexpectedError("the service failed; its log has more under this trace id")

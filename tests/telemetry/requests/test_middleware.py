@@ -28,7 +28,7 @@ from sightline_telemetry.instruments import FAULTS, TRACES_KEPT, TRACES_OVER_BUD
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.requests.allowance import Allowance, AskedSampler
 from sightline_telemetry.requests.asgi import Message, Scope
-from sightline_telemetry.requests.middleware import TelemetryMiddleware
+from sightline_telemetry.requests.middleware import TelemetryMiddleware, read_caller, within_limits
 from sightline_telemetry.requests.recording import N_SCHEMES, EventList
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.testing import SpansInMemory
@@ -412,3 +412,15 @@ def test_a_scheme_is_one_of_two(scheme: str, label: str) -> None:
     assert list(measured.counts()) == [RequestKind("GET", "/items/{item}", 200)]
     assert (measured.spans.spans[-1].attributes or {})["url.scheme"] == label
     assert not any(measured.events.active[code * N_SCHEMES] for code in METHOD_CODES.values())
+
+
+@pytest.mark.parametrize("value", ["x" * 513, ",".join(f"k{n}=v" for n in range(33)), ",".join("ab" * 300)])
+def test_a_tracestate_beyond_the_limits_is_dropped(value: str) -> None:
+    """A tracestate of more than 512 bytes or 32 members is dropped; the rest of the caller stays."""
+    headers = [(b"traceparent", CALLER.encode()), (b"tracestate", value.encode())]
+    caller = read_caller(headers)
+    assert caller is not None
+    assert (caller.tracestate, caller.span_id) == ("", 0xB7AD6B7169203331)
+    baggage = (b"baggage", b"a=b")
+    assert within_limits([*headers, baggage]) == [headers[0], baggage]
+    assert within_limits([headers[0], (b"baggage", b"x" * 8193)]) == [headers[0]]
