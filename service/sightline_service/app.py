@@ -191,10 +191,10 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
     if settings.asgi_bypass and model.batcher.is_instant:
         app.bypass(route, predict)
     kserve = PredictionEndpoint(KServeDialect(served, reader, columns, rows), shared)
-    app.router.routes.append(kserve_route(kserve, profile))
+    app.router.routes.append(kserve_route(kserve, profile, settings.max_rows))
     tensors = TensorReader(profile, columns, settings.max_rows)
     infer = PredictionEndpoint(TensorDialect(served, tensors, profile), shared)
-    app.router.routes.extend(infer_routes(infer, profile))
+    app.router.routes.extend(infer_routes(infer, profile, settings.max_rows))
     app.include_router(kserve_router(served))
     app.include_router(inference_metadata_router(served, profile, {"path": model.predictor.path_description}))
 

@@ -202,7 +202,7 @@ OTHER_SITES["a page in a frame"] = {"origin": "null"}
 def test_pages_of_other_sites_send_nothing(
     small_service: Running, path: str, content_type: str, site: dict[str, str]
 ) -> None:
-    """What a browser sends for a page of any site without asking first is refused on every route."""
+    """What a browser sends for a page of any site of its own accord is refused on every route."""
     headers = site | ({"content-type": content_type} if content_type else {})
     response = small_service.client.post(path, content=body(ROW), headers=headers)
     assert response.status_code in (403, 415)

@@ -45,7 +45,8 @@ class Outline:
 
     n_values: lists, objects, and all that stands in them. n_lists: lists and objects that are members.
     start: position behind the bracket that opens the first of them. cuts: positions of commas between its items, the
-    first one behind each multiple of PIECE_BYTES. Of bytes that are not JSON it says nothing of use: the decoder finds out.
+    first one behind each multiple of PIECE_BYTES. The decoder finds out whether the bytes
+    are JSON at all.
     """
 
     n_values: int = 0

@@ -101,7 +101,8 @@ def datatype_of(feature: Feature) -> str:
     return _DATATYPES[feature.dtype]
 
 
-def _datatypes_read(feature: Feature) -> tuple[str, ...]:
+def datatypes_read(feature: Feature) -> tuple[str, ...]:
+    """Returns the datatypes in which the values of a feature may come."""
     known = (STRINGS,) if feature.dtype == "str" else tuple(_NUMBERS)
     return (BOOLEANS, *known) if feature.dtype == "bool" else known
 
@@ -114,7 +115,7 @@ class TensorReader:
         self._max_rows = max_rows
         self._max_values = max_values(max_rows, len(profile.features))
         self._features = {feature.name: feature for feature in profile.features}
-        self._datatypes = {feature.name: _datatypes_read(feature) for feature in profile.features}
+        self._datatypes = {feature.name: datatypes_read(feature) for feature in profile.features}
         self._numeric = [feature.name for feature in profile.numeric]
         self._categorical = [feature.name for feature in profile.categorical]
         self._decode = msgspec.json.Decoder(InferRequest).decode

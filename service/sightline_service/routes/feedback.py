@@ -22,6 +22,7 @@ _ERRORS = (
     errors.BodyTooLargeError,
     errors.TooManyLabelsError,
     errors.UnsupportedMediaError,
+    errors.UnsupportedEncodingError,
     errors.InvalidRowsError,
     errors.LedgerDownError,
 )
@@ -35,7 +36,7 @@ class LabelIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prediction_id: str = Field(description="As it came with the prediction.")
-    actual: str | float | bool = Field(description="The class, or in regression the value, that was true.")
+    actual: str | float | bool | None = Field(description="The class, or in regression the value, that was true.")
 
 
 class FeedbackIn(BaseModel):

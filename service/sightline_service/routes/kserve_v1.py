@@ -16,7 +16,7 @@ from sightline_service.errors import MalformedBodyError, SightlineError
 from sightline_service.prediction.columns import ColumnBuilder, Columns, RowValues
 from sightline_service.prediction.instances import InstanceReader
 from sightline_service.routes.json_rows import RowWriter
-from sightline_service.routes.openapi import example_instance, row_model
+from sightline_service.routes.openapi import example_instance, row_model, rows_schema
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
@@ -78,7 +78,7 @@ class ModelsOut(BaseModel):
     models: list[str]
 
 
-def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
+def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -> AsgiRoute:
     """Makes the route of predictions with its documentation."""
     row = row_model(profile)
 
@@ -86,7 +86,12 @@ def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
         """Predicts one outcome per instance, for clients of KServe's protocol, version 1."""
 
     example = {"instances": [example_instance(profile)]}
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictIn"}, "example": example}}
+    rows = rows_schema(profile, max_rows)
+    either = [
+        {"required": ["instances"], "properties": {"instances": rows}},
+        {"required": ["inputs"], "properties": {"inputs": rows, "instances": False}},
+    ]
+    content = {"application/json": {"schema": {"type": "object", "anyOf": either}, "example": example}}
     return AsgiRoute(
         PATH,
         predict_v1,

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 from sightline_service.errors import BadTensorError, SightlineError
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.tensors import InferRequest, RequestedOutput, TensorReader, output_tensor
-from sightline_service.routes.metadata_v2 import INFER_SCHEMA, InferOut, example_request, output_names
+from sightline_service.routes.metadata_v2 import InferOut, example_request, infer_schema, output_names
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
@@ -107,13 +107,13 @@ def _json_bytes(scope: Scope, body_bytes: int) -> int | None:
     return None
 
 
-def infer_routes(endpoint: ASGIApp, profile: ReferenceProfile) -> list[AsgiRoute]:
+def infer_routes(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -> list[AsgiRoute]:
     """Makes the routes of inference, without and with a version, with their documentation."""
 
     async def infer() -> Any:
         """Predicts a row for each element of the inputs, for clients of the Open Inference Protocol."""
 
-    content = {"application/json": {"schema": INFER_SCHEMA, "example": example_request(profile)}}
+    content = {"application/json": {"schema": infer_schema(profile, max_rows), "example": example_request(profile)}}
     return [
         AsgiRoute(
             path,

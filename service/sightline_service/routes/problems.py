@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from sightline_service import errors
 from sightline_service.errors import Fault, SightlineError
-from sightline_service.routes.openapi import ProblemOut
+from sightline_service.routes.openapi import problem_schema
 from sightline_service.routes.served_model import PREFIXES, refusal
 from sightline_service.server.asgi import Reply
 from sightline_telemetry.requests.middleware import TIMELINE
@@ -41,7 +41,8 @@ def documented_problems(*kinds: type[SightlineError]) -> dict[int | str, dict[st
     texts: defaultdict[int, list[str]] = defaultdict(list)
     for error in kinds:
         texts[error.status].append(f"{error.title}: `{errors.PROBLEM_TYPES}{error.problem}`.")
-    return {status: {"description": " ".join(each), "model": ProblemOut} for status, each in texts.items()}
+    content = {PROBLEM.decode(): {"schema": problem_schema()}}
+    return {status: {"description": " ".join(each), "content": content} for status, each in texts.items()}
 
 
 def answer_failures(app: FastAPI) -> None:
