@@ -72,10 +72,12 @@ ALLOWED: dict[str, set[str]] = {
     "service.errors": set(),
     "service.settings": {"service.errors"},
     "service.memory_limit": set(),
+    "service.bodies": {"service.errors"},
     "service.new_key": {"service.errors", "service.settings", "telemetry.access"},
     "service.server": {"service.errors", "telemetry.access", "telemetry.requests"},
     "service.diagnostics": {"service.errors", "telemetry.instruments", "telemetry.observer", "telemetry.requests"},
     "service.prediction": {
+        "service.bodies",
         "service.errors",
         "telemetry.counts",
         "telemetry.estimators",
@@ -85,6 +87,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.requests",
     },
     "service.feedback": {
+        "service.bodies",
         "service.errors",
         "service.prediction",
         "telemetry.access",
@@ -93,8 +96,15 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.instruments",
         "telemetry.model",
     },
-    "service.bundles": {"service.errors", "service.prediction", "telemetry.estimators", "telemetry.model"},
+    "service.bundles": {
+        "service.bodies",
+        "service.errors",
+        "service.prediction",
+        "telemetry.estimators",
+        "telemetry.model",
+    },
     "service.routes": {
+        "service.bodies",
         "service.errors",
         "service.feedback",
         "service.prediction",
@@ -128,6 +138,7 @@ ALLOWED: dict[str, set[str]] = {
         "telemetry.traces",
     },
     "service.app": {
+        "service.bodies",
         "service.bundles",
         "service.errors",
         "service.feedback",

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from sightline_service.bodies.aside import Aside
 from sightline_service.bundles.bundle import Bundle, load_bundle
 from sightline_service.bundles.verification import sample_columns, tried_predictor
 from sightline_service.errors import SettingsError, naming_extras
@@ -109,6 +110,7 @@ class Parts:
     model: Model
     feedback: Feedback
     access: Access
+    aside: Aside
     is_ready: bool = False
 
     async def start(self) -> None:
@@ -126,6 +128,7 @@ class Parts:
         self.is_ready = False
         gc.unfreeze()
         self.access.rereader.stop()
+        self.aside.close()
         self.model.batcher.close()
         self.feedback.worker.close()
         self.telemetry.stop()
@@ -152,7 +155,7 @@ def create_app(*, inheritance: Inheritance | None = None, host: str | None = Non
     streams.count_losses(telemetry.faults.lose)
     model = _build_model(bundle, telemetry, settings)
     feedback = _build_feedback(model, telemetry, settings)
-    return _build_app(Parts(telemetry, model, feedback, access), settings)
+    return _build_app(Parts(telemetry, model, feedback, access, Aside()), settings)
 
 
 def _build_model(bundle: Bundle, telemetry: Telemetry, settings: Settings) -> Model:
@@ -226,6 +229,7 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
         sink=parts.telemetry.sink,
         faults=parts.telemetry.faults,
         max_body_bytes=settings.max_body_bytes,
+        aside=parts.aside,
     )
 
     reader = InstanceReader(profile, settings.max_rows)
@@ -237,10 +241,10 @@ def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> 
     if settings.asgi_bypass and model.batcher.is_instant:
         app.bypass(route, predict)
     kserve = PredictionEndpoint(KServeDialect(served, reader, columns, rows), shared)
-    app.router.routes.append(kserve_route(kserve, profile))
+    app.router.routes.append(kserve_route(kserve, profile, settings.max_rows))
     tensors = TensorReader(profile, columns, settings.max_rows)
     infer = PredictionEndpoint(TensorDialect(served, tensors, profile), shared)
-    app.router.routes.extend(infer_routes(infer, profile))
+    app.router.routes.extend(infer_routes(infer, profile, settings.max_rows))
     app.include_router(kserve_router(served))
     app.include_router(inference_metadata_router(served, profile, {"path": model.predictor.path_description}))
 

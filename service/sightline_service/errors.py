@@ -14,6 +14,8 @@
             BodyTooLargeError           413
             TooManyLabelsError          413
             UnsupportedMediaError       415
+                UnsupportedEncodingError
+            OtherSiteError            403
             InvalidRowsError            422, names field and row
             InvalidParameterError       422, names the parameter
         QueueFullError              503
@@ -158,6 +160,21 @@ class UnsupportedMediaError(
     RequestError, status=415, problem="unsupported-media-type", title="The content type is not read here"
 ):
     """The body has a content type that the route does not read."""
+
+
+class UnsupportedEncodingError(
+    UnsupportedMediaError, problem="unsupported-encoding", title="The content encoding is not read here"
+):
+    """The body is packed in a way that is not read."""
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Returns the encodings that are read, as RFC 9110 15.5.16 wants."""
+        return ((b"accept-encoding", b"gzip, deflate"),)
+
+
+class OtherSiteError(RequestError, status=403, problem="other-site", title="A page of another site sent this"):
+    """A browser sent the request for a page of another site, in a way that any page may."""
 
 
 class InvalidRowsError(RequestError, status=422, problem="invalid-rows", title="A value in the body does not fit"):

@@ -87,7 +87,7 @@ _CATEGORICAL = "categorical features"
 REQUEST_DURATION = _histogram(
     "http.server.request.duration",
     "Duration of HTTP server requests.",
-    (*_HTTP, "http.route", "http.response.status_code", "network.protocol.version", "error.type"),
+    (*_HTTP, "http.route", "http.response.status_code", "error.type"),
     unit="s",
 )
 ACTIVE_REQUESTS = _updowncounter(

@@ -1,6 +1,7 @@
 """Whatever a client sends is answered clearly, counted, and never becomes a label."""
 
 import json
+import re
 import socket
 from time import process_time
 from typing import Any
@@ -180,3 +181,60 @@ def test_enormous_numbers_leave_sums_finite(small_service: Running) -> None:
     assert response.status_code in (200, 422)
     text = small_service.client.get("/metrics").text
     assert all(" inf" not in line.lower() for line in text.splitlines() if "_sum" in line)
+
+
+@pytest.mark.parametrize("path", ["/predict/model", "/v1/models/small:predict"])
+def test_nan_is_told_to_be_null(small_service: Running, path: str) -> None:
+    """NaN, which many libraries write, is refused with a sentence that says what to send instead."""
+    response = small_service.client.post(path, content=body(ROW | {"age": float("nan")}), headers=JSON)
+    assert response.status_code == 400
+    assert "send null for a missing value" in response.text
+
+
+OTHER_SITES = {"cross-site": {"sec-fetch-site": "cross-site"}, "same-site": {"sec-fetch-site": "same-site"}}
+OTHER_SITES["an older browser"] = {"origin": "http://attacker.example"}
+OTHER_SITES["a page in a frame"] = {"origin": "null"}
+
+
+@pytest.mark.parametrize("site", OTHER_SITES.values(), ids=OTHER_SITES.keys())
+@pytest.mark.parametrize("content_type", ["", "text/plain", "multipart/form-data", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/predict/model", "/feedback", "/v1/models/small:predict", "/v2/models/small/infer"])
+def test_pages_of_other_sites_send_nothing(
+    small_service: Running, path: str, content_type: str, site: dict[str, str]
+) -> None:
+    """What a browser sends for a page of any site of its own accord is refused on every route."""
+    headers = site | ({"content-type": content_type} if content_type else {})
+    response = small_service.client.post(path, content=body(ROW), headers=headers)
+    assert response.status_code in (403, 415)
+
+
+@pytest.mark.parametrize("site", OTHER_SITES.values(), ids=OTHER_SITES.keys())
+def test_pages_of_other_sites_show_no_dummy(small_service: Running, site: dict[str, str]) -> None:
+    """An image whose address is `/predict/random` predicts nothing."""
+    assert small_service.client.get("/predict/random", headers=site).status_code == 403
+
+
+def test_pages_of_this_service_are_served(small_service: Running) -> None:
+    """A page of the same origin may send without a content type, as clients other than browsers may."""
+    own = f"http://127.0.0.1:{small_service.port}"
+    for headers in ({}, {"sec-fetch-site": "same-origin"}, {"origin": own}):
+        response = small_service.client.post("/v1/models/small:predict", content=body(ROW), headers=headers)
+        assert response.status_code == 200
+
+
+def test_few_of_many_wrong_parameters_are_named(small_service: Running) -> None:
+    """2,000 unknown parameters are refused in a short answer."""
+    response = small_service.client.get("/predict/random?" + "&".join(f"a{number}=1" for number in range(2000)))
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 10
+    assert len(response.content) < 3000
+
+
+def test_the_page_at_the_root(small_service: Running) -> None:
+    """The page names the model, links to what there is, and lets a browser load nothing."""
+    page = small_service.client.get("/")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    links = re.findall('href="([^"]+)"', page.text)
+    assert len(links) == 5
+    assert all(small_service.client.get(f"/{link}").status_code == 200 for link in links)

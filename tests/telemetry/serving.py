@@ -57,6 +57,10 @@ def predicted(model: DescribedModel, rows: Rows, number: int = 0) -> bytes:
 
 
 def describe(*models: DescribedModel) -> Description:
-    """A service of these models with two routes, of which one has series from the start."""
-    expected = (RequestKind("POST", "/predict/model", 200), RequestKind("POST", "/predict/model", 500))
+    """A service of these models with two routes."""
+    expected = (
+        RequestKind("GET", "/", 200),
+        RequestKind("POST", "/predict/model", 200),
+        RequestKind("POST", "/predict/model", 500),
+    )
     return Description(models, ("/", "/predict/model"), expected, FAULT_PLACES)

@@ -18,11 +18,11 @@ from typing import IO, Annotated, Any
 import msgspec
 import skops.io
 
+from sightline_service.bodies.unreadable import UNREADABLE
 from sightline_service.bundles.model_loading import MAX_MODEL_BYTES, load_model, text_of
 from sightline_service.bundles.versions import mismatch, versions_of_model
 from sightline_service.errors import BundleError
 from sightline_service.prediction.columns import Value
-from sightline_service.prediction.instances import UNREADABLE
 from sightline_telemetry.model.profile import ReferenceProfile
 
 FORMAT = 1

@@ -3,22 +3,24 @@
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
-from sightline_service.errors import InvalidRowsError, MalformedBodyError, TooManyLabelsError, shortened
+from sightline_service.bodies.outline import WHOLE_BYTES, TooMuchError, outline
+from sightline_service.bodies.unreadable import UNREADABLE, not_json
+from sightline_service.errors import InvalidRowsError, TooManyLabelsError, shortened
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.prediction_ids import SignedPrediction, SigningKeys
 from sightline_service.feedback.verdicts import Label
-from sightline_service.prediction.instances import UNREADABLE
 from sightline_telemetry.model.histogram import SUMMABLE
 from sightline_telemetry.model.quality import JudgedModel
+
+_IN_PARTS = "send the rest in another"
 
 
 class _Label(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     prediction_id: str
-    actual: Any
+    actual: str | float | int | bool | None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,15 +50,22 @@ class LabelReader:
         return [each if isinstance(each, str) else next(verdicts) for each in read]
 
     def _read(self, body: bytes) -> list[_Label]:
+        if len(body) > WHOLE_BYTES:
+            try:
+                outline(
+                    body, self._max_labels, 4 * self._max_labels
+                )  # a label has three values, or four if one repeats
+            except TooMuchError:
+                raise TooManyLabelsError(f"the body has more than {self._max_labels} labels; {_IN_PARTS}") from None
         try:
             labels = self._decode(body).labels
         except msgspec.ValidationError as error:
             raise InvalidRowsError(f"the body is not a list of labels: {shortened(str(error))}") from error
         except UNREADABLE as error:
-            raise MalformedBodyError(f"the body is not JSON: {error}") from error
+            raise not_json(error, body) from error
         if len(labels) > self._max_labels:
             raise TooManyLabelsError(
-                f"the body has {len(labels)} labels; at most {self._max_labels} are taken, send the rest in another"
+                f"the body has {len(labels)} labels; at most {self._max_labels} are taken, {_IN_PARTS}"
             )
         return labels
 

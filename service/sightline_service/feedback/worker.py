@@ -16,6 +16,7 @@ from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
 
+from sightline_service.bodies.encodings import unpack
 from sightline_service.errors import LedgerDownError, RequestError, shortened
 from sightline_service.feedback.ledger import Ledger
 from sightline_service.feedback.watched_files import WatchedFiles
@@ -45,6 +46,8 @@ _LEDGER, _KEY = "ledger", "feedback_key"
 @dataclass(frozen=True, slots=True)
 class _Job:
     body: bytes
+    window: int
+    max_bytes: int
     verdicts: "Future[list[str]]"
 
 
@@ -90,9 +93,12 @@ class LedgerWorker:
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
 
-    async def run(self, body: bytes) -> list[str]:
-        """Records a body and returns one verdict per label. Raises LedgerDownError if that does not end in time."""
-        job = _Job(body, Future())
+    async def run(self, body: bytes, window: int = 0, max_bytes: int = 0) -> list[str]:
+        """Records a body and returns one verdict per label. window, max_bytes: as `unpack` takes them.
+
+        Raises LedgerDownError if that does not end in time, and what `unpack` and `record` raise.
+        """
+        job = _Job(body, window, max_bytes, Future())
         if not self._is_open or self._jobs.qsize() >= WAITING_BODIES - 1:
             raise LedgerDownError("the ledger does not answer, or too much waits for it; send this again")
         self._jobs.put_nowait(job)
@@ -117,7 +123,7 @@ class LedgerWorker:
         if not job.verdicts.set_running_or_notify_cancel():
             return
         try:
-            verdicts = self._record(job.body)
+            verdicts = self._record(unpack(job.body, job.window, job.max_bytes))
         except BaseException as error:
             if not isinstance(error, RequestError):
                 self._note(_LEDGER, f"the ledger does not take labels: {_reason(error)}")

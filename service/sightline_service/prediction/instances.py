@@ -8,12 +8,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import astuple
 
-from sightline_service.errors import BundleError, Fault, InvalidRowsError, MalformedBodyError, shortened
+from sightline_service.bodies.outline import WHOLE_BYTES, TooManyItemsError, TooManyValuesError, outline
+from sightline_service.bodies.unreadable import UNREADABLE, not_json
+from sightline_service.errors import BodyTooLargeError, BundleError, Fault, InvalidRowsError, shortened
 from sightline_service.prediction.columns import RowValues
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not JSON, or not of the type that is read."""
 
 _AT = re.compile(
     r"(?P<what>.*?)(?: - at `\$(?:\.(?P<top>[^.\[]+))?(?:\[(?P<row>\d+)\])?"
@@ -28,6 +27,13 @@ _NAMED = re.compile(r"Object (?:contains unknown|missing required) field `(?P<fi
 
 
 Decode = Callable[[bytes | msgspec.Raw], Any]
+Read = Callable[[bytes, int], RowValues]
+"""Reads a body whose first row is the row with this number."""
+
+
+def max_values(max_rows: int, n_features: int) -> int:
+    """Returns how many values a body of so many rows may have; twice as many as the rows, for what stands beside."""
+    return 2 * max_rows * (n_features + 1) + 1000
 
 
 class InstanceReader:
@@ -39,6 +45,7 @@ class InstanceReader:
 
     def __init__(self, profile: ReferenceProfile, max_rows: int) -> None:
         self._max_rows = max_rows
+        self._max_values = max_values(max_rows, len(profile.features))
         fields = {f"f{index}": feature for index, feature in enumerate(profile.features)}
         for feature in profile.features:
             if not _READABLE.fullmatch(feature.name):
@@ -69,24 +76,48 @@ class InstanceReader:
         self._decode_unnamed = _decoder(Annotated[list[unnamed], limits])
 
     def read(self, body: bytes) -> RowValues:
-        """Returns the rows of a body. Raises MalformedBodyError or InvalidRowsError, which names field and row."""
-        return list(map(astuple, self._decoded(self._decode, body).instances))
+        """Returns the rows of a body.
 
-    def read_rows(self, rows: msgspec.Raw) -> RowValues:
+        Raises MalformedBodyError, BodyTooLargeError, or InvalidRowsError, which names field and row.
+        """
+        return self.in_pieces(body, self._read_whole) if len(body) > WHOLE_BYTES else self._read_whole(body)
+
+    def read_rows(self, rows: msgspec.Raw, first_row: int = 0) -> RowValues:
         """Returns the rows of a list of objects, or of a list of lists; raises as `read` does."""
         if is_list_of_lists(rows):
-            return list(map(self._sorted, map(astuple, self._decoded(self._decode_unnamed, rows))))
-        return list(map(astuple, self._decoded(self._decode_named, rows)))
+            return list(map(self._sorted, map(astuple, self._decoded(self._decode_unnamed, rows, first_row))))
+        return list(map(astuple, self._decoded(self._decode_named, rows, first_row)))
 
-    def _decoded(self, decode: Decode, data: bytes | msgspec.Raw) -> Any:
+    def in_pieces(self, body: bytes, read: Read) -> RowValues:
+        """Returns the rows of a large body, which are counted first, and then read piece by piece.
+
+        read: reads the rows of a piece, which is a body like any other. Raises as `read` does.
+        """
+        try:
+            found = outline(body, self._max_rows, self._max_values)
+        except TooManyItemsError:
+            raise self._invalid("Expected `array` of length <= - at `$.instances`") from None
+        except TooManyValuesError:
+            raise BodyTooLargeError(
+                f"the body has more values than {self._max_rows} rows have; send them in several requests"
+            ) from None
+        rows: RowValues = []
+        for piece in found.pieces(body):
+            rows += read(piece, len(rows))
+        return rows
+
+    def _read_whole(self, body: bytes, first_row: int = 0) -> RowValues:
+        return list(map(astuple, self._decoded(self._decode, body, first_row).instances))
+
+    def _decoded(self, decode: Decode, data: bytes | msgspec.Raw, first_row: int) -> Any:
         try:
             return decode(data)
         except msgspec.ValidationError as error:
-            raise self._invalid(shortened(str(error))) from error
+            raise self._invalid(shortened(str(error)), first_row) from error
         except UNREADABLE as error:
-            raise MalformedBodyError(f"the body is not JSON: {error}") from error
+            raise not_json(error, data) from error
 
-    def _invalid(self, message: str) -> InvalidRowsError:
+    def _invalid(self, message: str, first_row: int = 0) -> InvalidRowsError:
         match = _AT.fullmatch(message)
         what, top, row, column, field = (
             match.group("what", "top", "row", "column", "field") if match else (message, None, None, None, None)
@@ -98,8 +129,9 @@ class InstanceReader:
         field = field or top
         if "of length <=" in what:
             what = f"more than {self._max_rows} rows; send them in several requests"
-        place = "".join([f"row {row}: " if row is not None else "", f"field {field!r}: " if field else ""])
-        fault = Fault(what, field, int(row) if row is not None else None)
+        number = int(row) + first_row if row is not None else None
+        place = "".join([f"row {number}: " if row is not None else "", f"field {field!r}: " if field else ""])
+        fault = Fault(what, field, number)
         return InvalidRowsError(f"{place}{what}", fault)
 
 

@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from sightline_service.errors import BadTensorError, MalformedBodyError
+from sightline_service.bodies.outline import WHOLE_BYTES, TooMuchError, outline
+from sightline_service.bodies.unreadable import UNREADABLE, not_json
+from sightline_service.errors import BadTensorError, BodyTooLargeError
 from sightline_service.prediction.columns import ColumnBuilder, Columns
-from sightline_service.prediction.instances import UNREADABLE, is_list_of_lists
+from sightline_service.prediction.instances import is_list_of_lists, max_values
 from sightline_telemetry.model.histogram import Floats
 from sightline_telemetry.model.profile import Feature, ReferenceProfile
 
@@ -33,7 +35,29 @@ _LENGTH = struct.Struct("<I")
 _ELEMENT = re.compile(r" - at `\$\[(\d+)\](?:\[\d+\])?`")
 _SHOWN_CHARS = 80
 
-Parameters = dict[str, Any]
+Skipped = msgspec.Raw | msgspec.UnsetType
+"""A value of any kind that is never read: only whether it is there counts."""
+
+
+class InputParameters(msgspec.Struct):
+    """The parameters of an input that are read, or that would change its meaning; others are skipped."""
+
+    binary_data_size: int | None = None
+    shared_memory_region: Skipped = msgspec.UNSET
+
+
+class OutputParameters(msgspec.Struct):
+    """The parameters of a requested output."""
+
+    binary_data: bool | None = None
+    classification: Skipped = msgspec.UNSET
+    shared_memory_region: Skipped = msgspec.UNSET
+
+
+class RequestParameters(msgspec.Struct):
+    """The parameters of a request."""
+
+    binary_data_output: bool | None = None
 
 
 class InputTensor(msgspec.Struct):
@@ -43,14 +67,14 @@ class InputTensor(msgspec.Struct):
     datatype: str
     shape: list[Annotated[int, msgspec.Meta(ge=0)]]
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: Parameters | None = None
+    parameters: InputParameters | None = None
 
 
 class RequestedOutput(msgspec.Struct):
     """Names an output that the client wants."""
 
     name: str
-    parameters: Parameters | None = None
+    parameters: OutputParameters | None = None
 
 
 class InferRequest(msgspec.Struct):
@@ -58,7 +82,7 @@ class InferRequest(msgspec.Struct):
 
     inputs: list[InputTensor]
     id: str | None = None
-    parameters: Parameters | None = None
+    parameters: RequestParameters | None = None
     outputs: list[RequestedOutput] | None = None
 
 
@@ -69,7 +93,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     datatype: str
     shape: list[int]
     data: list[Any] | msgspec.UnsetType = msgspec.UNSET
-    parameters: Parameters | None = None
+    parameters: dict[str, int] | None = None
 
 
 def datatype_of(feature: Feature) -> str:
@@ -77,7 +101,8 @@ def datatype_of(feature: Feature) -> str:
     return _DATATYPES[feature.dtype]
 
 
-def _datatypes_read(feature: Feature) -> tuple[str, ...]:
+def datatypes_read(feature: Feature) -> tuple[str, ...]:
+    """Returns the datatypes in which the values of a feature may come."""
     known = (STRINGS,) if feature.dtype == "str" else tuple(_NUMBERS)
     return (BOOLEANS, *known) if feature.dtype == "bool" else known
 
@@ -88,8 +113,9 @@ class TensorReader:
     def __init__(self, profile: ReferenceProfile, columns: ColumnBuilder, max_rows: int) -> None:
         self._columns = columns
         self._max_rows = max_rows
+        self._max_values = max_values(max_rows, len(profile.features))
         self._features = {feature.name: feature for feature in profile.features}
-        self._datatypes = {feature.name: _datatypes_read(feature) for feature in profile.features}
+        self._datatypes = {feature.name: datatypes_read(feature) for feature in profile.features}
         self._numeric = [feature.name for feature in profile.numeric]
         self._categorical = [feature.name for feature in profile.categorical]
         self._decode = msgspec.json.Decoder(InferRequest).decode
@@ -100,6 +126,8 @@ class TensorReader:
         json_bytes: length of the body's JSON, if binary data follows.
         Raises MalformedBodyError, or BadTensorError, which names the input.
         """
+        if len(body) > WHOLE_BYTES:
+            self._check_size(body[:json_bytes])
         view = memoryview(body)
         head, rest = (view, view[:0]) if json_bytes is None else (view[:json_bytes], view[json_bytes:])
         try:
@@ -107,7 +135,7 @@ class TensorReader:
         except msgspec.ValidationError as error:
             raise BadTensorError(f"the body is no inference request: {error}") from error
         except UNREADABLE as error:
-            raise MalformedBodyError(f"the body is not JSON: {error}; a missing value is null, never NaN") from error
+            raise not_json(error, head) from error
         tensors = self._named(request.inputs)
         n_rows = self._count_rows(request.inputs)
         binary = _binary_parts(request.inputs, rest, has_header=json_bytes is not None)
@@ -116,6 +144,14 @@ class TensorReader:
             numeric[index] = np.asarray(self._values(tensors[name], binary.get(name)), dtype=np.float64)
         raw = tuple(self._categories(tensors[name], binary.get(name)) for name in self._categorical)
         return self._columns.assemble(numeric, raw), request
+
+    def _check_size(self, head: bytes) -> None:
+        try:
+            outline(head, self._max_values, self._max_values)
+        except TooMuchError:
+            raise BodyTooLargeError(
+                f"the body has more values than {self._max_rows} rows have; send them in several requests"
+            ) from None
 
     def _named(self, inputs: Sequence[InputTensor]) -> dict[str, InputTensor]:
         tensors: dict[str, InputTensor] = {}
@@ -171,17 +207,19 @@ def _binary_parts(inputs: Sequence[InputTensor], rest: memoryview, *, has_header
     parts: dict[str, memoryview] = {}
     start = 0
     for tensor in inputs:
-        parameters = tensor.parameters or {}
-        if "shared_memory_region" in parameters:
+        parameters = tensor.parameters
+        if parameters is None:
+            continue
+        if parameters.shared_memory_region is not msgspec.UNSET:
             raise _wrong(tensor.name, "it is in shared memory, which is not supported; send its data")
-        size = parameters.get("binary_data_size")
+        size = parameters.binary_data_size
         if size is None:
             continue
         if tensor.data is not msgspec.UNSET:
             raise _wrong(tensor.name, "it has both data and a binary_data_size; send one of them")
         if not has_header:
             raise _wrong(tensor.name, "it has a binary_data_size, but there is no Inference-Header-Content-Length")
-        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) - start:
+        if not 0 <= size <= len(rest) - start:
             raise _wrong(tensor.name, f"its binary_data_size is {_shown(size)}; {len(rest) - start} bytes are left")
         parts[tensor.name] = rest[start : start + size]
         start += size
@@ -227,7 +265,7 @@ def _unpacked(tensor: InputTensor, binary: memoryview) -> list[str]:
     data, start = bytes(binary), 0
     strings: list[str] = []
     try:
-        while start < len(data):
+        while start < len(data) and len(strings) <= tensor.shape[0]:
             (size,) = _LENGTH.unpack_from(data, start)
             start, end = start + _LENGTH.size, start + _LENGTH.size + size
             if end > len(data):

@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
 from sightline_service import errors
+from sightline_service.bodies.encodings import window_of
 from sightline_service.errors import SightlineError
 from sightline_service.feedback.worker import LedgerWorker
 from sightline_service.routes.problems import documented_problems, problem_reply
-from sightline_service.server.asgi import JSON, AsgiRoute, Reply, read_body, respond
+from sightline_service.server.asgi import JSON, AsgiRoute, Reply, encoding_of, read_body, respond
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
@@ -21,6 +22,7 @@ _ERRORS = (
     errors.BodyTooLargeError,
     errors.TooManyLabelsError,
     errors.UnsupportedMediaError,
+    errors.UnsupportedEncodingError,
     errors.InvalidRowsError,
     errors.LedgerDownError,
 )
@@ -34,7 +36,7 @@ class LabelIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prediction_id: str = Field(description="As it came with the prediction.")
-    actual: str | float | bool = Field(description="The class, or in regression the value, that was true.")
+    actual: str | float | bool | None = Field(description="The class, or in regression the value, that was true.")
 
 
 class FeedbackIn(BaseModel):
@@ -67,7 +69,8 @@ class FeedbackEndpoint:
         timeline: Timeline = scope[TIMELINE]
         try:
             body = await read_body(scope, receive, self._max_body_bytes, {JSON})
-            verdicts = await self._worker.run(body)
+            window = window_of(encoding_of(scope))
+            verdicts = await self._worker.run(body, window, self._max_body_bytes)
         except SightlineError as error:
             await respond(send, problem_reply(error, timeline.trace_id_hex))
             return

@@ -10,11 +10,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, create_model
 from starlette.types import ASGIApp, Scope
 
+from sightline_service.bodies.outline import WHOLE_BYTES
+from sightline_service.bodies.unreadable import UNREADABLE, not_json
 from sightline_service.errors import MalformedBodyError, SightlineError
-from sightline_service.prediction.columns import ColumnBuilder, Columns
-from sightline_service.prediction.instances import UNREADABLE, InstanceReader
+from sightline_service.prediction.columns import ColumnBuilder, Columns, RowValues
+from sightline_service.prediction.instances import InstanceReader
 from sightline_service.routes.json_rows import RowWriter
-from sightline_service.routes.openapi import example_instance, row_model
+from sightline_service.routes.openapi import example_instance, row_model, rows_schema
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
@@ -39,21 +41,27 @@ class KServeDialect(Dialect[None]):
     def __init__(self, model: ServedModel, reader: InstanceReader, columns: ColumnBuilder, rows: RowWriter) -> None:
         self._model = model
         self._decode = msgspec.json.Decoder(KServeRequest).decode
-        self._read = reader.read_rows
+        self._reader = reader
         self._columns = columns.build
         self._objects = rows.objects
 
     def read(self, scope: Scope, body: bytes) -> tuple[Columns, None]:
         """Reads the columns of the body's instances."""
         self._model.check_named(scope)
+        is_large = len(body) > WHOLE_BYTES
+        return self._columns(self._reader.in_pieces(body, self._rows) if is_large else self._rows(body)), None
+
+    def _rows(self, body: bytes, first_row: int = 0) -> RowValues:
         try:
             request = self._decode(body)
-        except UNREADABLE as error:
+        except msgspec.ValidationError as error:
             raise MalformedBodyError(f"the body is no request for predictions: {error}") from error
+        except UNREADABLE as error:
+            raise not_json(error, body) from error
         rows = request.inputs if request.instances is msgspec.UNSET else request.instances
         if rows is msgspec.UNSET:
             raise MalformedBodyError("the body has no instances")
-        return self._columns(self._read(rows)), None
+        return self._reader.read_rows(rows, first_row)
 
     def answer(self, predicted: Predicted, asked: None) -> Reply:  # noqa: ARG002
         """Writes one object per row, with its prediction id."""
@@ -70,7 +78,7 @@ class ModelsOut(BaseModel):
     models: list[str]
 
 
-def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
+def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -> AsgiRoute:
     """Makes the route of predictions with its documentation."""
     row = row_model(profile)
 
@@ -78,7 +86,12 @@ def kserve_route(endpoint: ASGIApp, profile: ReferenceProfile) -> AsgiRoute:
         """Predicts one outcome per instance, for clients of KServe's protocol, version 1."""
 
     example = {"instances": [example_instance(profile)]}
-    content = {"application/json": {"schema": {"$ref": "#/components/schemas/PredictIn"}, "example": example}}
+    rows = rows_schema(profile, max_rows)
+    either = [
+        {"required": ["instances"], "properties": {"instances": rows}},
+        {"required": ["inputs"], "properties": {"inputs": rows, "instances": False}},
+    ]
+    content = {"application/json": {"schema": {"type": "object", "anyOf": either}, "example": example}}
     return AsgiRoute(
         PATH,
         predict_v1,

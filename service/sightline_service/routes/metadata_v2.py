@@ -7,10 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from sightline_service.prediction.tensors import STRINGS, datatype_of
+from sightline_service.prediction.tensors import STRINGS, datatype_of, datatypes_read
 from sightline_service.routes.openapi import example_instance
 from sightline_service.routes.served_model import ServedModel, documented_errors, documented_path
-from sightline_telemetry.model.profile import ReferenceProfile
+from sightline_telemetry.model.profile import Feature, ReferenceProfile
 
 PLATFORM = "sklearn_skops"
 EXTENSIONS = ["binary_tensor_data"]
@@ -74,24 +74,45 @@ class InferOut(BaseModel):
     outputs: list[DataOut]
 
 
-def _object(required: str, **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": required.split(), "properties": properties}
+_PARAMETERS = {"type": ["object", "null"]}
 
 
-_STRING, _PARAMETERS = {"type": "string"}, {"type": "object"}
-_SHAPE = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-_DATA = {"type": "array", "items": {}}
-_INPUT = _object(
-    "name shape datatype", name=_STRING, shape=_SHAPE, datatype=_STRING, parameters=_PARAMETERS, data=_DATA
-)
-INFER_SCHEMA: Mapping[str, Any] = _object(
-    "inputs",
-    id=_STRING,
-    parameters=_PARAMETERS,
-    inputs={"type": "array", "items": _INPUT},
-    outputs={"type": "array", "items": _object("name", name=_STRING, parameters=_PARAMETERS)},
-)
-"""The request, for OpenAPI."""
+def infer_schema(profile: ReferenceProfile, max_rows: int) -> dict[str, Any]:
+    """Returns the schema of a request, for OpenAPI; no schema can say that data has as many elements as its shape."""
+    inputs = [_input_schema(feature, max_rows) for feature in profile.features]
+    names = [{"contains": {"required": ["name"], "properties": {"name": {"const": f.name}}}} for f in profile.features]
+    output = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"enum": list(output_names(profile))}, "parameters": _PARAMETERS},
+    }
+    size = {"minItems": len(inputs), "maxItems": len(inputs)}
+    return {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": ["string", "null"]},
+            "parameters": _PARAMETERS,
+            "inputs": {"type": "array", "items": {"anyOf": inputs} if inputs else {}, "allOf": names, **size},
+            "outputs": {"type": ["array", "null"], "items": output, "uniqueItems": True},
+        },
+    }
+
+
+def _input_schema(feature: Feature, max_rows: int) -> dict[str, Any]:
+    rows = {"type": "integer", "minimum": 1, "maximum": max_rows}
+    shape = {"type": "array", "prefixItems": [rows, {"const": 1}], "items": False, "minItems": 1}
+    return {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {"const": feature.name},
+            "shape": shape,
+            "datatype": {"enum": list(datatypes_read(feature))},
+            "parameters": _PARAMETERS,
+            "data": {"type": "array"},
+        },
+    }
 
 
 def example_request(profile: ReferenceProfile) -> dict[str, Any]:

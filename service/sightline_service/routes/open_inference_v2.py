@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Scope
 from sightline_service.errors import BadTensorError, SightlineError
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.tensors import InferRequest, RequestedOutput, TensorReader, output_tensor
-from sightline_service.routes.metadata_v2 import INFER_SCHEMA, InferOut, example_request, output_names
+from sightline_service.routes.metadata_v2 import InferOut, example_request, infer_schema, output_names
 from sightline_service.routes.prediction_endpoint import Dialect, Predicted
 from sightline_service.routes.served_model import ERRORS, ServedModel, documented_errors, documented_path, refusal
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply
@@ -51,10 +51,11 @@ class TensorDialect(Dialect[InferRequest]):
 
     def answer(self, predicted: Predicted, asked: InferRequest) -> Reply:
         """Writes the requested outputs in their order; all of them if the request lists none."""
-        by_default = bool((asked.parameters or {}).get("binary_data_output"))
+        by_default = bool(asked.parameters and asked.parameters.binary_data_output)
         tensors, binary, has_binary = [], [], False
         for wanted in asked.outputs or [RequestedOutput(name) for name in self._outputs]:
-            is_binary = bool((wanted.parameters or {}).get("binary_data", by_default))
+            is_wanted = wanted.parameters.binary_data if wanted.parameters else None
+            is_binary = by_default if is_wanted is None else is_wanted
             tensor, data = output_tensor(wanted.name, self._values(predicted, wanted.name), is_binary=is_binary)
             tensors.append(tensor)
             binary.append(data)
@@ -80,7 +81,7 @@ class TensorDialect(Dialect[InferRequest]):
             if names.count(output.name) > 1:
                 raise BadTensorError(f"output {shown}: it is asked for twice")
             for extension in ("classification", "shared_memory_region"):
-                if extension in (output.parameters or {}):
+                if getattr(output.parameters, extension, msgspec.UNSET) is not msgspec.UNSET:
                     raise BadTensorError(f"output {shown}: {extension} is not supported; leave it out")
 
     def _values(self, predicted: Predicted, name: str) -> Sequence[str] | Floats:
@@ -106,13 +107,13 @@ def _json_bytes(scope: Scope, body_bytes: int) -> int | None:
     return None
 
 
-def infer_routes(endpoint: ASGIApp, profile: ReferenceProfile) -> list[AsgiRoute]:
+def infer_routes(endpoint: ASGIApp, profile: ReferenceProfile, max_rows: int) -> list[AsgiRoute]:
     """Makes the routes of inference, without and with a version, with their documentation."""
 
     async def infer() -> Any:
         """Predicts a row for each element of the inputs, for clients of the Open Inference Protocol."""
 
-    content = {"application/json": {"schema": INFER_SCHEMA, "example": example_request(profile)}}
+    content = {"application/json": {"schema": infer_schema(profile, max_rows), "example": example_request(profile)}}
     return [
         AsgiRoute(
             path,

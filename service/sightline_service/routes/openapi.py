@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 
 from sightline_service.prediction.instances import json_type
 from sightline_telemetry.model.profile import CategoricalFeature, Feature, ReferenceProfile
@@ -75,6 +75,31 @@ class ProblemOut(BaseModel):
     trace_id: str | None = None
 
 
+def problem_schema() -> dict[str, Any]:
+    """Returns the schema of an error, whole: FastAPI has a place for models of one media type only."""
+    schema = ProblemOut.model_json_schema()
+    schema["properties"]["errors"] = {"type": "array", "items": schema.pop("$defs")["FaultOut"]}
+    return schema
+
+
+def rows_schema(profile: ReferenceProfile, max_rows: int) -> dict[str, Any]:
+    """Returns the schema of rows by name, or by position in the order of the training data."""
+    features = {feature.name: feature for feature in profile.features}
+    values = [TypeAdapter(_described(features[name])).json_schema() for name in profile.order]
+    unnamed = {"type": "array", "prefixItems": values, "minItems": len(values), "maxItems": len(values)}
+    size = {"type": "array", "minItems": 1, "maxItems": max_rows}
+    return {"anyOf": [size | {"items": {"$ref": "#/components/schemas/Instance"}}, size | {"items": unnamed}]}
+
+
+def _described(feature: Feature) -> Any:
+    """Returns the type of a feature's value; of a categorical one whose encoder refuses other values, with these."""
+    if not isinstance(feature, CategoricalFeature) or feature.accepts_unseen:
+        return json_type(feature)
+    known: list[Any] = list(feature.values((*feature.categories, *feature.others)))
+    enum = [*known, None] if feature.accepts_missing else known
+    return Annotated[json_type(feature), Field(json_schema_extra={"enum": enum})]
+
+
 def example_instance(profile: ReferenceProfile) -> dict[str, Any]:
     """Returns a row made of medians and most frequent categories: no row of the training data."""
     return {feature.name: _example(feature) for feature in profile.features}
@@ -91,7 +116,7 @@ def _example(feature: Feature) -> Any:
 def request_model(profile: ReferenceProfile, max_rows: int) -> type[BaseModel]:
     """Returns the request as a pydantic model, for OpenAPI; its example works as it stands."""
     fields: dict[str, Any] = {
-        f"f{index}": (json_type(feature), Field(alias=feature.name)) for index, feature in enumerate(profile.features)
+        f"f{index}": (_described(feature), Field(alias=feature.name)) for index, feature in enumerate(profile.features)
     }
     strict = ConfigDict(extra="forbid", strict=True)
     instance = create_model("Instance", __config__=strict, **fields)

@@ -22,6 +22,7 @@ _ERRORS = (
     errors.MalformedBodyError,
     errors.BodyTooLargeError,
     errors.UnsupportedMediaError,
+    errors.UnsupportedEncodingError,
     errors.InvalidRowsError,
     errors.PredictionFailedError,
     errors.QueueFullError,

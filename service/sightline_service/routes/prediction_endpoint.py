@@ -7,13 +7,16 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from starlette.types import Receive, Scope, Send
 
+from sightline_service.bodies.aside import Aside
+from sightline_service.bodies.encodings import unpack, window_of
+from sightline_service.bodies.outline import WHOLE_BYTES
 from sightline_service.errors import ClientGoneError, SightlineError
 from sightline_service.feedback.prediction_ids import PredictionIds
 from sightline_service.prediction.batching import Answer, Batcher
 from sightline_service.prediction.columns import Columns
 from sightline_service.prediction.recording import RowEncoder
 from sightline_service.prediction.result import Prediction
-from sightline_service.server.asgi import Reply, check_body, client_gone, read_body, respond
+from sightline_service.server.asgi import Reply, check_body, client_gone, encoding_of, read_body, respond
 from sightline_telemetry.events.layout import ERROR_REASONS, IS_OWN_BATCH
 from sightline_telemetry.events.slots import PREDICTING, WAITING
 from sightline_telemetry.faults import Faults
@@ -27,6 +30,9 @@ Asked = TypeVar("Asked")
 
 SMALL_BYTES = 65_536
 """The event of a request with a larger body carries no text of it."""
+
+FEW_ROWS = 1000
+"""The answer for more rows than these takes longer than other requests should wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class PredictionParts:
     sink: EventSink
     faults: Faults
     max_body_bytes: int
+    aside: Aside
 
 
 class Predicted(NamedTuple):
@@ -88,18 +95,22 @@ class PredictionEndpoint(Generic[Asked]):
         self._slots = parts.sink.slots
         self._faults = parts.faults
         self._max_body_bytes = parts.max_body_bytes
+        self._aside = parts.aside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request through ASGI."""
         try:
             body = await read_body(scope, receive, self._max_body_bytes, self._dialect.content_types)
-            columns, asked = self._dialect.read(scope, body)
+            columns, asked, n_bytes = await self._read(scope, body)
             slot = self._phase(scope, PREDICTING)
             flags, answer = IS_OWN_BATCH, self._predict_at_once(columns)
             if answer is None:
                 self._phase(scope, WAITING)
                 flags, answer = 0, await self._predict(columns, partial(client_gone, receive), slot)
-            reply = self._answered(scope, columns, asked, answer, flags, len(body))
+            if len(columns) > FEW_ROWS:
+                reply = await self._aside.run(0, self._answered, scope, columns, asked, answer, flags, n_bytes)
+            else:
+                reply = self._answered(scope, columns, asked, answer, flags, n_bytes)
         except SightlineError as error:
             reply = self._refused(scope, error)
         except ClientGoneError:
@@ -112,14 +123,28 @@ class PredictionEndpoint(Generic[Asked]):
 
     def answer_now(self, scope: Scope, body: bytes) -> Reply | None:
         """Answers a request whose body is whole; None if it has to wait for the model. See InlineEndpoint."""
+        headers = dict(scope["headers"])
+        if b"content-encoding" in headers:
+            return None
         try:
-            check_body(dict(scope["headers"]), len(body), self._max_body_bytes, self._dialect.content_types)
+            check_body(headers, len(body), self._max_body_bytes, self._dialect.content_types)
             columns, asked = self._dialect.read(scope, body)
             self._phase(scope, PREDICTING)
             answer = self._predict_at_once(columns)
             return None if answer is None else self._answered(scope, columns, asked, answer, IS_OWN_BATCH, len(body))
         except SightlineError as error:
             return self._refused(scope, error)
+
+    async def _read(self, scope: Scope, body: bytes) -> tuple[Columns, Asked, int]:
+        """Returns the columns, what the answer depends on, and the number of bytes that were read."""
+        window = window_of(encoding_of(scope))
+        if window or len(body) > WHOLE_BYTES:
+            return await self._aside.run(len(body), self._read_unpacked, scope, body, window)
+        return self._read_unpacked(scope, body, window)
+
+    def _read_unpacked(self, scope: Scope, body: bytes, window: int) -> tuple[Columns, Asked, int]:
+        body = unpack(body, window, self._max_body_bytes)
+        return *self._dialect.read(scope, body), len(body)
 
     def _phase(self, scope: Scope, phase: int) -> int:
         """Shows other processes how far a request has come: it is named if this process dies. Returns its slot."""

@@ -12,13 +12,15 @@ from starlette.types import Scope
 
 from sightline_service import errors
 from sightline_service.errors import Fault, SightlineError
-from sightline_service.routes.openapi import ProblemOut
+from sightline_service.routes.openapi import problem_schema
 from sightline_service.routes.served_model import PREFIXES, refusal
 from sightline_service.server.asgi import Reply, route_path
 from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
 PROBLEM = b"application/problem+json"
+MAX_FAULTS = 10
+"""An answer names so many wrong parameters: a client may send thousands."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +42,8 @@ def documented_problems(*kinds: type[SightlineError]) -> dict[int | str, dict[st
     texts: defaultdict[int, list[str]] = defaultdict(list)
     for error in kinds:
         texts[error.status].append(f"{error.title}: `{errors.PROBLEM_TYPES}{error.problem}`.")
-    return {status: {"description": " ".join(each), "model": ProblemOut} for status, each in texts.items()}
+    content = {PROBLEM.decode(): {"schema": problem_schema()}}
+    return {status: {"description": " ".join(each), "content": content} for status, each in texts.items()}
 
 
 def answer_failures(app: FastAPI) -> None:
@@ -82,7 +85,8 @@ def _as_ours(raised: Exception) -> SightlineError:
             known = {each.status: each for each in (errors.NotFoundError, errors.MethodNotAllowedError)}.get(status)
             return errors.HttpError(status, str(detail)) if known is None else known(str(detail))
         case RequestValidationError():
-            faults = [Fault(fault["msg"], str(fault["loc"][-1])) for fault in raised.errors()]
+            wrong = raised.errors()[:MAX_FAULTS]
+            faults = [Fault(fault["msg"], errors.shortened(str(fault["loc"][-1]))) for fault in wrong]
             detail = "; ".join(f"field {fault.field!r}: {fault.message}" for fault in faults)
             return errors.InvalidParameterError(detail, *faults)
     return errors.UnexpectedError("the service failed; its log has more under this trace id")

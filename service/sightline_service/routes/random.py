@@ -13,9 +13,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
-from sightline_service.errors import InvalidParameterError, PredictionFailedError
+from sightline_service.errors import InvalidParameterError, OtherSiteError, PredictionFailedError
 from sightline_service.routes.openapi import ModelOut, PredictionOut, PredictOut
 from sightline_service.routes.problems import documented_problems
+from sightline_service.server.asgi import check_site
 from sightline_telemetry.counts.description import DescribedModel
 from sightline_telemetry.events.layout import ERROR_REASONS, batch_event
 from sightline_telemetry.faults import Faults
@@ -88,21 +89,25 @@ def random_route(model: int | None, sink: EventSink, faults: Faults) -> APIRoute
         return PredictOut(predictions=[outcome], model=served, trace_id=timeline.trace_id_hex)
 
     class CountingRoute(APIRoute):
-        """FastAPI validates the query before the endpoint runs, so what it refuses is counted around it."""
+        """FastAPI validates the query before the endpoint runs, so what it refuses is counted around it.
+
+        An image in a page of another site would be such a GET, too.
+        """
 
         def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
             handle = super().get_route_handler()
 
             async def handle_and_count(request: Request) -> Response:
                 try:
+                    check_site(dict(request.scope["headers"]))
                     return await handle(request)
-                except RequestValidationError:
+                except (RequestValidationError, OtherSiteError):
                     note(request, REJECTED)
                     raise
 
             return handle_and_count
 
-    errors = documented_problems(InvalidParameterError, PredictionFailedError)
+    errors = documented_problems(OtherSiteError, InvalidParameterError, PredictionFailedError)
     return CountingRoute(
         PATH, predict_random, methods=["GET"], response_model=PredictOut, responses=errors, tags=["predict"]
     )

@@ -17,6 +17,7 @@ PREFIXES = ("/v1/", "/v2")
 
 ERRORS = {
     400: "The body is not JSON, or something in it does not fit the model: it is named.",
+    403: "A page of another site sent this.",
     404: "No such model, or no such version of it, is served here.",
     413: "The body is too large.",
     415: "The body is of another type.",

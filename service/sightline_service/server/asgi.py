@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sightline_service.errors import BodyTooLargeError, ClientGoneError, UnsupportedMediaError
+from sightline_service.errors import BodyTooLargeError, ClientGoneError, OtherSiteError, UnsupportedMediaError
 
 JSON = b"application/json"
 _FASTAPI_TELEMETRY = ("tracing", "metrics", "logs", "operation_spans", "auto_configure")
@@ -53,16 +53,36 @@ def fastapi_options(app: Callable[..., FastAPI] = FastAPI) -> dict[str, Any]:
 
 
 def check_body(headers: Mapping[bytes, bytes], n_bytes: int, max_bytes: int, content_types: Container[bytes]) -> None:
-    """Raises BodyTooLargeError or UnsupportedMediaError for a body that the route does not accept.
+    """Raises BodyTooLargeError, UnsupportedMediaError or OtherSiteError for a body that the route does not accept.
 
-    content_types: those that the route accepts; an empty one stands for a request without a content type.
+    content_types: those that the route accepts; an empty one stands for a request without a content type. A browser
+    sends such a request for a page of any site, without a question to the service before it.
     """
     if n_bytes > max_bytes:
         raise BodyTooLargeError(f"the body has {n_bytes} bytes; at most {max_bytes} are read, send fewer rows")
     content_type = headers.get(b"content-type", b"")
-    if content_type not in content_types and content_type.partition(b";")[0].strip().lower() not in content_types:
+    if content_type and content_type in content_types:
+        return
+    kind = content_type.partition(b";")[0].strip().lower()
+    if kind not in content_types:
         shown = content_type.decode("latin-1")[:80] or "none"
         raise UnsupportedMediaError(f"the content type is {shown}; send application/json")
+    if not kind:
+        check_site(headers)
+
+
+def check_site(headers: Mapping[bytes, bytes]) -> None:
+    """Raises OtherSiteError for a request that a browser sends for a page of another site.
+
+    Source: https://www.w3.org/TR/fetch-metadata/; older browsers send only Origin.
+    """
+    site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+    if site is not None:
+        is_other = site not in (b"same-origin", b"none")
+    else:
+        is_other = origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
+    if is_other:
+        raise OtherSiteError("a page of another site sent this; send content-type: application/json")
 
 
 async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
@@ -89,6 +109,11 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_type
             break
     check_body(headers, size, max_bytes, content_types)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def encoding_of(scope: Scope) -> bytes:
+    """Returns the content encodings of a request, separated by commas; an empty one for a body that is not packed."""
+    return b",".join(value for name, value in scope["headers"] if name == b"content-encoding")
 
 
 async def respond(send: Send, reply: Reply) -> None:

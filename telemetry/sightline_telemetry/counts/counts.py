@@ -11,7 +11,7 @@ import numpy as np
 from sightline_telemetry.counts.series import MAX_KINDS, HistogramSeries, NumberSeries, SeriesTable
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Floats, Integers, Snapshot
-from sightline_telemetry.requests.request_kind import OVERFLOW, RequestKind
+from sightline_telemetry.requests.request_kind import RequestKind, other
 
 VERSION = 1
 
@@ -97,23 +97,21 @@ class Counts:
             yield series, Snapshot(series.bounds, values[series.start : stop], sums[series.sum_index])
 
     def durations(self, table: SeriesTable) -> Iterator[tuple[RequestKind, Snapshot]]:
-        """Yields the durations of each kind of request; of those beyond MAX_KINDS only if there are any."""
+        """Yields the durations of each kind of request."""
         values, sums = self.integers[table.n_integers :].tolist(), self.sums[table.n_sums :].tolist()
         for index, kind in enumerate(self.kinds):
             start = index * _N_DURATION
-            snapshot = Snapshot(DURATION_BOUNDS_S, values[start : start + _N_DURATION], sums[index])
-            if kind != OVERFLOW or snapshot.count:
-                yield kind, snapshot
+            yield kind, Snapshot(DURATION_BOUNDS_S, values[start : start + _N_DURATION], sums[index])
 
     def _with_kinds(self, kinds: Kinds) -> "Counts":
-        """Returns the same counts with the durations of other kinds; a kind that is not among them overflows."""
+        """Returns the same counts with the durations of other kinds; one that is not among them counts as other."""
         n_integers = len(self.integers) - len(self.kinds) * _N_DURATION
         n_sums = len(self.sums) - len(self.kinds)
         integers = np.zeros(n_integers + len(kinds) * _N_DURATION, dtype=np.int64)
         sums = np.zeros(n_sums + len(kinds))
         integers[:n_integers], sums[:n_sums] = self.integers[:n_integers], self.sums[:n_sums]
         place = {kind: index for index, kind in enumerate(kinds)}
-        places = [place[kind if kind in place else OVERFLOW] for kind in self.kinds]
+        places = [place[kind if kind in place else other(kind.status)] for kind in self.kinds]
         durations = self.integers[n_integers:].reshape(-1, _N_DURATION)
         np.add.at(integers[n_integers:].reshape(-1, _N_DURATION), places, durations)
         np.add.at(sums[n_sums:], places, self.sums[n_sums:])

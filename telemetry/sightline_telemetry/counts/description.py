@@ -54,7 +54,8 @@ class DescribedModel:
 class Description:
     """All that an observer must know of a service to read and to count its events.
 
-    An event names a model and a route by its position here. expected: the kinds of requests with a series at 0.
+    An event names a model and a route by its position here. expected: the kinds of requests with a series, from 0
+    on; all others share one. Without any, each kind that occurs gets a series.
     fault_places: where faults of the telemetry end. probes: routes of health checks and scrapes, whose traces are not
     kept as examples. clients: names of clients with series of their own; without any, no series names a client.
     """

@@ -34,7 +34,7 @@ from sightline_telemetry.events.layout import (
 from sightline_telemetry.instruments import DURATION_BOUNDS_S
 from sightline_telemetry.model.histogram import Codes, Floats
 from sightline_telemetry.model.rows import Rows
-from sightline_telemetry.requests.request_kind import OVERFLOW, RequestKind
+from sightline_telemetry.requests.request_kind import RequestKind, other
 
 _DURATION_BOUNDS = np.array(DURATION_BOUNDS_S)
 
@@ -72,9 +72,9 @@ class Block:
         self._others: list[Counts] = []
 
     def add_request(self, event: RequestEvent, kind: RequestKind | None = None) -> None:
-        """Adds an ended request. kind: if it is known already."""
+        """Adds an ended request. kind: under which it is counted, if that is known already."""
         if kind is None:
-            kind = request_kind(event, self._table.description.routes)
+            kind = self._table.counted(request_kind(event, self._table.description.routes))
         if event.model != NO_MODEL:
             self._table.models[event.model]  # raises IndexError before anything of the event is counted
         self._durations[kind].append(event.duration_s)
@@ -214,8 +214,8 @@ class Block:
             self._fixed[series.start : stop] += _buckets(np.array(series.bounds), values)
             self._sums[series.sum_index] += sum(values)
         counts = self._with_durations()
-        for other in self._others:
-            counts += other
+        for each in self._others:
+            counts += each
         return counts
 
     def _fitting(self, model: int, parts: Sequence[RawRows | bytes]) -> bytes | None:
@@ -244,7 +244,7 @@ class Block:
         sums = np.zeros(len(kinds))
         place = {kind: index for index, kind in enumerate(kinds)}
         for kind, values in self._durations.items():
-            at = place[kind if kind in place else OVERFLOW]
+            at = place[kind if kind in place else other(kind.status)]
             buckets[at] += _buckets(_DURATION_BOUNDS, values)
             sums[at] += sum(values)
         integers = np.concatenate([self._fixed, buckets.ravel()])

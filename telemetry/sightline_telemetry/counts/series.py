@@ -2,7 +2,7 @@
 
 Numbers of all counters and histograms stand side by side in one vector of integers, and the sums of histograms in one
 of floats, so that counts are added, sent and exported without a loop over series. Every series exists from the start,
-at 0; only a kind of request that was not expected makes a new one.
+at 0. Requests of kinds that are not expected share a series, so that no client makes a new one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ from sightline_telemetry.events.slots import SLOTS_FULL
 from sightline_telemetry.instruments import BATCH_SIZE_BOUNDS, CLIENT, DURATION_BOUNDS_S, STEP_BOUNDS_S, Instrument
 from sightline_telemetry.model.histogram import Bins
 from sightline_telemetry.model.profile import SCORE_BOUNDS, NumericFeature
-from sightline_telemetry.requests.request_kind import OVERFLOW
+from sightline_telemetry.requests.request_kind import OTHER, OTHER_FAILED, RequestKind, other
 
 KEPT_REASONS = ("asked", "failed", "slow", "exemplar")
 """Why a trace is kept, in the order in which the reasons are tried."""
 
 MAX_KINDS = 2000
-"""Largest number of kinds of requests with a series of their own, as in OpenTelemetry's SDK; others share one."""
+"""Largest number of kinds of requests with a series of their own, where a description expects none in particular."""
 
 RING_FULL = "ring_full"
 CHECKPOINT = "checkpoint"
@@ -193,7 +193,18 @@ class SeriesTable:
         self.numbers = tuple(allocation.numbers)
         self.histograms = tuple(allocation.histograms)
         self.n_integers, self.n_sums = allocation.n_integers, allocation.n_sums
-        self.kinds = (*description.expected, OVERFLOW)
+        self.kinds = (*description.expected, OTHER, OTHER_FAILED)
+        self._expected = {kind[:3]: kind for kind in description.expected}
+
+    def counted(self, kind: RequestKind) -> RequestKind:
+        """Returns the kind under which a request is counted.
+
+        That is the expected kind with its method, route and status, or the one that all others share. Where none is
+        expected, every kind is counted, without what a client chooses freely.
+        """
+        if self._expected:
+            return self._expected.get(kind[:3]) or other(kind.status)
+        return RequestKind(*kind[:3])
 
     def client(self, name: bytes) -> int:
         """Returns the place of a client's series among those of all clients; 0 if no series names a client."""

@@ -38,7 +38,7 @@ from sightline_telemetry.faults import Faults
 from sightline_telemetry.instruments import Instrument
 from sightline_telemetry.model.histogram import Exemplar, Snapshot
 from sightline_telemetry.model.quality import LABEL_BOUNDS, LABEL_COUNTERS
-from sightline_telemetry.requests.request_kind import OVERFLOW
+from sightline_telemetry.requests.request_kind import OTHER
 
 # Label values come from the training vocabulary only, so the SDK's default limit of 2,000 attribute sets would cut
 # known series.
@@ -157,17 +157,23 @@ class Producer:
         numbers: Numbers = defaultdict(list, self._training)
         for series, value in reading.counts.numbers(self._table):
             numbers[series.instrument.name].append((series.attributes, value))
-        seen = {(kind.method, kind.scheme) for kind in reading.counts.kinds if kind != OVERFLOW}
-        for index, n in enumerate(reading.active):
-            method, scheme = METHODS[index // len(SCHEMES)], SCHEMES[index % len(SCHEMES)]
-            if n or (method, scheme) in seen:
-                attributes = {"http.request.method": method, "url.scheme": scheme}
-                numbers[instruments.ACTIVE_REQUESTS.name].append((attributes, n))
+        numbers[instruments.ACTIVE_REQUESTS.name].extend(_active(reading))
         for name, n in reading.deaths.items():
             numbers[instruments.WORKER_DEATHS.name].append(({"signal": name}, n))
         for model, n_rows in reading.queued_rows.items():
             numbers[instruments.QUEUE_LENGTH.name].append((model.attributes, n_rows))
         return numbers
+
+
+def _active(reading: Reading) -> Iterator[tuple[MetricAttributes, int]]:
+    """Yields the running requests by method; one that no series of durations has counts as other."""
+    schemes = {kind.method: kind.scheme for kind in reading.counts.kinds}
+    running = dict.fromkeys(schemes, 0)
+    for index, n in enumerate(reading.active):
+        method = METHODS[index // len(SCHEMES)]
+        running[method if method in running else OTHER.method] += n
+    for method, n in running.items():
+        yield {"http.request.method": method, "url.scheme": schemes[method]}, n
 
 
 _HISTOGRAMS = {each.name: each for each in instruments.INSTRUMENTS if each.kind == "histogram"}

@@ -100,16 +100,17 @@ class Watch:
     def _end(self, block: Block, event: RequestEvent) -> None:
         """Counts an ended request, and decides whether its trace is kept."""
         kind = request_kind(event, self._routes)
-        block.add_request(event, kind)
-        reason = None if self._writer is None else self._decide(block, event, kind)
+        counted = self._table.counted(kind)
+        block.add_request(event, counted)
+        reason = None if self._writer is None else self._decide(block, event, kind, counted)
         self.followers.show(event, kind, reason)
         if self._logs_requests:
             self._log(request_line(event, kind, reason))
 
-    def _decide(self, block: Block, event: RequestEvent, kind: RequestKind) -> str | None:
+    def _decide(self, block: Block, event: RequestEvent, kind: RequestKind, counted: RequestKind) -> str | None:
         bucket = bisect_left(DURATION_BOUNDS_S, event.duration_s)
         has_exemplar = self._has_exemplars and kind.route not in self._probes
-        needs_exemplar = has_exemplar and self._exemplars.needs(kind, bucket)
+        needs_exemplar = has_exemplar and self._exemplars.needs(counted, bucket)
         decision = self._sampler.decide(event, kind.route, needs_exemplar=needs_exemplar)
         for cut in decision.over_budget:
             block.add_kept(KEPT_REASONS.index(cut), is_over_budget=True)
@@ -121,5 +122,5 @@ class Watch:
             return decision.kept.value
         ended_ns = event.unix(event.end_ns)
         exemplar = Exemplar(event.duration_s, ended_ns, event.trace_id, event.span_id)
-        self._exemplars.offer(kind, bucket, exemplar)
+        self._exemplars.offer(counted, bucket, exemplar)
         return decision.kept.value

@@ -15,7 +15,7 @@ from opentelemetry.trace import TracerProvider, get_current_span
 from starlette.middleware import Middleware
 
 from sightline_telemetry.requests.asgi import ASGIApp, Receive, Scope, Send
-from sightline_telemetry.requests.middleware import TIMELINE, RunningRequest, TelemetryMiddleware
+from sightline_telemetry.requests.middleware import TIMELINE, RunningRequest, TelemetryMiddleware, within_limits
 from sightline_telemetry.requests.timeline import Caller, Timeline
 
 _hidden: "ContextVar[dict[str, Any]]" = ContextVar("sightline_hidden")
@@ -62,7 +62,7 @@ class HideFromInstrumentor:
         if scope["type"] == "http":
             _hidden.set({"query_string": scope["query_string"], "headers": scope["headers"]})
             scope["query_string"] = b""
-            scope["headers"] = [(name, _utf8(value)) for name, value in scope["headers"]]
+            scope["headers"] = [(name, _utf8(value)) for name, value in within_limits(scope["headers"])]
         await self._app(scope, receive, send)
 
 

@@ -43,6 +43,12 @@ TIMELINE = "sightline.timeline"
 A server or an outer middleware may put a Timeline there before `begin` is called.
 """
 
+MAX_TRACESTATE_BYTES, MAX_TRACESTATE_MEMBERS = 512, 32
+"""A longer `tracestate` is dropped before it is parsed: the limits of W3C Trace Context, 3.3.1.1 and 3.3.1.5."""
+
+MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS = 8192, 64
+"""Limits of W3C Baggage, 3.3.2."""
+
 _extract = extractor(os.environ)
 _LOW_64 = 2**64 - 1
 _NOWHERE = (None, None)
@@ -337,6 +343,20 @@ class IdsMiddleware:
         """Does nothing: no request has a slot."""
 
 
+def within_limits(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Returns headers without a `tracestate` or a `baggage` beyond the limits of W3C, for those who parse them."""
+    found = list(headers)
+    limits = {
+        b"tracestate": (MAX_TRACESTATE_BYTES, MAX_TRACESTATE_MEMBERS),
+        b"baggage": (MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS),
+    }
+    for name, (max_bytes, max_members) in limits.items():
+        value = b",".join(value for each, value in found if each == name)
+        if len(value) > max_bytes or value.count(b",") >= max_members:
+            found = [each for each in found if each[0] != name]
+    return found
+
+
 def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
     """Reads the caller's ids from the headers of a request; returns None if there are none."""
     if _extract is not None:
@@ -347,7 +367,11 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
             traceparent = value
         elif name == b"tracestate":
             tracestate = tracestate + b"," + value if tracestate else value
-    return parse_traceparent(traceparent, tracestate) if traceparent is not None else None
+    if traceparent is None:
+        return None
+    if len(tracestate) > MAX_TRACESTATE_BYTES or tracestate.count(b",") >= MAX_TRACESTATE_MEMBERS:
+        tracestate = b""
+    return parse_traceparent(traceparent, tracestate)
 
 
 def _rare_texts(request: RunningRequest, caller: Caller | None, error: str | None, route: str) -> list[bytes]:

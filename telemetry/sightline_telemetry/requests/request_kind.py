@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 
 class RequestKind(NamedTuple):
-    """Identifies the requests of one series; each value must come from a fixed set, never freely from a client.
+    """Identifies requests of one kind; each value must come from a fixed set, never freely from a client.
 
-    route: empty if no route matched. status: 0 if there was no response.
+    route: empty if no route matched. status: 0 if there was no response. Scheme and version belong to spans: a series
+    has the scheme that the service expects, and no version, because a client chooses both.
     """
 
     method: str
@@ -17,18 +18,14 @@ class RequestKind(NamedTuple):
 
     @property
     def attributes(self) -> dict[str, str | int | bool]:
-        """Returns the attributes named by the stable HTTP semantic conventions.
+        """Returns the attributes of a series, named by the stable HTTP semantic conventions.
 
         >>> RequestKind("GET", "", 404).attributes["http.response.status_code"]
         404
         """
-        if self == OVERFLOW:
-            return {"otel.metric.overflow": True}
-        attributes: dict[str, str | int | bool] = {
-            "http.request.method": self.method,
-            "url.scheme": self.scheme,
-            "network.protocol.version": self.version,
-        }
+        attributes: dict[str, str | int | bool] = {"http.request.method": self.method, "url.scheme": self.scheme}
+        if self == OTHER:
+            return attributes
         if self.route:
             attributes["http.route"] = self.route
         if self.status:
@@ -38,5 +35,13 @@ class RequestKind(NamedTuple):
         return attributes
 
 
-OVERFLOW = RequestKind("_OTHER", "", -1)
-"""The kind of all requests beyond the largest number of series, named as OpenTelemetry's SDK names it."""
+OTHER = RequestKind("_OTHER", "", -1)
+"""The kind of all requests without a series of their own, whatever their method, route and status."""
+
+OTHER_FAILED = RequestKind("_OTHER", "", 500)
+"""The kind of those among them that the service failed to answer: they must stay visible as failures."""
+
+
+def other(status: int) -> RequestKind:
+    """Returns the kind under which a request without a series of its own is counted."""
+    return OTHER_FAILED if status >= 500 else OTHER

@@ -122,7 +122,7 @@ def test_bad_ids_are_refused_and_counted(service: Running) -> None:
 
 def test_labels_outside_the_classes_are_refused(service: Running) -> None:
     """A label that is not a class of the model is answered `unknown_outcome`; the right one still counts afterwards."""
-    bad = ["maybe", "Yes", "", 1, 0, 1.5, 1e300, True, None, [], ["yes"], {"yes": 1}, 10**400]
+    bad = ["maybe", "Yes", "", 1, 0, 1.5, 1e300, True, None, 10**400]
     (genuine,) = predicted(service)
     before = rejected(service)["unknown_outcome"]
     words = send(service, *((genuine, actual) for actual in bad), (genuine, "no"))
@@ -144,7 +144,9 @@ def test_labels_outside_the_classes_are_refused(service: Running) -> None:
         (b'{"labels": [{"prediction_id": 7, "actual": "yes"}]}', 422, "labels[0].prediction_id"),
         (b'{"labels": [{"prediction_id": "x"}]}', 422, "missing required field `actual`"),
         (b'{"labels": [{"prediction_id": "x", "actual": "yes", "why": 1}]}', 422, "unknown field `why`"),
-        (b'{"labels": [{"prediction_id": "x", "actual": ' + b"[" * 100_000, 400, "not JSON"),
+        (b'{"labels": [{"prediction_id": "x", "actual": []}]}', 422, "labels[0].actual"),
+        (b'{"labels": [{"prediction_id": "x", "actual": {"yes": 1}}]}', 422, "labels[0].actual"),
+        (b'{"labels": [{"prediction_id": "x", "actual": ' + b"[" * 100_000, 422, "labels[0].actual"),
     ],
 )
 def test_bodies_that_are_no_labels_are_refused(service: Running, body: bytes, status: int, says: str) -> None:
@@ -174,7 +176,7 @@ def test_100000_labels_in_one_body(service: Running) -> None:
     start_s = time.process_time()
     response = service.client.post("/feedback", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 413
-    assert "at most 10000 are taken" in response.json()["detail"]
+    assert "more than 10000 labels" in response.json()["detail"]
     assert time.process_time() - start_s < 2
     assert send(service, (genuine, "yes")) == ["accepted"]
 

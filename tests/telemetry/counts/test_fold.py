@@ -13,9 +13,10 @@ from sklearn.impute import MissingIndicator
 from sklearn.metrics import confusion_matrix
 
 from sightline_telemetry import instruments
-from sightline_telemetry.counts.description import DescribedModel
+from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.counts.fold import Block, fold
 from sightline_telemetry.counts.series import MAX_KINDS, SeriesTable
+from sightline_telemetry.events.http_codes import HTTP_VERSIONS
 from sightline_telemetry.events.layout import (
     COUNTS,
     FAULT,
@@ -32,7 +33,7 @@ from sightline_telemetry.instruments import MISSING
 from sightline_telemetry.model.histogram import SUMMABLE
 from sightline_telemetry.model.profile import ReferenceProfile, profile_categorical, profile_numeric
 from sightline_telemetry.model.rows import Rows
-from sightline_telemetry.requests.request_kind import OVERFLOW, RequestKind
+from sightline_telemetry.requests.request_kind import OTHER, OTHER_FAILED, RequestKind
 from tests.telemetry.counted import Counted, assert_alike
 from tests.telemetry.counts.random_events import REQUESTS, some_events
 from tests.telemetry.rows import CITIES, encoded, one_row, random_rows
@@ -278,18 +279,31 @@ def test_faults_and_kept_traces(table: SeriesTable) -> None:
 
 
 def test_requests_are_counted_by_kind(table: SeriesTable) -> None:
-    """A route has a number or stands in the event; a duration on a bound is in the bucket that ends there."""
-    elsewhere = ENDED._replace(route=NO_ROUTE, texts=Texts(b"/x", route=b"/x/{y}"), method=0, scheme=1, version=0)
-    nowhere = ENDED._replace(route=NO_ROUTE, status=404)
-    counted = folded(table, written(lasting(0.005)), written(lasting(0.0051)), written(elsewhere), written(nowhere))
-    assert counted.requests() == {
-        RequestKind("GET", "/", 200): 2,
-        RequestKind("_OTHER", "/x/{y}", 200, "https", "other"): 1,
-        RequestKind("GET", "", 404): 1,
-    }
+    """Kinds that are not expected share a series, failures another; a duration on a bound is in the bucket before."""
+    elsewhere = ENDED._replace(route=NO_ROUTE, texts=Texts(b"/x", route=b"/x/{y}"), method=0)
+    others = elsewhere, ENDED._replace(route=NO_ROUTE, status=404), ENDED._replace(status=0), ENDED._replace(status=503)
+    counted = folded(table, written(lasting(0.005)), written(lasting(0.0051)), *map(written, others))
+    assert counted.requests() == {RequestKind("GET", "/", 200): 2, OTHER: 3, OTHER_FAILED: 1}
+    assert OTHER.attributes == {"http.request.method": "_OTHER", "url.scheme": "http"}
+    assert OTHER_FAILED.attributes["http.response.status_code"] == 500
     first = counted.durations()[RequestKind("GET", "/", 200)]
     assert first.counts[:3] == [1, 1, 0]
     assert first.sum == pytest.approx(0.0101)
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+@pytest.mark.parametrize("version", range(len(HTTP_VERSIONS)))
+def test_scheme_and_version_make_no_series(table: SeriesTable, scheme: int, version: int) -> None:
+    """A client chooses the version, and by a header the scheme; a request with any of them is counted as expected."""
+    counted = folded(table, written(ENDED._replace(scheme=scheme, version=version)))
+    assert counted.requests() == {RequestKind("GET", "/", 200): 1}
+    assert counted.counts.kinds == table.kinds
+
+
+@pytest.fixture
+def any_kind() -> SeriesTable:
+    """The series of a service that expects no requests in particular."""
+    return SeriesTable(Description((), ("/",)))
 
 
 def of_status(status: int) -> RequestEvent:
@@ -297,34 +311,35 @@ def of_status(status: int) -> RequestEvent:
     return ENDED._replace(status=status)
 
 
-def test_kinds_beyond_the_limit_share_one_series(table: SeriesTable) -> None:
-    """Of 2,500 kinds as many as are allowed have a series; the others share one, and no request is lost."""
-    counted = folded(table, *(written(of_status(status)) for status in range(2500)))
+def test_kinds_beyond_the_limit_share_two_series(any_kind: SeriesTable) -> None:
+    """Of 2,500 kinds as many as are allowed have a series; the others share two, and no request is lost."""
+    counted = folded(any_kind, *(written(of_status(status)) for status in range(2500)))
     requests = counted.requests()
     assert sum(requests.values()) == 2500
-    # two kinds are expected and one is the overflow; they are among the 2,000
-    assert requests[OVERFLOW] == 2500 - (MAX_KINDS - 3)
+    assert requests[OTHER_FAILED] == 2500 - (MAX_KINDS - 2)  # the two shared ones are among the 2,000
     assert len(counted.counts.kinds) == MAX_KINDS
-    assert OVERFLOW.attributes == {"otel.metric.overflow": True}
 
 
-def test_added_counts_keep_the_limit(table: SeriesTable) -> None:
+def test_added_counts_keep_the_limit(any_kind: SeriesTable) -> None:
     """Blocks with 1,500 kinds each have 2,000 together, and no request is lost."""
-    counts = folded(table, *(written(of_status(status)) for status in range(1500))).counts
+    counts = folded(any_kind, *(written(of_status(status)) for status in range(1500))).counts
     for first in (1500, 3000, 0):
-        counts += folded(table, *(written(of_status(first + n)) for n in range(1500))).counts
-    requests = Counted(table, counts).requests()
+        counts += folded(any_kind, *(written(of_status(first + n)) for n in range(1500))).counts
+    requests = Counted(any_kind, counts).requests()
     assert (len(counts.kinds), sum(requests.values())) == (MAX_KINDS, 6000)
     assert requests[RequestKind("GET", "/", 7)] == 2
-    assert requests[OVERFLOW] == 6000 - 2 * 1500 - (MAX_KINDS - 3 - 1500)
+    assert requests[OTHER_FAILED] == 6000 - 2 * 1500 - (MAX_KINDS - 2 - 1500)
 
 
-def test_no_kind_beyond_the_limit_is_not_shown(table: SeriesTable) -> None:
-    """Without requests beyond the limit their series does not exist; expected kinds exist at 0."""
+def test_every_kind_exists_at_zero(table: SeriesTable) -> None:
+    """Expected kinds and those that all others share exist before any request."""
     kinds = dict(folded(table).counts.durations(table))
     assert {kind: snapshot.count for kind, snapshot in kinds.items()} == {
+        RequestKind("GET", "/", 200): 0,
         RequestKind("POST", "/predict/model", 200): 0,
         RequestKind("POST", "/predict/model", 500): 0,
+        OTHER: 0,
+        OTHER_FAILED: 0,
     }
 
 

@@ -84,6 +84,6 @@ def test_workers_are_shown_as_an_observer_shows_them(board: Board, scrape: Board
     board.seat(1).active[put] = 3
     board.seat(1).deaths[9] = 4
     body = scrape.render("")[0].decode()
-    assert 'http_server_active_requests{http_request_method="PUT",url_scheme="https"} 5.0' in body
+    assert 'http_server_active_requests{http_request_method="_OTHER",url_scheme="http"} 5.0' in body
     assert 'sightline_worker_deaths_total{signal="SIGKILL"} 4.0' in body
     assert re.findall(r'process_memory_usage_bytes\{worker="(\d)"\}', body) == ["0", "1"]

@@ -28,7 +28,7 @@ from sightline_telemetry.instruments import FAULTS, TRACES_KEPT, TRACES_OVER_BUD
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.requests.allowance import Allowance, AskedSampler
 from sightline_telemetry.requests.asgi import Message, Scope
-from sightline_telemetry.requests.middleware import TelemetryMiddleware
+from sightline_telemetry.requests.middleware import TelemetryMiddleware, read_caller, within_limits
 from sightline_telemetry.requests.recording import N_SCHEMES, EventList
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.testing import SpansInMemory
@@ -379,7 +379,7 @@ print(json.dumps([dict(point.attributes) for point in points]))
 
 
 def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Measured) -> None:
-    """Attributes of durations are those of FastAPIInstrumentor, whose spans `test_fastapi_instrumentor.py` compares."""
+    """Attributes of durations are those of FastAPIInstrumentor, less the version of HTTP, which a client chooses."""
     environment = {**os.environ, "OTEL_SEMCONV_STABILITY_OPT_IN": "http"}
     command = [sys.executable, "-W", "ignore", "-c", CONTRIB]
     root = Path(__file__).parents[3]
@@ -388,6 +388,7 @@ def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Me
     for path in ("/items/1?secret=7", "/nope"):
         measured.get(path, **{"user-agent": "oracle"})
     ours_by_route = {kind.route: kind.attributes for kind in measured.counts()}
+    assert {point.pop("network.protocol.version") for point in points} == {"1.1"}
     assert {point.get("http.route", ""): point for point in points} == ours_by_route
 
 
@@ -395,17 +396,31 @@ def test_durations_have_the_attributes_of_the_usual_instrumentation(measured: Me
     ("http_version", "label"),
     [("1.0", "1.0"), ("1.1", "1.1"), ("2", "2"), ("3", "3"), ("9.9", "other"), ("", "other"), ("1.1\n", "other")],
 )
-def test_a_version_of_http_is_one_of_five_labels(http_version: str, label: str) -> None:
-    """The versions that exist are labels, and whatever else a server puts into the scope is counted as `other`."""
+def test_a_version_of_http_makes_no_series(http_version: str, label: str) -> None:
+    """The span has the version, whatever a server puts into the scope; the series is the same."""
     measured = Measured()
     answered(measured, scope_of(http_version=http_version))
-    assert [(kind.route, kind.version) for kind in measured.counts()] == [("/items/{item}", label)]
+    assert list(measured.counts()) == [RequestKind("GET", "/items/{item}", 200)]
+    assert (measured.spans.spans[-1].attributes or {})["network.protocol.version"] == (http_version or label)
 
 
 @pytest.mark.parametrize(("scheme", "label"), [("http", "http"), ("https", "https"), ("ws\n", "http")])
-def test_a_scheme_is_one_of_two_labels(scheme: str, label: str) -> None:
-    """A scheme that is neither is counted as http."""
+def test_a_scheme_is_one_of_two(scheme: str, label: str) -> None:
+    """The span has the scheme, which is http if it is neither; it makes no series."""
     measured = Measured()
     answered(measured, scope_of(scheme=scheme))
-    assert [kind.scheme for kind in measured.counts()] == [label]
+    assert list(measured.counts()) == [RequestKind("GET", "/items/{item}", 200)]
+    assert (measured.spans.spans[-1].attributes or {})["url.scheme"] == label
     assert not any(measured.events.active[code * N_SCHEMES] for code in METHOD_CODES.values())
+
+
+@pytest.mark.parametrize("value", ["x" * 513, ",".join(f"k{n}=v" for n in range(33)), ",".join("ab" * 300)])
+def test_a_tracestate_beyond_the_limits_is_dropped(value: str) -> None:
+    """A tracestate of more than 512 bytes or 32 members is dropped; the rest of the caller stays."""
+    headers = [(b"traceparent", CALLER.encode()), (b"tracestate", value.encode())]
+    caller = read_caller(headers)
+    assert caller is not None
+    assert (caller.tracestate, caller.span_id) == ("", 0xB7AD6B7169203331)
+    baggage = (b"baggage", b"a=b")
+    assert within_limits([*headers, baggage]) == [headers[0], baggage]
+    assert within_limits([headers[0], (b"baggage", b"x" * 8193)]) == [headers[0]]
