@@ -4,7 +4,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fastapi import FastAPI
@@ -37,6 +37,8 @@ from sightline_service.routes.served_model import ServedModel
 from sightline_service.routes.traces import traces_router
 from sightline_service.server.asgi import fastapi_options
 from sightline_service.server.asgi_bypass import BypassApp
+from sightline_service.server.bounds import Bounds
+from sightline_service.server.connections import Connections
 from sightline_service.settings import Settings, load_settings
 from sightline_service.telemetry import Telemetry, build_telemetry
 from sightline_telemetry.counts.description import DescribedModel
@@ -155,6 +157,7 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
         title=f"{parts.model.id.name} {parts.model.id.version}",
         summary="Predictions of a scikit-learn model, measured by Sightline.",
         lifespan=lifespan,
+        connections=Connections(_bounds(settings), parts.telemetry.refused),
         **fastapi_options(),
     )
     app.state.parts = parts
@@ -163,6 +166,10 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
     _add_other_routes(app, parts, settings)
     parts.telemetry.measure(app)
     return app
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(**{bound.name: getattr(settings, bound.name) for bound in fields(Bounds)})
 
 
 def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> None:

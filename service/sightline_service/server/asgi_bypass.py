@@ -13,6 +13,9 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from sightline_service.server.asgi import Reply
+from sightline_service.server.bounds import Bounds
+from sightline_service.server.connections import Connections
+from sightline_service.server.head_as_get import HeadAsGet
 from sightline_service.server.joined_writes import WriteBatch
 from sightline_telemetry.requests.middleware import IdsMiddleware, RequestTelemetry, TelemetryMiddleware
 
@@ -31,11 +34,13 @@ class BypassApp(FastAPI):
     """A FastAPI app that lets requests of some of its routes bypass ASGI.
 
     asgi_bypass: answers these requests once the app has started; None if the app has middleware of others.
-    writes: the batch of writes that the connections of its server share.
+    connections: those of its server, and their bounds. writes: the batch of writes that they share.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, connections: Connections | None = None, **options: Any) -> None:
         super().__init__(**options)
+        self.router.middleware_stack = HeadAsGet(self.router.middleware_stack)
+        self.connections = Connections(Bounds()) if connections is None else connections
         self._bypassed: dict[bytes, tuple[Route, InlineEndpoint]] = {}
         self.asgi_bypass: AsgiBypass | None = None
         self.writes = WriteBatch()

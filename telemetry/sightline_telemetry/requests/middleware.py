@@ -41,6 +41,12 @@ TIMELINE = "sightline.timeline"
 A server or an outer middleware may put a Timeline there before `begin` is called.
 """
 
+WHEN_WRITTEN = "sightline.when_written"
+"""Key in the ASGI scope of what a server may offer: called with the slot of an answered request, and with `release`.
+
+It calls `release` with the slots of the requests whose answers their clients have taken, or whose connection is lost.
+"""
+
 _LOW_64 = 2**64 - 1
 _NOWHERE = (None, None)
 _NO_CONTEXT = SpanContext(0, 0, False)
@@ -146,7 +152,11 @@ class TelemetryMiddleware:
                 self.end(request, status)
             self.leave(request)
             if timeline.slot >= 0:
-                self._release_when_written(timeline.slot)
+                keep_slot = scope.get(WHEN_WRITTEN)
+                if keep_slot is None:
+                    self._release_when_written(timeline.slot)
+                else:
+                    keep_slot(timeline.slot, self.release)
 
     def begin(self, scope: Scope) -> RunningRequest:
         """Gives a request its ids, in its scope and in the context; it counts as running from now on."""
