@@ -1,18 +1,13 @@
-"""uvicorn's HTTP protocol with bounds on everything that a client can hold or send.
+"""Reads requests within the bounds of a worker, one message at a time, whatever one read brings.
 
-One message at a time is parsed, whatever one read brings: bytes behind a request without an answer wait unparsed, and
-nothing more is read meanwhile. So a client that pipelines without pause holds one read of memory and one request.
+Bytes behind a request without an answer wait unparsed, and nothing more is read meanwhile. So a client that pipelines
+without pause holds one read of memory and one request.
 """
 
-import asyncio
 from contextvars import Context
-from time import monotonic
 from typing import Any
 
 import httptools
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sightline_service.errors import (
     BadRequestError,
@@ -21,18 +16,18 @@ from sightline_service.errors import (
     LargeHeadError,
     LongAddressError,
     OpenBodiesError,
-    SlowBodyError,
 )
-from sightline_service.server.asgi_bypass import BypassApp
-from sightline_service.server.bounds import Bounds
-from sightline_service.server.connections import Connections
-from sightline_service.server.deadlines import Deadlines, Phase
-from sightline_service.server.joined_writes import CoalescingTransport, WriteBatch
-from sightline_service.server.refusals import refusal_bytes
+from sightline_service.server.connection import (
+    ANSWERING,
+    BODY,
+    DRAINING,
+    HEAD,
+    IDLE,
+    LINGERING,
+    ClientConnection,
+)
 from sightline_service.server.slices import replayed_head, slice_end
 from sightline_telemetry.requests.middleware import WHEN_WRITTEN
-
-IDLE, HEAD, BODY, ANSWERING, DRAINING, LINGERING = list(Phase)[:6]
 
 DIRECT_BYTES = 1024
 """A read of at most so many bytes is parsed as a whole: it holds few requests, if it holds more than one."""
@@ -40,72 +35,20 @@ DIRECT_BYTES = 1024
 MAX_SLICES = 64
 """Parts of one read that are parsed in one turn of the event loop; others are served before the rest is."""
 
-MAX_DISCARDED = 64 << 20
-"""Bytes that are discarded at most so that a client which still sends gets to read its answer."""
-
-FREE_BODY_BYTES = 16_384
-"""So much of each body is not counted among the open ones: small requests are served while others hold large ones."""
-
 MAX_OVERHEAD = 65_536
 """Bytes of chunk sizes, extensions and trailers beyond 16 per byte of a body."""
 
 
-class HeldFlow(FlowControl):
-    """Flow control that resumes reading only if nothing that was read waits. is_held: something does."""
-
-    is_held = False
-
-    def resume_reading(self) -> None:
-        """Reads again, unless bytes or requests of the last read wait."""
-        if not self.is_held:
-            super().resume_reading()
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the bounds of its app; those by default before an app of others."""
+class BoundedProtocol(ClientConnection):
+    """uvicorn's protocol with bounds on all that a client can send."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.app_of_ours = find_bypass_app(self.config.loaded_app)
-        ours = self.app_of_ours
-        self.connections_of_worker = ours.connections if ours is not None else Connections(Bounds())
-        self.bounds = self.connections_of_worker.bounds
-        self.deadlines: Deadlines
-        self.phase = IDLE
         self.n_answered = 0
-        self._max_headers = self.bounds.max_headers
         self.n_hosts = 0
-        self._n_head = self._n_body = self._n_read = self._n_open = self._n_discarded = 0
+        self._n_head = self._n_read = 0
         self._has_line = False
-        self._rest = b""
-        self._refusal: ConnectionRefusal | None = None
-        self._is_half_closed = self._is_scheduled = self._is_replaying = self._is_ending = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begins a connection, whose writes are joined; without room it ends at once."""
-        writes = self.app_of_ours.writes if self.app_of_ours is not None else WriteBatch()
-        self.coalescing = CoalescingTransport(transport, self.loop, writes)
-        self.coalescing.is_kept_open = self._linger_if_sent
-        super().connection_made(self.coalescing)  # type: ignore[arg-type]
-        self.flow: HeldFlow = HeldFlow(transport)
-        self.deadlines = Deadlines(monotonic())
-        # An answer counts as taken when nothing of it is left here; TLS would pause at 0 even if nothing waits.
-        transport.set_write_buffer_limits(high=1 if self.scheme == "https" else 0, low=0)
-        if not self.connections_of_worker.admit(self, self.loop):
-            self.phase = LINGERING
-            transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Ends a connection, and gives back what it held."""
-        self.connections_of_worker.remove(self)
-        self._rest = b""
-        self._count_open(0)
-        self.pipeline.clear()
-        super().connection_lost(exc)
-        self.coalescing.is_kept_open = bool
-        self.coalescing.lost()
-
-    # What comes in
+        self._is_scheduled = self._is_replaying = False
 
     def data_received(self, data: bytes) -> None:
         """Reads bytes."""
@@ -135,7 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
             if n_slices == MAX_SLICES or self.has_answered_enough():
                 self._hold(data[at:])
-                self._schedule()
+                self.go_on_soon()
                 return
             end = slice_end(self.phase, data, at, self._body_left())
             n_head = (self._n_head if self.phase == HEAD else 0) + end - at
@@ -158,11 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Returns True if the next message has to wait for answers to those before it."""
         if self.phase not in (IDLE, ANSWERING):
             return False
-        return self.flow.write_paused or self._is_answering()
-
-    def _is_answering(self) -> bool:
-        """Returns True while a request that was handed to the app has no whole answer."""
-        return bool(self.pipeline) or (self.cycle is not None and not self.cycle.response_complete)
+        return self.flow.write_paused or self.is_answering()
 
     def _hold(self, rest: bytes) -> None:
         self._rest += rest
@@ -170,7 +109,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.flow.pause_reading()
         self._count_open(self._n_body)
 
-    def _schedule(self) -> None:
+    def go_on_soon(self) -> None:
+        """Goes on with what waits in a later turn of the event loop."""
         if self._rest and not self._is_scheduled:
             self._is_scheduled = True
             self.loop.call_soon(self._continue, context=Context())  # not within the context of the last request
@@ -182,17 +122,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.n_answered = 0
         if rest and not self.transport.is_closing():
             self._read(rest)
-        self._release_if_done()
+        self._read_on()
 
-    def _release_if_done(self) -> None:
+    def _read_on(self) -> None:
         """Reads on when nothing waits any more; ends a half-closed connection whose requests are answered."""
-        if self._rest or self._is_answering():
+        if self._rest or self.pipeline:
             return
-        self._count_open(self.body_bytes() if self.phase == BODY else 0)
-        if self.flow.is_held:
-            self.flow.is_held = False
-            self.flow.resume_reading()
-        if self._is_half_closed and not self.transport.is_closing():
+        is_open = self.phase == BODY or self.is_answering()
+        self._count_open(self.body_bytes() if is_open else 0)
+        self.flow.is_held = False
+        self.flow.resume_reading()
+        if self._is_half_closed and not is_open and not self.transport.is_closing():
             self.coalescing.close()
 
     def _feed(self, data: bytes) -> None:
@@ -228,7 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._has_line = self._has_line or b"\n" in part
             if self._n_head > self.bounds.max_head_bytes:
                 self._refuse_head(part)
-            elif len(self.headers) > self._max_headers:
+            elif len(self.headers) > self.bounds.max_headers:
                 self.refuse(self._too_many_headers())
             return
         n_body = self.body_bytes()
@@ -241,29 +181,12 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._n_open and self.connections_of_worker.open_body_bytes > bound:
             self.refuse(OpenBodiesError(f"more than {bound} bytes of bodies are being read; send the request again"))
 
-    def _count_open(self, n_body: int) -> None:
-        """Counts the bytes that this connection holds among those of all."""
-        now = max(0, n_body + len(self._rest) - FREE_BODY_BYTES)
-        self.connections_of_worker.open_body_bytes += now - self._n_open
-        self._n_open = now
-
-    def body_bytes(self) -> int:
-        """Returns how much of the current body was read."""
-        return self._n_body
-
     def _body_left(self) -> int | None:
         """Returns how much of the current body is missing; None if that is not known."""
         if self.phase != BODY and self.phase != DRAINING:
             return None
         length = dict(self.headers).get(b"content-length", b"").strip()
         return int(length) - self.body_bytes() if length.isdigit() else None
-
-    def _discard(self, n_bytes: int) -> None:
-        self._n_discarded += n_bytes
-        if self._n_discarded > MAX_DISCARDED:
-            self.end("body_time")
-
-    # The parser's callbacks
 
     def on_message_begin(self) -> None:
         """Begins a message."""
@@ -316,7 +239,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Raises ConnectionRefusal for a head that is beyond the bounds, or names no host or several."""
         if self.n_hosts != 1 and (self.n_hosts or self.parser.get_http_version() == "1.1"):
             raise BadRequestError(f"the head has {self.n_hosts} Host headers; send one")
-        if len(self.headers) > self._max_headers:
+        if len(self.headers) > self.bounds.max_headers:
             raise self._too_many_headers()
         if self.parser.get_method() == b"CONNECT":
             raise BadRequestError("this is no proxy: CONNECT has no meaning here")
@@ -339,8 +262,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self.phase = ANSWERING
             super().on_message_complete()
 
-    # What goes out
-
     def on_response_complete(self) -> None:
         """Goes on with the next request of the connection, if there is one."""
         self.server_state.total_requests += 1
@@ -348,6 +269,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            self._read_on()
             return
         if self.phase == ANSWERING:
             self.phase = IDLE
@@ -357,53 +279,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refusal is not None:
             self.refuse(self._refusal)
         elif self._rest:
-            self._schedule()
+            self.go_on_soon()
         elif self._n_open or self.flow.read_paused or self._is_half_closed:
-            self._release_if_done()
-
-    def eof_received(self) -> bool | None:  # type: ignore[override]
-        """Keeps a connection open whose client has sent all and waits for answers."""
-        is_waited_for = self._rest or (self.phase not in (BODY, LINGERING) and self._is_answering())
-        if self.scheme == "https" or not is_waited_for:
-            self.coalescing.flush()
-            return None
-        self._is_half_closed = True
-        return True
-
-    def pause_writing(self) -> None:
-        """Notes that the client has not taken all that was written."""
-        self.coalescing.is_full = True
-        super().pause_writing()
-
-    def resume_writing(self) -> None:
-        """Goes on once the client has taken all that was written."""
-        self.coalescing.emptied()
-        super().resume_writing()
-        if self._rest and not self._is_answering():
-            self._schedule()
-
-    # Refusals
-
-    def refuse(self, error: ConnectionRefusal) -> None:
-        """Answers an error, after the requests before it, and ends the connection."""
-        is_own = self.phase == BODY and not self.pipeline
-        if not is_own and self._is_answering() and self.phase != DRAINING:
-            if self.phase == BODY:
-                self.pipeline.popleft()  # the request that is refused
-            self._refusal, self._rest = error, b""
-            self.phase = ANSWERING
-            self.flow.is_held = True
-            self.flow.pause_reading()
-            return
-        self.connections_of_worker.refused(error.refused)
-        has_begun = False
-        if is_own and self.cycle is not None and not self.cycle.response_complete:
-            has_begun = self.cycle.response_started
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        if self.phase != DRAINING and not has_begun:
-            self.coalescing.write(refusal_bytes(error, self.server_state.default_headers))
-        self._linger()
+            self._read_on()
 
     def _refuse_head(self, data: bytes) -> None:
         bound = self.bounds.max_head_bytes
@@ -413,67 +291,4 @@ class BoundedProtocol(HttpToolsProtocol):
             self.refuse(LongAddressError(f"the address has more than {bound} bytes; send a shorter one"))
 
     def _too_many_headers(self) -> LargeHeadError:
-        return LargeHeadError(f"the head has more than {self._max_headers} headers; send fewer")
-
-    def _linger_if_sent(self) -> bool:
-        """Returns True if the client still sends: closed now, it would read a reset instead of its answer."""
-        if self.phase in (BODY, DRAINING) or self._rest:
-            self._linger()
-        return self.phase == LINGERING and not self._is_ending
-
-    def _linger(self) -> None:
-        self.phase = LINGERING
-        self._rest = b""
-        self._count_open(0)
-        self._n_discarded = 0
-        self.coalescing.flush()
-        self.flow.is_held = False
-        self.flow.resume_reading()
-        if self._is_half_closed:
-            self.end()
-        elif self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
-
-    def end(self, reason: str = "") -> None:
-        """Closes the connection at once; what the client has not taken is lost. reason: how that is counted."""
-        if reason:
-            self.connections_of_worker.refused(reason)
-        self.phase = LINGERING
-        self._is_ending = True
-        if self.coalescing.is_full:
-            self.coalescing.abort()
-        else:
-            self.coalescing.close()
-
-    def shutdown(self) -> None:
-        """Ends the server soon."""
-        if self.phase == LINGERING:
-            self.end()
-        else:
-            super().shutdown()
-
-    # Deadlines
-
-    def check(self, now_s: float) -> None:
-        """Ends the connection if it has waited for its client for too long."""
-        phase, n_bytes = self.phase, 0
-        if self.coalescing.is_full:
-            phase, n_bytes = Phase.UNREAD, self.coalescing.get_write_buffer_size()
-        elif phase == BODY:
-            n_bytes = self.body_bytes()
-            if self.flow.read_paused:
-                phase = ANSWERING  # the app waits for itself
-        elif phase <= HEAD and self._is_answering():
-            phase = ANSWERING
-        reason = self.deadlines.overdue(phase, self.scope, n_bytes, now_s, self.bounds)
-        if reason == "body_time" and phase == BODY:
-            self.refuse(SlowBodyError("the body stands still, or comes too slowly; send the request again"))
-        elif reason:
-            self.end("" if phase == LINGERING else reason)
-
-
-def find_bypass_app(app: Any) -> BypassApp | None:
-    """Returns the app of ours behind uvicorn's middleware; None if there is another."""
-    while isinstance(app, ProxyHeadersMiddleware):
-        app = app.app
-    return app if isinstance(app, BypassApp) else None
+        return LargeHeadError(f"the head has more than {self.bounds.max_headers} headers; send fewer")

@@ -18,6 +18,10 @@ class Bounded(Protocol):
 
     deadlines: Deadlines
 
+    @property
+    def is_unread(self) -> bool:
+        """Returns True if the client has not taken all that was written."""
+
     def check(self, now_s: float) -> None:
         """Ends the connection if it has waited for its client for too long."""
 
@@ -38,20 +42,20 @@ class Connections:
         self.max_connections = connections_allowed(bounds.max_connections)
         self.open_body_bytes = 0
         """Bytes of bodies that are held for requests without an answer."""
-        self._open: set[Bounded] = set()
+        self.open: set[Bounded] = set()
         self._is_sweeping = False
 
     def __len__(self) -> int:
-        return len(self._open)
+        return len(self.open)
 
     def admit(self, connection: Bounded, loop: asyncio.AbstractEventLoop) -> bool:
         """Adds a new connection; returns False if there is no room, not even by ending some that wait longest."""
-        if len(self._open) >= self.max_connections:
+        if len(self.open) >= self.max_connections:
             self._evict()
-            if len(self._open) >= self.max_connections:
+            if len(self.open) >= self.max_connections:
                 self.refused("connections")
                 return False
-        self._open.add(connection)
+        self.open.add(connection)
         if not self._is_sweeping:
             self._is_sweeping = True
             loop.call_later(self.bounds.sweep_s, self._sweep, loop)
@@ -59,20 +63,20 @@ class Connections:
 
     def remove(self, connection: Bounded) -> None:
         """Removes a connection that has ended."""
-        self._open.discard(connection)
+        self.open.discard(connection)
 
     def _evict(self) -> None:
-        waiting = [each for each in self._open if each.deadlines.is_waiting_for_head]
+        waiting = [each for each in self.open if each.deadlines.is_waiting_for_head]
         for each in nsmallest(
             max(1, self.max_connections // _EVICTED_SHARE), waiting, lambda each: each.deadlines.since_s
         ):
             each.end("connections")
-            self._open.discard(each)
+            self.open.discard(each)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now_s = monotonic()
-        for each in list(self._open):
+        for each in list(self.open):
             each.check(now_s)
-        self._is_sweeping = bool(self._open)
+        self._is_sweeping = bool(self.open)
         if self._is_sweeping:
             loop.call_later(self.bounds.sweep_s, self._sweep, loop)

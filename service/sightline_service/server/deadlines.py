@@ -30,7 +30,7 @@ class Deadlines:
     A phase that lasts shorter than a sweep is never seen, and costs nothing.
     """
 
-    __slots__ = ("_message", "_phase", "_seen", "_start", "_window_s", "since_s")
+    __slots__ = ("_message", "_phase", "_seen", "_start", "_window_s", "is_seen", "since_s")
 
     def __init__(self, now_s: float) -> None:
         self.since_s = now_s
@@ -38,18 +38,21 @@ class Deadlines:
         self._message: object = None
         self._start = self._seen = 0
         self._window_s = now_s
+        self.is_seen = False
+        """A sweep has seen the connection."""
 
     @property
     def is_waiting_for_head(self) -> bool:
         """Returns True if the last sweep found it without a request."""
-        return self._phase <= Phase.HEAD
+        return self.is_seen and self._phase <= Phase.HEAD
 
     def overdue(self, phase: Phase, message: object, n_bytes: int, now_s: float, bounds: Bounds) -> str:
         """Returns the reason to end the connection now; nothing while it is in time.
 
         message: another object for each request. n_bytes: read of the body, or left to write.
         """
-        if phase is not self._phase or message is not self._message:
+        if phase is not self._phase or message is not self._message or not self.is_seen:
+            self.is_seen = True
             self._phase, self._message = phase, message
             self.since_s = self._window_s = now_s
             self._start = self._seen = n_bytes

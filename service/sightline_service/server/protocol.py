@@ -15,7 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from sightline_service.server.asgi import Reply
 from sightline_service.server.asgi_bypass import AsgiBypass
-from sightline_service.server.bounded import BODY, IDLE, LINGERING, BoundedProtocol
+from sightline_service.server.bounded import BoundedProtocol
+from sightline_service.server.connection import BODY, IDLE, LINGERING
 from sightline_telemetry.requests.middleware import TIMELINE, read_caller
 from sightline_telemetry.requests.timeline import Timeline
 
