@@ -1,9 +1,9 @@
-"""How full a process is: rows that wait for the model, CPU, memory."""
+"""How full a process is: rows that wait for the model, CPU, memory; and the workers that died of it."""
 
 from prometheus.rule import Alert, Group, Record
-from prometheus.selectors import PROCESS, VERSION, buckets, series, with_model
+from prometheus.selectors import PROCESS, VERSION, buckets, grown, series, with_model
 from prometheus.windows import Windows, text
-from sightline_telemetry.instruments import PROCESS_CPU_TIME, PROCESS_MEMORY_USAGE, QUEUE_DURATION
+from sightline_telemetry.instruments import PROCESS_CPU_TIME, PROCESS_MEMORY_USAGE, QUEUE_DURATION, WORKER_DEATHS
 
 MAX_WAIT_S = 0.1
 """A fifth of what a request may take: a wait that long is a queue, not a batch that fills."""
@@ -50,6 +50,8 @@ def _alerts(windows: Windows) -> list[Alert]:
     before = f"max_over_time(saturation:memory_bytes[{part}] offset {ago})"
     now = f"min_over_time(saturation:memory_bytes[{part}])"
     waits = f"saturation:queue_wait:p95 > {MAX_WAIT_S:g}"
+    window = text(windows.quarter_hour_s)
+    deaths = f"sum by ({PROCESS}, signal) ({grown(series(WORKER_DEATHS), window)}) > 0"
     return [
         Alert(
             "QueueSaturated",
@@ -82,5 +84,14 @@ def _alerts(windows: Windows) -> list[Alert]:
             _DASHBOARD,
             why=f"The least of the last {part} against the most of as long a time at the window's start: a peak on "
             "either side is no leak, and a process that just started has no start to compare with.",
+        ),
+        Alert(
+            "WorkersDying",
+            deaths,
+            "ticket",
+            "Workers of {{ $labels.job }} ({{ $labels.instance }}) die by {{ $labels.signal }}, and requests with them",
+            f"{{{{ $value | humanize }}}} workers in {window}",
+            "none",
+            "/d/sightline-overview",
         ),
     ]

@@ -53,6 +53,15 @@ def series(instrument: Instrument, *matchers: str) -> str:
     return f"{instrument.prometheus_name}{_braces(matchers)}"
 
 
+def grown(selector: str, window: str) -> str:
+    """How much each counter grew in a window.
+
+    The series of an error is born with the error, and `increase` does not see a birth: what was not there a window ago
+    counts as it stands.
+    """
+    return f"({selector} unless {selector} offset {window}) or increase({selector}[{window}])"
+
+
 def served_model() -> str:
     """One for every process and the model version it serves; recorded as MODEL_OF_PROCESS."""
     return f"group by ({PROCESS}, {VERSION}) ({series(QUEUE_LENGTH, _DUMMY)})"

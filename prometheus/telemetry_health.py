@@ -2,7 +2,7 @@
 
 from prometheus import external_metrics
 from prometheus.rule import Alert, Group
-from prometheus.selectors import series
+from prometheus.selectors import grown, series
 from prometheus.windows import Windows, text
 from sightline_telemetry.instruments import FAULTS, QUEUE_LENGTH
 
@@ -26,18 +26,16 @@ def _service(windows: Windows) -> list[Alert]:
     return [
         Alert(
             "SpansDropped",
-            f"sum by (job, instance) ({_grown(dropped, window)}) > 0",
+            f"sum by (job, instance) ({grown(dropped, window)}) > 0",
             "ticket",
             f"{_PROCESS} drops spans: exemplars that point to them lead nowhere",
             f"{{{{ $value | humanize }}}} spans in {window}",
             "none",
             _DASHBOARD,
-            why="The series of an error is born with the error, and `increase` does not see a birth: what was not "
-            "there a window ago counts as it stands.",
         ),
         Alert(
             "ExportsFailing",
-            f"sum by (job, instance) ({_grown(failed, window)}) > 0",
+            f"sum by (job, instance) ({grown(failed, window)}) > 0",
             "ticket",
             f"{_PROCESS} cannot hand its telemetry to the collector",
             f"{{{{ $value | humanize }}}} spans or data points in {window}",
@@ -79,7 +77,7 @@ def _collector(windows: Windows) -> list[Alert]:
             "CollectorExportsFailing",
             f"sum by (exporter, job, instance) ({queue}) > 0\n"
             f"unless on (exporter, job, instance) increase({sent}[{window}]) > 0\n"
-            f"or sum by (exporter, job, instance) ({_grown(lost, window)}) > 0",
+            f"or sum by (exporter, job, instance) ({grown(lost, window)}) > 0",
             "ticket",
             "The collector cannot deliver to {{ $labels.exporter }}",
             f"{{{{ $value | humanize }}}} batches wait and none was sent in {window}, or so many items were lost",
@@ -118,7 +116,3 @@ def _absent(windows: Windows) -> list[Alert]:
             "fault.",
         ),
     ]
-
-
-def _grown(selector: str, window: str) -> str:
-    return f"({selector} unless {selector} offset {window}) or increase({selector}[{window}])"

@@ -176,7 +176,7 @@ class _Measuring:
         app.add_middleware(
             middleware,
             sink=self.sink,
-            routes={route: number for number, route in enumerate(description.routes)},
+            routes=numbers_of_routes(description),
             asked=self._asked if keeps_traces else None,
             faults=self.faults,
         )
@@ -229,6 +229,19 @@ def describe_app(app: FastAPI, models: list[DescribedModel]) -> Description:
     ]
     routes = dict.fromkeys(path for route in app.router.routes if (path := _path(route)))
     return Description(tuple(models), tuple(routes), tuple(expected), FAULT_PLACES)
+
+
+def numbers_of_routes(description: Description) -> dict[str, int]:
+    """Returns the number of each route, by its template and by the paths of the models that are served.
+
+    A request that begins is known by its path; the template is known when it is routed.
+    """
+    numbers = {route: number for number, route in enumerate(description.routes)}
+    for route, number in tuple(numbers.items()):
+        for model in description.models:
+            path = route.replace("{name}", model.id.name).replace("{version}", model.id.version)
+            numbers.setdefault(path, number)
+    return numbers
 
 
 def _path(route: BaseRoute) -> str:

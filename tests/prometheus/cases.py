@@ -153,6 +153,10 @@ def _faults(name: str, values: str) -> list[Series]:
     return [(metric("sightline_faults_total", job=name, instance="a", place="export"), values)]
 
 
+def _deaths(name: str, values: str) -> list[Series]:
+    return [(metric("sightline_worker_deaths_total", job=name, instance="a", signal="SIGSEGV"), values)]
+
+
 def _up(name: str, values: str) -> list[Series]:
     return [(metric("up", job=name, instance="a"), values)]
 
@@ -182,6 +186,9 @@ TELEMETRY = (
         about=("TelemetryFaults",),
     ),
     Case("faults-none", _faults("faults-none", constant(0, SAMPLES)), about=("TelemetryFaults",)),
+    Case("deaths", _deaths("deaths", _BORN), ("WorkersDying",)),
+    Case("deaths-none", _deaths("deaths-none", constant(0, SAMPLES)), about=("WorkersDying",)),
+    Case("deaths-long-ago", _deaths("deaths-long-ago", _LONG_AGO), about=("WorkersDying",)),
     Case("queue-fills", _collector("queue-fills", 510, 5), ("CollectorQueueFilling",)),
     Case("queue-fills-below", _collector("queue-fills-below", 490, 5), about=("CollectorQueueFilling",)),
     Case("nothing-sent", _collector("nothing-sent", 3, 0), ("CollectorExportsFailing",)),

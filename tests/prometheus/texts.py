@@ -93,6 +93,7 @@ TEXTS = (
         "2 times the memory of a window ago",
         "1.5 times, and 256 MiB more",
     ),
+    Text("WorkersDying", "deaths", {"instance": "a", "signal": "SIGSEGV"}, "7 workers in 30s", "none"),
     Text("SpansDropped", "spans-dropped", {"instance": "a"}, "7 spans in 30s", "none"),
     Text("ExportsFailing", "exports-failing", {"instance": "a"}, "3 spans or data points in 30s", "none"),
     Text("TelemetryFaults", "faults", {"instance": "a", "place": "export"}, "3 faults in 30s", "none"),

@@ -229,13 +229,17 @@ def test_a_killed_worker_costs_no_count_and_is_replaced(service: Service) -> Non
     assert service.await_line(f"process {victim.pid}) died of SIGKILL")["in_flight"] == 0
 
 
-def test_the_request_that_kills_its_worker_leaves_a_trace(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [("/predict/model", "/predict/model"), ("/v1/models/deadly:predict", "/v1/models/{name}:predict")],
+)
+def test_the_request_that_kills_its_worker_leaves_a_trace(service: Service, path: str, route: str) -> None:
     """A request that ends its process has a failed trace, a line in the log and a count; all others succeed."""
     before = service.scrape()
     trace_id = os.urandom(16).hex()
     parent = {"traceparent": f"00-{trace_id}-{os.urandom(8).hex()}-01"}
     with service.client() as client, pytest.raises(httpx.TransportError):
-        client.post("/predict/model", json=rows_of(DEADLY), headers=parent)
+        client.post(path, json=rows_of(DEADLY), headers=parent)
     line = service.await_line(trace_id, "was predicting it")
     service.await_workers()
     received = send(service, 80)
@@ -244,7 +248,7 @@ def test_the_request_that_kills_its_worker_leaves_a_trace(service: Service) -> N
     (span,) = [span for part in trace["resourceSpans"] for scope in part["scopeSpans"] for span in scope["spans"]]
     attributes = {each["key"]: next(iter(each["value"].values())) for each in span["attributes"]}
     assert (line["error.type"], line["level"]) == ("SIGSEGV", "error")
-    assert (span["name"], attributes["error.type"]) == ("POST /predict/model", "SIGSEGV")
+    assert (span["name"], attributes["error.type"]) == (f"POST {route}", "SIGSEGV")
     assert attributes["sightline.worker.was_predicting"] is True
     assert total(after, "sightline_worker_deaths_total", "SIGSEGV") == 1 + total(
         before, "sightline_worker_deaths_total", "SIGSEGV"

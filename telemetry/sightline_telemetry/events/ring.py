@@ -25,6 +25,7 @@ _RECORD = Struct("IIQ")
 _RECORD_BYTES = _RECORD.size
 _SKIP = 0xFFFF_FFFF  # as a record's size: nothing follows before the end of the ring
 _MASK = 0xFFFF_FFFF
+_PLAUSIBLE = 2**62 - _RECORD_BYTES
 
 _READ_BYTES = 1 << 20
 
@@ -41,17 +42,19 @@ class RingWriter:
     """Writes events into a ring; belongs to one thread of one process.
 
     memory: the ring, zeros when it is used for the first time. A used ring is continued behind its last event.
-    Raises ValueError when the memory is too small, or holds words that no ring can have.
+    Raises ValueError when the memory is too small.
     """
 
     def __init__(self, memory: memoryview) -> None:
         self._words, self._data = _parts(memory)
         self._capacity = len(self._data)
         self.max_event_bytes = self._capacity // 4  # with a skip record before it, such an event still fits
-        self._position = self._words[_PUBLISHED]
-        released = self._words[_RELEASED]
+        self._position, released = self._words[_PUBLISHED], self._words[_RELEASED]
         if self._position % _RECORD_BYTES or not 0 <= self._position - released <= self._capacity:
-            raise ValueError(f"not a ring: published {self._position}, released {released} of {self._capacity} bytes")
+            # Another program has overwritten the words. The ring goes on from a place that it can have; its reader has
+            # a position of its own, and refuses what it has not read.
+            self._position &= _PLAUSIBLE
+            self._words[_PUBLISHED] = self._words[_RELEASED] = self._position
         self._lap = self._position - self._position % self._capacity  # where this lap of the ring began
         self._bound = self._position  # up to here the ring is known to be free, on this lap
 

@@ -86,7 +86,7 @@ class AnswerServer:
             connection.settimeout(TIMEOUT_S)
             try:
                 question = connection.makefile("rb").readline(MAX_REQUEST_BYTES)
-                answer = self._answer(question) if question else b""
+                answer = b"" if not question or _has_left(connection) else self._answer(question)
                 if answer is not None:
                     connection.sendall(answer)
             finally:
@@ -194,6 +194,17 @@ async def follow(path: str) -> AsyncIterator[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise NoAnswerError(f"the observer does not answer: {type(error).__name__}") from error
     raise NoAnswerError("the observer has ended: was the service stopped?")
+
+
+def _has_left(connection: socket.socket) -> bool:
+    """Returns whether the client waits no longer: a late observer must not answer those first that have given up."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1, socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    finally:
+        connection.settimeout(TIMEOUT_S)
 
 
 def _with_length(content: Any) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from struct import Struct
 
-from sightline_telemetry.counts.counts import Counts
+from sightline_telemetry.counts.counts import Counts, ForeignCountsError
 from sightline_telemetry.counts.fold import Block
 from sightline_telemetry.counts.series import RING_FULL, SeriesTable
 from sightline_telemetry.events.copies import TornMemoryError
@@ -24,13 +24,19 @@ class Overflow:
 
     Events are gathered in a block and folded together when it is full: one alone would cost its request as much as
     all of them.
+    is_new: what an earlier worker had counted cannot be read, so this one begins at zero.
     """
 
     def __init__(self, seat: Seat, table: SeriesTable) -> None:
         self._seat = seat
         self._table = table
-        position, self._counts = _committed(seat, table)
         self._writer = RingWriter(seat.overflow_block)
+        self.is_new = False
+        try:
+            position, self._counts = _committed(seat, table)
+        except (TornMemoryError, ForeignCountsError):
+            position, self._counts, self.is_new = self._writer.published, Counts.zero(table), True
+            self._commit(position)
         self._reader = RingReader(seat.overflow_block, position)
 
     def add(self, event: bytes) -> None:
@@ -43,8 +49,11 @@ class Overflow:
 
     def _fold(self, events: list[bytes]) -> None:
         self._counts += fold_lost(events, self._table)
-        self._seat.overflow.commit(_POSITION.pack(self._reader.position) + self._counts.to_bytes())
+        self._commit(self._reader.position)
         self._reader.release(self._reader.position)
+
+    def _commit(self, position: int) -> None:
+        self._seat.overflow.commit(_POSITION.pack(position) + self._counts.to_bytes())
 
 
 def read_overflow(seat: Seat, table: SeriesTable) -> Counts | None:

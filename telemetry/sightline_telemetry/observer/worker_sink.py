@@ -5,7 +5,7 @@ from collections import deque
 from threading import Lock
 from time import perf_counter_ns
 
-from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.counts.series import CHECKPOINT, SeriesTable
 from sightline_telemetry.events.layout import FAULT, body_event
 from sightline_telemetry.events.memory import Board
 from sightline_telemetry.events.ring import RingWriter
@@ -41,6 +41,8 @@ class WorkerSink:
     def describe(self, table: SeriesTable) -> None:
         """Sets what the events of this worker are about; no request is served before."""
         self._overflow = Overflow(self._seat, table)
+        if self._overflow.is_new:
+            self.write_aside(body_event(FAULT, CHECKPOINT.encode()))
 
     def write(self, event: bytes) -> None:
         """Takes an event from the event loop's thread."""

@@ -137,3 +137,21 @@ def test_a_port_for_scrapes(observer: BoardObserver, scrape: Callable[[bytes], b
 def test_a_silent_client_is_disconnected(scrape: Callable[[bytes], bytes]) -> None:
     """A client that sends nothing, or half a request, is disconnected before its own patience ends."""
     assert scrape(b"") == scrape(b"GET /metr") == b""
+
+
+def test_who_has_left_is_not_answered(
+    board: Board, model: DescribedModel, observer: BoardObserver, tmp_path: Path
+) -> None:
+    """Questions of clients that have left cost no fold: those that wait are answered first."""
+    sink_of(board, 0, model).write(written(ENDED))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen(200)
+        for _ in range(MAX_CONNECTIONS):
+            connect(str(tmp_path / "s"), b'{"what": "trace", "trace_id": "1"}\n').close()
+        AnswerServer(os.dup(listening.fileno()), observer, observer.faults).start()
+        asyncio.run(ask(str(tmp_path / "s"), {"what": "inflight"}, PATIENCE_S))
+        assert observer.seats[0].positions == (0, 0)
+        asyncio.run(ask(str(tmp_path / "s"), {"what": "trace", "trace_id": "1"}, PATIENCE_S))
+        assert observer.seats[0].positions > (0, 0)
+        listening.shutdown(socket.SHUT_RDWR)

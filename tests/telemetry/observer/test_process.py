@@ -76,6 +76,24 @@ def test_a_full_ring_loses_no_count(board: Board, model: DescribedModel) -> None
     assert n_requests(observer) == 2_501
 
 
+def test_what_an_earlier_worker_counted_may_be_torn(board: Board, model: DescribedModel) -> None:
+    """A worker that cannot read what the one before it has counted begins at zero, says so, and serves."""
+    sink = sink_of(board, 0, model)
+    for _ in range(2_000):
+        sink.write(written(ENDED))
+    n_before = n_requests(observer_of(board))
+    memory = board.seat(0).overflow._data  # noqa: SLF001  # what another program may do
+    memory[: len(memory)] = bytes(len(memory))
+    board.seat(0).process.begin()
+    successor = sink_of(board, 0, model)
+    observer = observer_of(board)
+    n_left = n_requests(observer)
+    assert 0 < n_left < n_before
+    assert faults_of(observer)["checkpoint"] == 1
+    successor.write(written(ENDED))
+    assert n_requests(observer) == n_left + 1
+
+
 @pytest.mark.parametrize("committed", [b"torn", None], ids=["of another service", "torn"])
 def test_a_checkpoint_that_cannot_be_read_is_a_fault(
     board: Board, model: DescribedModel, committed: bytes | None, caplog: pytest.LogCaptureFixture
