@@ -1,4 +1,4 @@
-"""What a connection waits for, and since when: looked at once a second, so that a request pays nothing for it."""
+"""What a connection waits for, and since when: looked at once per second, so that a request pays nothing for it."""
 
 from enum import IntEnum
 

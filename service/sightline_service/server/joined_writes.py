@@ -121,7 +121,7 @@ class CoalescingTransport:
             self._batch.release(slots)
 
     def lost(self) -> None:
-        """Notes that the connection is gone; its answers are nobody's any more."""
+        """Notes that the connection is gone; no client waits for its answers."""
         self._is_lost = True
         self._parts.clear()
         self.emptied()

@@ -112,7 +112,7 @@ def test_a_trickle_is_no_progress(small_bundle: Path) -> None:
 
 
 def unread(service: Running, connection: socket.socket) -> None:
-    """Asks for more than the buffers of a connection take, and reads nothing."""
+    """Asks for more than the buffers of a connection take, and leaves all answers unread."""
     rows = post(json.dumps({"instances": [ROW] * 5000}).encode())
     connection.setblocking(False)
     sent, whole = 0, rows * 20
@@ -179,7 +179,7 @@ def test_bodies_beyond_their_bound_are_refused(small_bundle: Path) -> None:
 
 
 def test_without_room_the_longest_idle_connection_ends(small_bundle: Path) -> None:
-    """Half-open connections keep nobody out: those that wait longest are closed for new ones."""
+    """Half-open connections keep no client out: those that wait longest are closed for new ones."""
     with bounded(small_bundle, max_connections=50, head_s=3600, idle_s=0.9 * 3600) as service, ExitStack() as stack:
         for number in range(45):
             stack.enter_context(connected(service)).sendall(LIVEZ[:20] if number % 2 else b"")

@@ -107,7 +107,7 @@ def test_an_expectation_is_answered_before_the_body(service: Running) -> None:
 
 
 def test_a_body_over_the_limit_is_refused_while_it_is_sent(service: Running) -> None:
-    """A client that sends too much reads 413, with a length or in chunks, and whoever reads on is served on."""
+    """A client that sends too much reads 413, with a length or in chunks, and is served on the same connection."""
     body = b" " * 500_000
     assert answers(service, post(body) + LIVEZ, n=2) == [413, 200]
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
