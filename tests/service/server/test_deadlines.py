@@ -112,7 +112,7 @@ def test_a_trickle_is_no_progress(small_bundle: Path) -> None:
 
 
 def unread(service: Running, connection: socket.socket) -> None:
-    """Asks for more than the buffers of a connection take, and leaves all answers unread."""
+    """Sends requests whose answers are larger than the buffers of a connection, and leaves them unread."""
     rows = post(json.dumps({"instances": [ROW] * 5000}).encode())
     connection.setblocking(False)
     sent, whole = 0, rows * 20
