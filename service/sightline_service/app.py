@@ -4,7 +4,7 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from fastapi import FastAPI
@@ -41,6 +41,8 @@ from sightline_service.routes.served_model import ServedModel
 from sightline_service.routes.traces import traces_router
 from sightline_service.server.asgi import fastapi_options
 from sightline_service.server.asgi_bypass import BypassApp
+from sightline_service.server.bounds import Bounds
+from sightline_service.server.connections import Connections
 from sightline_service.server.gate import Gate, GateMiddleware
 from sightline_service.settings import Settings, load_settings
 from sightline_service.telemetry import Telemetry, build_telemetry
@@ -203,6 +205,7 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        connections=Connections(_bounds(settings), parts.telemetry.refused),
         **fastapi_options(),
     )
     app.root_path = settings.root_path  # as a server's own would be, but for paths that have lost it, too
@@ -217,6 +220,10 @@ def _build_app(parts: Parts, settings: Settings) -> BypassApp:
         app.add_middleware(GateMiddleware, gate=parts.access.gate, refuse=refusal_of)
     parts.telemetry.measure(app)
     return app
+
+
+def _bounds(settings: Settings) -> Bounds:
+    return Bounds(**{bound.name: getattr(settings, bound.name) for bound in fields(Bounds)})
 
 
 def _add_prediction_routes(app: BypassApp, parts: Parts, settings: Settings) -> None:

@@ -19,6 +19,13 @@
             InvalidRowsError            422, names field and row
             InvalidParameterError       422, names the parameter
         QueueFullError              503
+        ConnectionRefusal           the server refuses a request before the app has it, and ends the connection
+            BadRequestError             400
+            SlowBodyError               408
+            LongAddressError            414
+            LargeHeadError              431
+            OpenBodiesError             503
+            HttpVersionError            505
         NotReadyError               503
         LedgerDownError             503, nothing of the body was counted
         PredictionFailedError       500
@@ -190,6 +197,48 @@ class QueueFullError(
 ):
     """Too many rows already wait for the model."""
 
+    retry_after_s = 1
+
+
+class ConnectionRefusal(SightlineError, reason="rejected"):  # noqa: N818  # its subclasses are the errors
+    """The server refuses a request by itself, and ends the connection.
+
+    refused: how `sightline.connections.refused` counts it.
+    """
+
+    refused = "malformed"
+
+
+class BadRequestError(ConnectionRefusal, status=400, problem="bad-request", title="This is no request of HTTP/1.1"):
+    """The bytes are no HTTP, or the head contradicts itself."""
+
+
+class HttpVersionError(ConnectionRefusal, status=505, problem="http-version", title="The version is not spoken here"):
+    """The request line has a version besides 1.0 and 1.1."""
+
+
+class LongAddressError(ConnectionRefusal, status=414, problem="long-address", title="The address is too long"):
+    """The request line is longer than a head may be."""
+
+    refused = "head_size"
+
+
+class LargeHeadError(ConnectionRefusal, status=431, problem="large-head", title="The head is too large"):
+    """The head has more bytes than SIGHTLINE_MAX_HEAD_BYTES, or more headers than SIGHTLINE_MAX_HEADERS."""
+
+    refused = "head_size"
+
+
+class SlowBodyError(ConnectionRefusal, status=408, problem="slow-body", title="The body comes too slowly"):
+    """The body stands still, or comes more slowly than SIGHTLINE_MIN_BODY_RATE."""
+
+    refused = "body_time"
+
+
+class OpenBodiesError(ConnectionRefusal, status=503, problem="open-bodies", title="Too many bodies are being read"):
+    """The bodies that are being read have more bytes together than SIGHTLINE_MAX_OPEN_BODY_BYTES."""
+
+    refused = "bodies"
     retry_after_s = 1
 
 

@@ -15,6 +15,7 @@ OF_CLIENTS = frozenset({f"{PREFIX}API_KEY"})
 """Variables that commands read which ask a service; a service that has them in its environment starts all the same."""
 
 PerSecond = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
 def _split(names: object) -> object:
@@ -49,6 +50,48 @@ class Settings(BaseSettings):
 
     max_queued_rows: Annotated[int, Field(ge=1)] = 50_000
     """Largest number of rows that wait for the model; a request above that is answered 503."""
+
+    max_head_bytes: Annotated[int, Field(ge=1024, le=2**24)] = 65_536
+    """Largest size of a request line with its headers, in bytes; a longer one is answered 431, or 414."""
+
+    max_headers: Annotated[int, Field(ge=10, le=10_000)] = 100
+    """Largest number of headers of one request; more are answered 431."""
+
+    head_s: Seconds = 10.0
+    """Seconds within which a head must be whole, from its first byte on; then the connection is closed."""
+
+    body_stall_s: Seconds = 30.0
+    """Seconds without progress of a body, after which it is answered 408.
+
+    Progress is what SIGHTLINE_MIN_BODY_RATE asks for: a byte now and then is none.
+    """
+
+    body_grace_s: Seconds = 10.0
+    """Seconds from which on the average rate of a body must be at least SIGHTLINE_MIN_BODY_RATE."""
+
+    min_body_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000.0
+    """Lowest rate at which a body may come, in bytes per second; a slower one is answered 408."""
+
+    idle_s: Seconds = 75.0
+    """Seconds that a connection may be idle before it is closed; the idle time of a load balancer must be shorter."""
+
+    unread_s: Seconds = 30.0
+    """Seconds that an answer may stay unread before the connection is closed.
+
+    A client that takes at least SIGHTLINE_MIN_BODY_RATE may take longer.
+    """
+
+    max_connections: Annotated[int, Field(ge=1, le=2**20)] = 4096
+    """Largest number of connections per worker; fewer if the process may have fewer descriptors, of which 64 are kept.
+
+    Without room, connections that wait longest for a request are closed in favour of new ones.
+    """
+
+    max_open_body_bytes: Annotated[int, Field(ge=1)] = 128 * 1024 * 1024
+    """Largest size of all bodies that a worker reads at a time, in bytes; a request above that is answered 503.
+
+    The first 16 KiB of each body do not count, so that small requests are served meanwhile.
+    """
 
     trusted_types: Names = ()
     """Types, separated by commas, that a model may contain beyond those of scikit-learn that are trusted by default."""

@@ -21,6 +21,7 @@ from sightline_telemetry.access.key_file import MAX_NAMED_CLIENTS
 from sightline_telemetry.counts.counts import Counts
 from sightline_telemetry.counts.description import DescribedModel, Description
 from sightline_telemetry.counts.series import SeriesTable
+from sightline_telemetry.events.layout import REFUSED, body_event
 from sightline_telemetry.events.seats import N_ACTIVE, N_QUEUES
 from sightline_telemetry.events.slots import SlotTable
 from sightline_telemetry.export.exporters import is_disabled
@@ -64,6 +65,9 @@ class Telemetry(Protocol):
     def measure(self, app: FastAPI) -> None:
         """Measures the requests of an app, which has all its routes by now."""
 
+    def refused(self, reason: str) -> None:
+        """Counts a connection that the server ended, by one of REFUSED_REASONS; belongs to the event loop's thread."""
+
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Returns the body of `/metrics` and its content type, for an `Accept` header."""
 
@@ -94,6 +98,9 @@ class Off:
     def measure(self, app: FastAPI) -> None:
         """Gives every request its ids."""
         app.add_middleware(IdsMiddleware)
+
+    def refused(self, reason: str) -> None:
+        """Counts nothing."""
 
     async def scrape(self, accept: str) -> tuple[bytes, str]:
         """Returns what the SDK has, which is nothing."""
@@ -178,6 +185,9 @@ class _Measuring:
             raise SettingsError(f"{model.id.name} is one model too many: a process serves {N_QUEUES} at most")
         self._models.append(model)
         return len(self._models) - 1
+
+    def refused(self, reason: str) -> None:
+        self.sink.write(body_event(REFUSED, reason.encode()))
 
     def start(self) -> None:
         self._observation.start()

@@ -23,6 +23,7 @@ _PROMETHEUS_UNITS = {"s": "seconds", "By": "bytes"}
 _SOURCES: dict[str, InstrumentSource] = {
     "http.": "requests",
     "sightline.traces.": "requests",
+    "sightline.connections.": "requests",
     "process.": "process",
     "ml.reference.": "training",
     "ml.feedback": "labels",
@@ -272,6 +273,14 @@ TRACES_OVER_BUDGET = _counter(
 
 FAULTS = _counter(
     "sightline.faults", "Faults of the telemetry itself, by place; none reached a request.", ("place",), unit="{fault}"
+)
+
+CONNECTIONS_REFUSED = _counter(
+    "sightline.connections.refused",
+    "Connections that the server ended at one of its bounds, or for a request that it refused itself, by reason.",
+    ("reason",),
+    "services",
+    unit="{connection}",
 )
 
 WORKER_DEATHS = _counter(

@@ -76,12 +76,10 @@ class Running:
 
 
 @contextmanager
-def running(
-    bundle: Path, change: Callable[[FastAPI], None] | None = None, keep_alive_s: int = 5, **settings: Any
-) -> Iterator[Running]:
+def running(bundle: Path, change: Callable[[FastAPI], None] | None = None, **settings: Any) -> Iterator[Running]:
     """Serves a bundle, with the dummy model and the trace ring unless settings say otherwise.
 
-    change: done to the app before it starts. keep_alive_s: how long a connection may be idle.
+    change: done to the app before it starts.
     """
     app = create_app(
         **{"bundle": bundle, "random_endpoint": True, "trace_ring": True, "request_log": False, **settings}
@@ -89,7 +87,7 @@ def running(
     if change is not None:
         change(app)
     options = server_options("127.0.0.1", 0, log_level="error")
-    server = uvicorn.Server(uvicorn.Config(app, timeout_keep_alive=keep_alive_s, **options))
+    server = uvicorn.Server(uvicorn.Config(app, **options))
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -9,7 +9,14 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from sightline_service.errors import PROBLEM_TYPES, HttpError, RequestError, SightlineError, StartupError
+from sightline_service.errors import (
+    PROBLEM_TYPES,
+    ConnectionRefusal,
+    HttpError,
+    RequestError,
+    SightlineError,
+    StartupError,
+)
 from sightline_service.routes.problems import answer_failures
 from sightline_service.server.asgi import fastapi_options
 from tests.service.running import Running
@@ -22,7 +29,7 @@ def answered_errors(base: type[SightlineError] = SightlineError) -> Iterator[typ
     """The classes of errors that are answered over HTTP with a type."""
     for error in base.__subclasses__():
         if not issubclass(error, StartupError | HttpError):
-            if error is not RequestError:
+            if error not in (RequestError, ConnectionRefusal):
                 yield error
             yield from answered_errors(error)
 

@@ -88,11 +88,12 @@ def check_site(headers: Mapping[bytes, bytes]) -> None:
 async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_types: Container[bytes]) -> bytes:
     """Reads the whole body of a request. Raises ClientGoneError, and the errors of `check_body`.
 
-    A body over the limit is read to its end and discarded: a client that is still sending reads no reply.
+    A body over the limit is not read to its end; the server discards the rest, so that its client reads the reply.
     """
     headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    content_length = int(length) if length.isdigit() else 0
+    length = headers.get(b"content-length", b"").strip()
+    if length.isdigit() and int(length) > max_bytes:
+        check_body(headers, int(length), max_bytes, content_types)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -101,10 +102,9 @@ async def read_body(scope: Scope, receive: Receive, max_bytes: int, content_type
             raise ClientGoneError
         chunk = message.get("body", b"")
         size += len(chunk)
-        if max(size, content_length) <= max_bytes:
-            chunks.append(chunk)
-        else:
-            chunks.clear()
+        if size > max_bytes:
+            check_body(headers, size, max_bytes, content_types)
+        chunks.append(chunk)
         if not message.get("more_body"):
             break
     check_body(headers, size, max_bytes, content_types)

@@ -13,7 +13,10 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from sightline_service.server.asgi import Reply
+from sightline_service.server.bounds import Bounds
+from sightline_service.server.connections import Connections
 from sightline_service.server.gate import Gate, GateMiddleware
+from sightline_service.server.head_as_get import HeadAsGet
 from sightline_service.server.joined_writes import WriteBatch
 from sightline_telemetry.access.certificate import Certificate
 from sightline_telemetry.access.key_file import PREDICT
@@ -35,11 +38,13 @@ class BypassApp(FastAPI):
 
     asgi_bypass: answers these requests once the app has started; None if the app has middleware of others.
     certificate: with which its server speaks HTTPS; None for HTTP.
-    writes: the batch of writes that the connections of its server share.
+    connections: those of its server, and their bounds. writes: the batch of writes that they share.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, connections: Connections | None = None, **options: Any) -> None:
         super().__init__(redirect_slashes=False, **options)  # a redirect would lead to the host that the client names
+        self.router.middleware_stack = HeadAsGet(self.router.middleware_stack)
+        self.connections = Connections(Bounds()) if connections is None else connections
         self._bypassed: dict[bytes, tuple[Route, InlineEndpoint]] = {}
         self.asgi_bypass: AsgiBypass | None = None
         self.certificate: Certificate | None = None

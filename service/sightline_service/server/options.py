@@ -20,6 +20,7 @@ def server_options(
         "host": host,
         "port": port,
         "http": BypassProtocol,
+        "ws": "none",  # an offer to speak WebSocket is ignored like any other upgrade
         "log_level": log_level,
         "log_config": log_config,
         "access_log": False,  # the request log has a line per request, off the request's way

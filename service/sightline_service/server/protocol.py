@@ -11,11 +11,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from sightline_service.server.asgi import Reply
-from sightline_service.server.asgi_bypass import AsgiBypass, BypassApp
-from sightline_service.server.joined_writes import CoalescingTransport, WriteBatch
+from sightline_service.server.asgi_bypass import AsgiBypass
+from sightline_service.server.bounded import BoundedProtocol
+from sightline_service.server.connection import BODY, IDLE, LINGERING
 from sightline_telemetry.requests.middleware import TIMELINE, read_caller
 from sightline_telemetry.requests.timeline import Timeline
 
@@ -29,40 +30,36 @@ _FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 _NAME = itemgetter(0)
 
 
-class BypassProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the bypass of a BypassApp before it."""
+class BypassProtocol(BoundedProtocol):
+    """uvicorn's protocol within its bounds, with the bypass of a BypassApp before it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._held: list[bytes] | None = None
         """Parts of the body of a request that may bypass ASGI; None while uvicorn's way is taken."""
-        self._n_answered = 0
         config = self.config
         self._proxies: Any = None
         if config.proxy_headers:
             self._proxies = ProxyHeadersMiddleware(_nowhere, config.forwarded_allow_ips)  # type: ignore[arg-type]
-        is_plain = not (config.access_log or config.limit_concurrency or config.root_path)
-        self._app = _bypass_app(config.loaded_app) if is_plain else None
+        self._is_plain = not (config.access_log or config.limit_concurrency or config.root_path)
         self._bypass: AsgiBypass | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begins a connection, whose writes are joined."""
-        writes = self._app.writes if self._app is not None else WriteBatch()
-        self._coalescing = CoalescingTransport(transport, self.loop, writes)
-        super().connection_made(self._coalescing)  # type: ignore[arg-type]
-        if self._app is not None:
-            self._bypass = self._app.asgi_bypass
+        """Begins a connection."""
+        super().connection_made(transport)
+        if self.app_of_ours is not None and self._is_plain:
+            self._bypass = self.app_of_ours.asgi_bypass
 
     def data_received(self, data: bytes) -> None:
         """Reads bytes; a request that is not whole by then may wait for the rest, if that is small."""
-        self._n_answered = 0
         super().data_received(data)
-        if self._held is None:
-            return
-        if self.transport.is_closing():  # the bytes were not HTTP, and were refused
+        if self._held is not None:
+            self._note_held()
+
+    def _note_held(self) -> None:
+        if self.phase == LINGERING:  # the bytes were not HTTP, and were refused
             self._held = None
         elif self._is_small():
-            self._unset_keepalive_if_required()
             scope: Scope = self.scope  # type: ignore[assignment]
             if TIMELINE not in scope:  # the request has begun for its duration
                 scope[TIMELINE] = Timeline(read_caller(self.headers))
@@ -85,8 +82,8 @@ class BypassProtocol(HttpToolsProtocol):
         """Chooses the way of a request whose head is whole."""
         if self._bypass is not None and self.url in self._bypass.paths and self._is_simple():
             self._held = []
+            self.phase = BODY
         else:
-            self._unset_keepalive_if_required()  # it was set by an answer within the same read
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -98,17 +95,27 @@ class BypassProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Answers a request that is whole, if it can be answered now."""
-        if self._held is not None:
-            body = b"".join(self._held)
+        held = self._held
+        if held is not None:
+            body = held[0] if len(held) == 1 else b"".join(held)
             reply = self._answer(body) if len(body) <= MAX_BYTES else None
             if reply is not None:
                 self._write(reply)
                 self._held = None
-                self._n_answered += 1
+                self.n_answered += 1
+                self.phase = IDLE
                 self.on_response_complete()
                 return
             self._leave()
         super().on_message_complete()
+
+    def has_answered_enough(self) -> bool:
+        """Returns True if others should be served before the rest of a read is."""
+        return self.n_answered >= MAX_ANSWERS
+
+    def body_bytes(self) -> int:
+        """Returns how much of the current body was read."""
+        return super().body_bytes() if self._held is None else sum(map(len, self._held))
 
     def _is_simple(self) -> bool:
         """Returns True for a plain POST over HTTP/1.1, when no other request of the connection runs."""
@@ -121,7 +128,9 @@ class BypassProtocol(HttpToolsProtocol):
             and not self.expect_100_continue
             and (self.cycle is None or self.cycle.response_complete)
             and not self.flow.write_paused
-            and self._n_answered < MAX_ANSWERS
+            and self.n_answered < MAX_ANSWERS
+            and self.n_hosts == 1
+            and len(self.headers) <= self.bounds.max_headers
         )
 
     def _is_small(self) -> bool:
@@ -150,7 +159,7 @@ class BypassProtocol(HttpToolsProtocol):
         defaults = b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
         more = b"".join([b"%b: %b\r\n" % header for header in reply.headers]) if reply.headers else b""
         line, length = STATUS_LINE[reply.status], len(reply.body)
-        self._coalescing.write_answer(
+        self.coalescing.write_answer(
             b"%b%bcontent-type: %b\r\ncontent-length: %d\r\n%btraceresponse: %b\r\n\r\n%b"
             % (line, defaults, reply.content_type, length, more, timeline.traceresponse(), reply.body),
             timeline.slot,
@@ -159,16 +168,9 @@ class BypassProtocol(HttpToolsProtocol):
     def _leave(self) -> None:
         """Hands the request to uvicorn, from its head on."""
         held, self._held = self._held, None
-        self._unset_keepalive_if_required()
-        super().on_headers_complete()
+        self.hand_to_app()
         for part in held or ():
             super().on_body(part)
-
-
-def _bypass_app(app: Any) -> BypassApp | None:
-    while isinstance(app, ProxyHeadersMiddleware):
-        app = app.app
-    return app if isinstance(app, BypassApp) else None
 
 
 async def _nowhere(scope: Scope, receive: Receive, send: Send) -> None:

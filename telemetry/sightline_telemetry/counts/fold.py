@@ -23,6 +23,7 @@ from sightline_telemetry.events.layout import (
     IS_OWN_BATCH,
     NO_MODEL,
     NO_ROUTE,
+    REFUSED,
     REQUEST,
     RawRows,
     RequestEvent,
@@ -101,6 +102,8 @@ class Block:
             self._add_counts(Counts.from_bytes(event_body(event), self._table.digest))
         elif kind == FAULT:
             self.add_fault(event_body(event).decode())
+        elif kind == REFUSED:
+            self._fixed[self._table.refused + self._table.refused_reasons.index(event_body(event).decode())] += 1
 
     def _add_counts(self, counts: Counts) -> None:
         table, n_kinds = self._table, len(counts.kinds)

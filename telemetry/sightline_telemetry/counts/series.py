@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sightline_telemetry import instruments
 from sightline_telemetry.counts.description import DescribedModel, Description
-from sightline_telemetry.events.layout import ERROR_REASONS
+from sightline_telemetry.events.layout import ERROR_REASONS, REFUSED_REASONS
 from sightline_telemetry.events.slots import SLOTS_FULL
 from sightline_telemetry.instruments import BATCH_SIZE_BOUNDS, CLIENT, DURATION_BOUNDS_S, STEP_BOUNDS_S, Instrument
 from sightline_telemetry.model.histogram import Bins
@@ -183,6 +183,9 @@ class SeriesTable:
         self.models = tuple(ModelSeries(model, allocation, clients) for model in description.models)
         self.fault_places = tuple(dict.fromkeys((*description.fault_places, *OWN_PLACES)))
         self.faults = allocation.counters(instruments.FAULTS, [{"place": each} for each in self.fault_places])
+        self.refused_reasons = REFUSED_REASONS if description.routes else ()  # without routes nothing is served
+        refused = [{"reason": reason} for reason in self.refused_reasons]
+        self.refused = allocation.counters(instruments.CONNECTIONS_REFUSED, refused)
         reasons = [{"reason": reason} for reason in KEPT_REASONS]
         self.kept = allocation.counters(instruments.TRACES_KEPT, reasons)
         self.over_budget = allocation.counters(instruments.TRACES_OVER_BUDGET, reasons)

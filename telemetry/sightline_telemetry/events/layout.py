@@ -16,6 +16,9 @@ VERSION = 1
 ERROR_REASONS = ("rejected", "failed", "cancelled")
 """Why a request got no prediction."""
 
+REFUSED_REASONS = ("malformed", "head_size", "head_time", "body_time", "bodies", "idle", "unread", "connections")
+"""Why a server refused a request by itself, or ended a connection: which bound was reached."""
+
 NO_MODEL = 0xFF
 NO_ROUTE = 0xFFFF
 NO_SLOT = 0xFFFF
@@ -33,14 +36,14 @@ MAX_TEXT_BYTES = 1024
 """Longer texts of a request (its path, its user agent) are cut; a span shows 256 characters of them."""
 
 REQUEST = 0xDC
-BATCH, COUNTS, FAULT, LOG, LABELS = range(1, 6)
+BATCH, COUNTS, FAULT, LOG, LABELS, REFUSED = range(1, 7)
 """The type of an event: its first byte."""
 
-COUNTED = (REQUEST, BATCH, COUNTS, FAULT)
+COUNTED = (REQUEST, BATCH, COUNTS, FAULT, REFUSED)
 """The types of events that add to the counts; the others are shown as they are."""
 
 
-_TYPES = {REQUEST: 3, **dict.fromkeys((BATCH, COUNTS, FAULT, LOG, LABELS), 1)}
+_TYPES = {REQUEST: 3, **dict.fromkeys((BATCH, COUNTS, FAULT, LOG, LABELS, REFUSED), 1)}
 """Where each type of events has its VERSION."""
 _VERSION_BYTE = bytes((VERSION,))
 
@@ -199,7 +202,7 @@ def read_batch(event: bytes) -> BatchEvent:
 
 
 def body_event(kind: int, body: bytes) -> bytes:
-    """Writes an event that is one piece of bytes: counts, the place of a fault, a log line, totals of labels."""
+    """Writes an event that is one piece of bytes: counts, a fault's place, a log line, totals of labels, a reason."""
     return bytes((kind, VERSION)) + body
 
 

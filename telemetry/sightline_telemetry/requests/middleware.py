@@ -43,6 +43,12 @@ TIMELINE = "sightline.timeline"
 A server or an outer middleware may put a Timeline there before `begin` is called.
 """
 
+WHEN_WRITTEN = "sightline.when_written"
+"""Key in the ASGI scope of what a server may offer: called with the slot of an answered request, and with `release`.
+
+It calls `release` with the slots of the requests whose answers their clients have taken, or whose connection is lost.
+"""
+
 MAX_TRACESTATE_BYTES, MAX_TRACESTATE_MEMBERS = 512, 32
 """A longer `tracestate` is dropped before it is parsed: the limits of W3C Trace Context, 3.3.1.1 and 3.3.1.5."""
 
@@ -156,7 +162,11 @@ class TelemetryMiddleware:
                 self.end(request, status)
             self.leave(request)
             if timeline.slot >= 0:
-                self._release_when_written(timeline.slot)
+                keep_slot = scope.get(WHEN_WRITTEN)
+                if keep_slot is None:
+                    self._release_when_written(timeline.slot)
+                else:
+                    keep_slot(timeline.slot, self.release)
 
     def begin(self, scope: Scope) -> RunningRequest:
         """Gives a request its ids, in its scope and in the context; it counts as running from now on."""
