@@ -189,6 +189,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.serving",
         "service.settings",
         "telemetry.export",
+        "telemetry.requests",
         "telemetry.standard_streams",
     },
     "prometheus": {"telemetry.instruments", "telemetry.model"},
@@ -236,8 +237,10 @@ KNOW_NO_NUMPY = {
     "telemetry.traces.tail_sampling",
 }
 KNOW_THE_SDK = {
+    "sightline_telemetry.export.delta",
     "sightline_telemetry.export.exporters",
     "sightline_telemetry.export.guest",
+    "sightline_telemetry.export.log_export",
     "sightline_telemetry.export.producer",
     "sightline_telemetry.export.scrape",
     "sightline_telemetry.export.sdk",

@@ -232,7 +232,8 @@ OURS = [
     i
     for i in INSTRUMENTS
     if i.source != "process"
-    and i.where not in ("regressors", "models profiled in the order of time", "services with an observer process")
+    and i.where not in ("regressors", "models profiled in the order of time")
+    and i.where not in ("services with an observer process", "services with keys")
 ]
 PROMETHEUS = {instrument.name: instrument.prometheus_name for instrument in INSTRUMENTS}
 

@@ -1,4 +1,4 @@
-"""`sightline serve` under `OTEL_*` variables: what leaves, and what is told."""
+"""`sightline serve` under `OTEL_*` variables: what leaves, and what is reported."""
 
 import socket
 import subprocess

@@ -193,7 +193,7 @@ def test_a_fault_of_the_measuring_is_counted_and_not_raised(
     assert len([record for record in caplog.records if record.name == "sightline_telemetry.faults"]) == 1
 
 
-def test_a_number_that_is_none_is_told_and_its_default_used(
+def test_a_number_that_cannot_be_used_is_reported(
     profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An interval that is no number stops no measurement: it is named in the log, and counts leave at the end."""
@@ -205,17 +205,3 @@ def test_a_number_that_is_none_is_told_and_its_default_used(
         "OTEL_METRIC_EXPORT_INTERVAL=soon is no number that it can be: its default is used"
     ]
     assert sink.metrics
-
-
-def test_a_setting_that_does_not_fit_stops_a_start_and_no_prediction(
-    profile: ReferenceProfile, sink: Sink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An invalid variable raises an error when a measurement starts, and is a counted fault in a prediction."""
-    monkeypatch.setenv(ENDPOINT, sink.url)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "soon")
-    with pytest.raises(ValueError, match="soon"):
-        Measurement("m", "1", profile).start()
-    measure = Measurement("m", "1", profile)
-    measure(*frame(10))
-    assert counted_by(measure).rows() == 10
-    measure.close()

@@ -92,7 +92,7 @@ class DeltaExporter(MetricExporter):
             series = (*key, _key(point.attributes))
             before = self._arrived.get(series)
             points[series] = point
-            # A smaller count began anew: that of a process in the place of another.
+            # A smaller count began at 0 again: that of a process in the place of another.
             has_grown = before is not None and _size(before) <= _size(point)
             found.append(since(point, before) if has_grown else point)  # type: ignore[arg-type]
         return found

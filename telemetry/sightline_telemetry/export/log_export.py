@@ -68,7 +68,7 @@ class LogExport:
 
 
 def record_of(line: bytes) -> LogRecord | None:
-    """Returns the log record of a line of JSON; None for a line that is none, and for OpenTelemetry's own."""
+    """Returns the log record of a line of JSON; None for other bytes, and for OpenTelemetry's own lines."""
     try:
         fields: dict[str, Any] = json.loads(line)
         time = datetime.fromisoformat(fields["time"])

@@ -94,6 +94,8 @@ class Producer:
         """Returns every histogram with its points."""
         points: dict[str, Points] = {name: [] for name in _HISTOGRAMS}
         for kind, snapshot in reading.counts.durations(self._table):
+            if not snapshot.count and not self.description.expected:
+                continue  # what serves no request has no series of requests
             exemplars = reading.exemplars.get(kind, ())
             points[instruments.REQUEST_DURATION.name].append((kind.attributes, replace(snapshot, exemplars=exemplars)))
         for series, snapshot in reading.counts.histograms(self._table):

@@ -28,7 +28,7 @@ class Reader(StrEnum):
     SIGHTLINE = "Sightline"
     SDK = "the SDK"
     CONTRIB = "contrib"  # with SIGHTLINE_HTTP_TRACING=contrib, and in apps with other instrumentations
-    NOBODY = "nobody"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Variable:
 
 
 def _variables() -> Iterator[Variable]:
-    ours, sdk, contrib, nobody = Reader
+    ours, sdk, contrib, unread = Reader
     yield Variable("OTEL_SDK_DISABLED", ours, "`true` switches all telemetry off; requests keep their ids.")
     yield Variable("OTEL_SERVICE_NAME", sdk, "`service.name`; `sightline` if neither this nor the next one names it.")
     yield Variable("OTEL_RESOURCE_ATTRIBUTES", sdk, "Attributes of the resource, `service.name` among them.")
@@ -79,13 +79,13 @@ def _variables() -> Iterator[Variable]:
     yield Variable("OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED", sdk, "`true`: the SDK counts its spans and exports.")
     yield Variable("OTEL_PYTHON_CONTEXT", sdk, "The implementation of the context.")
     for name in ("OTEL_EXPORTER_PROMETHEUS_HOST", "OTEL_EXPORTER_PROMETHEUS_PORT"):
-        yield Variable(name, nobody, "`--metrics-port` gives scrapes a port of their own.")
-    yield Variable("OTEL_LOG_LEVEL", nobody, "Python's SDK has no such level.")
-    yield Variable("OTEL_PYTHON_ID_GENERATOR", nobody, "Ids are random, as W3C Trace Context asks.")
+        yield Variable(name, unread, "`--metrics-port` gives scrapes a port of their own.")
+    yield Variable("OTEL_LOG_LEVEL", unread, "Python's SDK has no such level.")
+    yield Variable("OTEL_PYTHON_ID_GENERATOR", unread, "Ids are random, as W3C Trace Context asks.")
     for name in ("OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE"):
-        yield Variable(name, nobody, "Files of settings are not read.")
+        yield Variable(name, unread, "Files of settings are not read.")
     for name in ("CONFIGURATOR", "DISTRO", "DISABLED_INSTRUMENTATIONS", "TRACER_PROVIDER", "METER_PROVIDER"):
-        yield Variable(f"OTEL_PYTHON_{name}", nobody, "`opentelemetry-instrument` reads it; Sightline starts the SDK.")
+        yield Variable(f"OTEL_PYTHON_{name}", unread, "`opentelemetry-instrument` reads it; Sightline starts the SDK.")
 
 
 def _queues_and_limits() -> Iterator[Variable]:
@@ -105,7 +105,7 @@ def _queues_and_limits() -> Iterator[Variable]:
 
 
 def _otlp() -> Iterator[Variable]:
-    ours, sdk, _, nobody = Reader
+    ours, sdk, _, unread = Reader
     parts = (
         ("ENDPOINT", ours, "Where it is sent by OTLP, with its scheme: `http://localhost:4318`.", False),
         ("PROTOCOL", ours, "`http/protobuf`, or `grpc` with the extra of that name.", False),
@@ -127,7 +127,7 @@ def _otlp() -> Iterator[Variable]:
     )
     yield Variable(
         "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-        nobody,
+        unread,
         "Histograms have the bounds of docs/metrics.md, which the alerts are made for.",
     )
 
@@ -182,7 +182,7 @@ def bad_values(environment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _without_effect(used: Mapping[str, str], *, is_contrib: bool) -> Iterator[str]:
-    idle = {Reader.NOBODY} if is_contrib else {Reader.NOBODY, Reader.CONTRIB}
+    idle = {Reader.NONE} if is_contrib else {Reader.NONE, Reader.CONTRIB}
     reasons = []
     for name in sorted(used):
         variable = VARIABLES.get(name)

@@ -65,7 +65,7 @@ def test_differences_add_up_whatever_fails(sink: Sink) -> None:
 
 @pytest.mark.parametrize(("preference", "values"), [("delta", [3, 4, 2]), ("lowmemory", [3, 7, 2])])
 def test_what_is_read_of_a_process(sink: Sink, preference: str, values: list[int]) -> None:
-    """A counter that is read stays cumulative with `lowmemory`; one that begins anew counts from there."""
+    """A counter that is read stays cumulative with `lowmemory`; one that begins at 0 again counts from there."""
     readings = iter([3, 7, 2, 2])
     provider = meters(sink, preference)
 

@@ -73,7 +73,7 @@ def producing(model: DescribedModel) -> Producing:
     return Producing(model)
 
 
-MADE = [each for each in INSTRUMENTS if each.source not in ("process", "labels")]
+MADE = [each for each in INSTRUMENTS if each.source not in ("process", "labels") and each.where != "services with keys"]
 OF_CLASSIFIERS = [each for each in MADE if each.where != "regressors"]
 OF_REGRESSORS = [each for each in MADE if not each.where.startswith("classifiers with") or "regressors" in each.where]
 

@@ -1,4 +1,4 @@
-"""Which `OTEL_*` variables are read, and what is told of those that are not, or hold something unusable."""
+"""Which `OTEL_*` variables are read, and what is reported of the others and of values that cannot be used."""
 
 import pytest
 
@@ -9,9 +9,9 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 HERE = {ENDPOINT: "http://127.0.0.1:4318"}
 
 
-@pytest.mark.parametrize("name", [name for name, each in VARIABLES.items() if each.reader is Reader.NOBODY])
-def test_a_variable_that_nobody_reads_is_named(name: str) -> None:
-    """A variable without effect is named once, with the reason, whoever makes the server spans."""
+@pytest.mark.parametrize("name", [name for name, each in VARIABLES.items() if each.reader is Reader.NONE])
+def test_a_variable_without_effect_is_named(name: str) -> None:
+    """A variable without effect is named once, with the reason, with `contrib` and without."""
     for is_contrib in (False, True):
         (line,) = advice({name: "1"}, is_contrib=is_contrib)
         assert line.startswith(f"set, but without effect here: {name} (")
@@ -25,14 +25,14 @@ def test_a_variable_of_another_instrumentation_is_named_without_it(name: str) ->
 
 
 def test_all_without_effect_stand_in_one_line() -> None:
-    """Several variables without effect, unknown ones among them, are told in one line."""
+    """Several variables without effect, unknown ones among them, stand in one line."""
     (line,) = advice({"OTEL_LOG_LEVEL": "debug", "OTEL_NO_SUCH_THING": "1", "OTHER": "x"}, is_contrib=False)
     assert line.count("OTEL_") == 2
     assert "OTEL_NO_SUCH_THING (not known here)" in line
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "reported"),
     [
         (ENDPOINT, "localhost:4318", "has no scheme: write http://localhost:4318"),
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector", "has no scheme"),
@@ -46,11 +46,11 @@ def test_all_without_effect_stand_in_one_line() -> None:
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "both", "cumulative is used"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_told(name: str, value: str, told: str) -> None:
-    """What is wrong with a value is told by the name of its variable; an empty one is as good as none."""
+def test_a_value_that_cannot_be_used_is_reported(name: str, value: str, reported: str) -> None:
+    """What is wrong with a value is reported under the name of its variable; an empty one is as good as none."""
     (line,) = advice({name: value}, is_contrib=False)
     assert line.startswith(name)
-    assert told in line
+    assert reported in line
     assert advice({name: " "}, is_contrib=False) == []
 
 
@@ -66,12 +66,12 @@ def test_a_value_that_cannot_be_used_is_told(name: str, value: str, told: str) -
     ],
 )
 def test_what_can_be_used_is_not_mentioned(used: dict[str, str]) -> None:
-    """Nothing is told of variables that have their effect."""
+    """Nothing is reported of variables that have their effect."""
     assert advice(used, is_contrib=False) == []
 
 
 def test_unusable_variables_are_removed_for_all_readers() -> None:
-    """An empty variable, and a number that is none, are gone; all else stays as it was."""
+    """An empty variable and a word in the place of a number are gone; all else stays as it was."""
     environment = {
         "OTEL_METRIC_EXPORT_INTERVAL": "soon",
         "OTEL_SERVICE_NAME": " ",
