@@ -73,6 +73,7 @@ rules: .venv/.synced  ## write prometheus/rules/*.yaml from the Python beside it
 docs: .venv/.synced  ## the pages that are made from code
 	$(RUN) python docs/metrics.py
 	$(RUN) python docs/settings.py
+	$(RUN) python docs/otel.py
 	$(RUN) python docs/alerts.py
 
 docs-site: export UV_PROJECT_ENVIRONMENT := .site/venv

@@ -28,21 +28,10 @@ _CLIENTS = """
 `--key-file`; a service does not read it.
 """
 _OPENTELEMETRY = """
-## Variables of OpenTelemetry
-
-Variables with the prefix `OTEL_` belong to OpenTelemetry's SDK, in the service and in \
-[a measurement without it](without-the-service.md): endpoint, protocol, headers, `OTEL_SERVICE_NAME`, \
-`OTEL_RESOURCE_ATTRIBUTES` and the rest. The ones that matter first:
-
-| variable | default here | meaning |
-|---|---|---|
-| `OTEL_EXPORTER_OTLP_ENDPOINT` | none | where metrics and traces are sent by OTLP; without it nothing is sent, and \
-`/metrics` still has every number |
-| `OTEL_METRIC_EXPORT_INTERVAL` | 5000 | milliseconds between two exports of metrics; spans are exported every second |
-| `OTEL_SEMCONV_STABILITY_OPT_IN` | `http` | other instrumentations use the stable HTTP conventions, as ours does |
-| `OTEL_TRACES_SAMPLER` | the SDK's | only read with `SIGHTLINE_HTTP_TRACING=contrib` |
-| `OTEL_SDK_DISABLED` | false | `true` switches all telemetry off: no request is counted, traced or logged; answers \
-still have their ids, and labels are still judged and kept |
+Variables with the prefix `OTEL_` are [OpenTelemetry's](otel.md): where metrics, traces and logs are sent, how often, \
+and under which name. Without `OTEL_EXPORTER_OTLP_ENDPOINT` nothing is sent, and `/metrics` has every number all the \
+same. With `OTEL_SDK_DISABLED=true` no request is counted, traced or logged; answers still have their ids, and labels \
+are still judged and kept.
 """
 
 

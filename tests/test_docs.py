@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from docs import alerts, metrics, settings, site
+from docs import alerts, metrics, otel, settings, site
 from sightline_service.settings import OF_CLIENTS, PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +124,11 @@ def test_the_page_of_metrics_is_up_to_date() -> None:
 def test_the_page_of_settings_is_up_to_date() -> None:
     """docs/settings.md is what `make docs` makes of service/sightline_service/settings.py."""
     assert settings.PAGE.read_text(encoding="utf-8") == settings.settings_page()
+
+
+def test_the_page_of_opentelemetry_is_up_to_date() -> None:
+    """docs/otel.md is what `make docs` makes of telemetry/sightline_telemetry/export/variables.py."""
+    assert otel.PAGE.read_text(encoding="utf-8") == otel.otel_page()
 
 
 def test_the_page_of_alerts_is_up_to_date() -> None:
