@@ -8,7 +8,7 @@ import os
 import sys
 
 from sightline_service import worker
-from sightline_service.server import asgi_bypass, protocol
+from sightline_service.server import asgi_bypass, connection
 from sightline_service.server.joined_writes import CoalescingTransport, WriteBatch
 from sightline_service.settings import PREFIX
 from sightline_telemetry.observer.supervisor import Plan
@@ -52,7 +52,7 @@ def serve(part: str, bundle: str, port: str) -> None:
 def work(part: str) -> int:
     """Serves as a worker, without one part."""
     if part == "no-joined-writes":
-        protocol.CoalescingTransport = DirectTransport  # type: ignore[attr-defined]
+        connection.CoalescingTransport = DirectTransport  # type: ignore[attr-defined]
     else:
         asgi_bypass.WriteBatch = PatientBatch  # type: ignore[attr-defined]
     return worker.main()

@@ -35,7 +35,8 @@ from sightline_telemetry.observer.inheritance import Inheritance
 from sightline_telemetry.observer.observer import ObserverOptions
 from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware
-from sightline_telemetry.requests.middleware import IdsMiddleware, TelemetryMiddleware
+from sightline_telemetry.requests.ids import IdsMiddleware
+from sightline_telemetry.requests.middleware import TelemetryMiddleware
 from sightline_telemetry.requests.recording import EventSink, Words
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.traces.tail_sampling import Reason, SamplingRules

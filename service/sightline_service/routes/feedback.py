@@ -13,7 +13,7 @@ from sightline_service.errors import SightlineError
 from sightline_service.feedback.worker import LedgerWorker
 from sightline_service.routes.problems import documented_problems, problem_reply
 from sightline_service.server.asgi import JSON, AsgiRoute, Reply, encoding_of, read_body, respond
-from sightline_telemetry.requests.middleware import TIMELINE
+from sightline_telemetry.requests.running import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
 PATH = "/feedback"

@@ -20,8 +20,8 @@ from sightline_service.server.asgi import Reply, check_body, client_gone, encodi
 from sightline_telemetry.events.layout import ERROR_REASONS, IS_OWN_BATCH
 from sightline_telemetry.events.slots import PREDICTING, WAITING
 from sightline_telemetry.faults import Faults
-from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.recording import EventSink
+from sightline_telemetry.requests.running import TIMELINE
 from sightline_telemetry.requests.timeline import PredictionRecord, Timeline
 
 Asked = TypeVar("Asked")

@@ -15,7 +15,7 @@ from sightline_service.errors import Fault, SightlineError
 from sightline_service.routes.openapi import problem_schema
 from sightline_service.routes.served_model import PREFIXES, refusal
 from sightline_service.server.asgi import Reply, route_path
-from sightline_telemetry.requests.middleware import TIMELINE
+from sightline_telemetry.requests.running import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
 PROBLEM = b"application/problem+json"

@@ -22,8 +22,8 @@ from sightline_telemetry.events.layout import ERROR_REASONS, batch_event
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.model.profile import ReferenceProfile, profile_outcomes
-from sightline_telemetry.requests.middleware import TIMELINE
 from sightline_telemetry.requests.recording import EventSink
+from sightline_telemetry.requests.running import TIMELINE
 from sightline_telemetry.requests.timeline import PredictionRecord, Timeline
 
 PATH = "/predict/random"

@@ -20,7 +20,9 @@ from sightline_service.server.head_as_get import HeadAsGet
 from sightline_service.server.joined_writes import WriteBatch
 from sightline_telemetry.access.certificate import Certificate
 from sightline_telemetry.access.key_file import PREDICT
-from sightline_telemetry.requests.middleware import IdsMiddleware, RequestTelemetry, TelemetryMiddleware
+from sightline_telemetry.requests.ids import IdsMiddleware
+from sightline_telemetry.requests.middleware import TelemetryMiddleware
+from sightline_telemetry.requests.running import RequestTelemetry
 
 
 class InlineEndpoint(Protocol):

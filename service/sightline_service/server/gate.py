@@ -10,7 +10,7 @@ from sightline_service.errors import ForbiddenError, MisdirectedError, Sightline
 from sightline_service.server.asgi import Reply, respond, route_path
 from sightline_telemetry.access.host_names import HostNames
 from sightline_telemetry.access.key_file import FEEDBACK, PREDICT, READ, KeyFile
-from sightline_telemetry.requests.middleware import TIMELINE
+from sightline_telemetry.requests.running import TIMELINE
 
 OPEN = ""
 """The scope of routes that ask for no key, whatever the host: an orchestrator calls them by address."""

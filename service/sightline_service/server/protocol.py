@@ -17,7 +17,8 @@ from sightline_service.server.asgi import Reply
 from sightline_service.server.asgi_bypass import AsgiBypass
 from sightline_service.server.bounded import BoundedProtocol
 from sightline_service.server.connection import BODY, IDLE, LINGERING
-from sightline_telemetry.requests.middleware import TIMELINE, read_caller
+from sightline_telemetry.requests.propagation import read_caller
+from sightline_telemetry.requests.running import TIMELINE
 from sightline_telemetry.requests.timeline import Timeline
 
 MAX_BYTES = 65_536

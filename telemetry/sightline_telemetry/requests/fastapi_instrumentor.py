@@ -15,7 +15,9 @@ from opentelemetry.trace import TracerProvider, get_current_span
 from starlette.middleware import Middleware
 
 from sightline_telemetry.requests.asgi import ASGIApp, Receive, Scope, Send
-from sightline_telemetry.requests.middleware import TIMELINE, RunningRequest, TelemetryMiddleware, within_limits
+from sightline_telemetry.requests.middleware import TelemetryMiddleware
+from sightline_telemetry.requests.propagation import within_limits
+from sightline_telemetry.requests.running import TIMELINE, RunningRequest
 from sightline_telemetry.requests.timeline import Caller, Timeline
 
 _hidden: "ContextVar[dict[str, Any]]" = ContextVar("sightline_hidden")

@@ -4,17 +4,13 @@ Attributes follow OpenTelemetry's stable HTTP semantic conventions. Query string
 contain secrets. A value that a client sends becomes a label only if it is in a fixed set.
 """
 
-import os
 from asyncio import get_running_loop
 from collections.abc import Iterable, Mapping
-from contextvars import Token
-from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter_ns
-from typing import Protocol
 
-from opentelemetry.context import Context, attach, detach
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+from opentelemetry.context import attach, detach
+from opentelemetry.trace import set_span_in_context
 
 from sightline_telemetry.events.http_codes import HTTP_VERSION_CODES, METHOD_CODES, SCHEME_CODES
 from sightline_telemetry.events.layout import (
@@ -33,15 +29,10 @@ from sightline_telemetry.events.slots import ANSWERED, SLOTS_FULL, SlotTable
 from sightline_telemetry.faults import Faults
 from sightline_telemetry.requests.allowance import AskedSampler
 from sightline_telemetry.requests.asgi import ASGIApp, Message, Receive, Scope, Send
-from sightline_telemetry.requests.propagation import extractor
+from sightline_telemetry.requests.propagation import read_caller
 from sightline_telemetry.requests.recording import N_SCHEMES, EventSink
-from sightline_telemetry.requests.timeline import Caller, PredictionRecord, Timeline, parse_traceparent
-
-TIMELINE = "sightline.timeline"
-"""Key of the request's Timeline in its ASGI scope.
-
-A server or an outer middleware may put a Timeline there before `begin` is called.
-"""
+from sightline_telemetry.requests.running import TIMELINE, RequestSpan, RunningRequest
+from sightline_telemetry.requests.timeline import Caller, PredictionRecord, Timeline
 
 WHEN_WRITTEN = "sightline.when_written"
 """Key in the ASGI scope of what a server may offer: called with the slot of an answered request, and with `release`.
@@ -49,66 +40,11 @@ WHEN_WRITTEN = "sightline.when_written"
 It calls `release` with the slots of the requests whose answers their clients have taken, or whose connection is lost.
 """
 
-MAX_TRACESTATE_BYTES, MAX_TRACESTATE_MEMBERS = 512, 32
-"""A longer `tracestate` is dropped before it is parsed: the limits of W3C Trace Context, 3.3.1.1 and 3.3.1.5."""
-
-MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS = 8192, 64
-"""Limits of W3C Baggage, 3.3.2."""
-
-_extract = extractor(os.environ)
 _LOW_64 = 2**64 - 1
 _NOWHERE = (None, None)
-_NO_CONTEXT = SpanContext(0, 0, False)
 _OTHER_METHOD = METHOD_CODES["_OTHER"]
 _NO_RARE_TEXTS = (b"",) * 5
 _NOT_PREDICTED = PredictionRecord(NO_MODEL)
-
-
-class RequestSpan(NonRecordingSpan):
-    """Represents the running request in OpenTelemetry's context; its SpanContext is built when first used."""
-
-    def __init__(self, timeline: Timeline) -> None:
-        super().__init__(_NO_CONTEXT)
-        self._timeline = timeline
-        self._built: SpanContext | None = None
-
-    def get_span_context(self) -> SpanContext:
-        """Returns the ids of the server span; the flag is sampled only if the trace was requested at the start."""
-        if self._built is None:
-            line = self._timeline
-            self._built = SpanContext(line.trace_id, line.span_id, False, TraceFlags(line.flags))
-        return self._built
-
-
-@dataclass(slots=True)  # not frozen: every request makes one
-class RunningRequest:
-    """Holds the state of a running request; token: restores the OpenTelemetry context from before the request."""
-
-    scope: Scope
-    timeline: Timeline
-    method: int
-    scheme: int
-    token: "Token[Context]"
-
-
-class RequestTelemetry(Protocol):
-    """Follows each request from its beginning to its end; `leave` is always called last, also after an error."""
-
-    def begin(self, scope: Scope) -> RunningRequest:
-        """Gives a request its ids, in its scope and in the context."""
-        ...
-
-    def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
-        """Records the end of a request; status is 0 if no response was started."""
-        ...
-
-    def leave(self, request: RunningRequest) -> None:
-        """Removes the request's ids from the context."""
-        ...
-
-    def release(self, slots: list[int]) -> None:
-        """Frees the slots of requests whose answers are written."""
-        ...
 
 
 class TelemetryMiddleware:
@@ -307,81 +243,6 @@ class TelemetryMiddleware:
                 rows,
             )
         )
-
-
-class IdsMiddleware:
-    """Gives every HTTP request its ids without measuring it; used when the telemetry is switched off."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one HTTP request; other scopes pass through unmeasured."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        request = self.begin(scope)
-
-        async def send_with_ids(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                ids = (b"traceresponse", request.timeline.traceresponse())
-                message["headers"] = [*message.get("headers", ()), ids]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, send_with_ids)
-        finally:
-            self.leave(request)
-
-    def begin(self, scope: Scope) -> RunningRequest:
-        """Gives a request its ids, in its scope and in the context."""
-        timeline: Timeline | None = scope.get(TIMELINE)
-        if timeline is None or timeline.is_running:  # an app may be mounted within another
-            timeline = scope[TIMELINE] = Timeline(read_caller(scope["headers"]))
-        timeline.is_running = True
-        return RunningRequest(scope, timeline, 0, 0, attach(set_span_in_context(RequestSpan(timeline))))
-
-    def end(self, request: RunningRequest, status: int, error: str | None = None) -> None:
-        """Does nothing: no request is counted."""
-
-    def leave(self, request: RunningRequest) -> None:
-        """Removes the request's ids from the context."""
-        request.timeline.is_running = False
-        detach(request.token)
-
-    def release(self, slots: list[int]) -> None:
-        """Does nothing: no request has a slot."""
-
-
-def within_limits(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Returns headers without a `tracestate` or a `baggage` beyond the limits of W3C, for those who parse them."""
-    found = list(headers)
-    limits = {
-        b"tracestate": (MAX_TRACESTATE_BYTES, MAX_TRACESTATE_MEMBERS),
-        b"baggage": (MAX_BAGGAGE_BYTES, MAX_BAGGAGE_MEMBERS),
-    }
-    for name, (max_bytes, max_members) in limits.items():
-        value = b",".join(value for each, value in found if each == name)
-        if len(value) > max_bytes or value.count(b",") >= max_members:
-            found = [each for each in found if each[0] != name]
-    return found
-
-
-def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
-    """Reads the caller's ids from the headers of a request; returns None if there are none."""
-    if _extract is not None:
-        return _extract(headers)
-    traceparent, tracestate = None, b""
-    for name, value in headers:
-        if name == b"traceparent":
-            traceparent = value
-        elif name == b"tracestate":
-            tracestate = tracestate + b"," + value if tracestate else value
-    if traceparent is None:
-        return None
-    if len(tracestate) > MAX_TRACESTATE_BYTES or tracestate.count(b",") >= MAX_TRACESTATE_MEMBERS:
-        tracestate = b""
-    return parse_traceparent(traceparent, tracestate)
 
 
 def _rare_texts(request: RunningRequest, caller: Caller | None, error: str | None, route: str) -> list[bytes]:

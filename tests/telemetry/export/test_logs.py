@@ -13,8 +13,8 @@ from opentelemetry.context import attach, detach
 from opentelemetry.trace import set_span_in_context
 
 from sightline_telemetry.export.logs import MAX_WAITING, JsonFormatter, LogWriter, log_config, request_line
-from sightline_telemetry.requests.middleware import RequestSpan
 from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.requests.running import RequestSpan
 from sightline_telemetry.requests.timeline import Timeline
 from tests.telemetry.serving import ENDED, lasting
 

@@ -38,9 +38,10 @@ from sightline_telemetry.model.model_id import ModelId
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.requests.allowance import Allowance, AskedSampler
 from sightline_telemetry.requests.fastapi_instrumentor import ContribTracing, ExternalSpanMiddleware
-from sightline_telemetry.requests.middleware import TIMELINE, TelemetryMiddleware
+from sightline_telemetry.requests.middleware import TelemetryMiddleware
 from sightline_telemetry.requests.recording import EventList
 from sightline_telemetry.requests.request_kind import RequestKind
+from sightline_telemetry.requests.running import TIMELINE
 from sightline_telemetry.requests.timeline import PredictionRecord, Timeline
 from sightline_telemetry.testing import SpansInMemory
 from sightline_telemetry.traces.exemplars import Exemplars

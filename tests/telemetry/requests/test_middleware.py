@@ -28,7 +28,8 @@ from sightline_telemetry.instruments import FAULTS, TRACES_KEPT, TRACES_OVER_BUD
 from sightline_telemetry.observer.watch import Watch
 from sightline_telemetry.requests.allowance import Allowance, AskedSampler
 from sightline_telemetry.requests.asgi import Message, Scope
-from sightline_telemetry.requests.middleware import TelemetryMiddleware, read_caller, within_limits
+from sightline_telemetry.requests.middleware import TelemetryMiddleware
+from sightline_telemetry.requests.propagation import read_caller, within_limits
 from sightline_telemetry.requests.recording import N_SCHEMES, EventList
 from sightline_telemetry.requests.request_kind import RequestKind
 from sightline_telemetry.testing import SpansInMemory
