@@ -206,7 +206,8 @@ def test_head_and_body_in_two_packets_bypass_asgi(service: Running, monkeypatch:
     ((status, _, _),) = exchange(service, whole[: -len(BODY)], BODY)
     assert (status, bodies) == (200, [BODY])
     after, longer = _durations(service, "200")
-    assert (after - count, 0.05 <= longer - total <= perf_counter() - start_s) == (1, True)
+    # The head may be read late, but the body is sent 50 ms after it.
+    assert (after - count, 0.02 <= longer - total <= perf_counter() - start_s) == (1, True)
 
 
 def test_a_client_that_leaves_in_between_is_counted(small_bundle: Path) -> None:
