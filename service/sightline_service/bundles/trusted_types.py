@@ -13,8 +13,29 @@ _PARTS = (
     "collections.OrderedDict",
     "functools.partial",  # histogram gradient boosting holds one of check_array; what else it may hold is checked too
     "numpy.dtype",
-    "sklearn._loss.loss.HalfTweedieLoss",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    # Of boosting; newer releases of skops trust them by themselves.
+    *(
+        f"sklearn._loss.link.{name}"
+        for name in ("IdentityLink", "Interval", "LogLink", "LogitLink", "MultinomialLogit")
+    ),
+    *(
+        f"sklearn._loss.loss.{name}"
+        for name in (
+            "AbsoluteError",
+            "ExponentialLoss",
+            "HalfBinomialLoss",
+            "HalfGammaLoss",
+            "HalfMultinomialLoss",
+            "HalfPoissonLoss",
+            "HalfSquaredError",
+            "HalfTweedieLoss",
+            "HalfTweedieLossIdentity",
+            "HuberLoss",
+            "PinballLoss",
+        )
+    ),
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.model_selection._classification_threshold._CurveScorer",  # up to scikit-learn 1.5
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
     f"{_COMPOSE}._RemainderColsList",  # indices of columns, up to scikit-learn 1.6
