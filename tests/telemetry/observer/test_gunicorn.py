@@ -67,7 +67,7 @@ class Server:
     def children(self) -> list[psutil.Process]:
         """The processes of the master: workers, and the observer."""
         found = psutil.Process(self.process.pid).children()
-        return [each for each in found if each.status() != psutil.STATUS_ZOMBIE]
+        return [each for each in found if _is_alive(each)]
 
     @property
     def observer(self) -> psutil.Process:
@@ -121,6 +121,13 @@ class Server:
     def counted(self) -> dict[str, int]:
         """The rows that one scrape has, by outcome."""
         return outcomes_in(self.scrape())
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it has ended since it was listed
+        return False
 
 
 def _is_observer(process: psutil.Process) -> bool:
